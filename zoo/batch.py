@@ -1,0 +1,40 @@
+"""The nouns that data modules, models, metrics and sample grids exchange.
+
+Images are float32 [N, C, H, W] in [-1, 1] everywhere inside zoo; `to_unit` and `to_bytes` turn them into
+[0, 1] or uint8 once, at the edge. Between a data module's workers and the device they travel as uint8.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LabelledImages(NamedTuple):
+    """A batch of images. Unlabelled sets have label 0 throughout."""
+
+    image: Tensor  # float32 [N, C, H, W] in [-1, 1]; uint8 until it has reached the device
+    label: Tensor  # int64 [N]
+    index: Tensor  # int64 [N]: position in the data set; during evaluation, position in the evaluation: the seed
+
+
+class Preview(NamedTuple):
+    """What metrics and grids see of a model: its images beside the real ones of the same batch."""
+
+    fake: Tensor  # float32 [N, C, H, W] in [-1, 1]
+    real: Tensor  # float32 [N, C, H, W] in [-1, 1]
+
+
+def from_bytes(image: Tensor) -> Tensor:
+    """uint8 images as float32 in [-1, 1]: 0 -> -1, 255 -> 1."""
+    return image.float().div_(127.5).sub_(1.0)
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8, rounded, so that to_bytes(from_bytes(x)) == x for every level."""
+    return image.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """Images in [-1, 1] as float32 in [0, 1], for files and for people."""
+    return image.float().add(1.0).div_(2.0).clamp_(0, 1)
