@@ -1,1 +1,11 @@
-"""GAN zoo."""
+"""GAN zoo: generative adversarial networks in PyTorch Lightning, one paper a file."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # imported late: torch takes seconds
+        from zoo.checkpoint import load
+
+        return load
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -1,0 +1,31 @@
+"""What happens beside training: metrics, sample grids, checkpoints, progress, the report.
+
+A callback meets a model only through `preview`, `images` (the time), and `latest` and `publish` (the books).
+"""
+
+
+class Every:
+    """True once in each stretch of so many images.
+
+    Args:
+        images: the length of a stretch; None: a tenth of the budget.
+        max_images: the budget.
+
+    Raises:
+        ValueError: if `images` is not positive.
+    """
+
+    def __init__(self, images: int | None, *, max_images: int) -> None:
+        if images is not None and images <= 0:
+            raise ValueError(f"an interval of {images} images must be positive; null is a tenth of max_images")
+        self.images, self._last = images or max(max_images // 10, 1), 0
+
+    def start(self, now: int) -> None:
+        """Begin to count at `now` images: a resumed run repeats nothing."""
+        self._last = now
+
+    def __call__(self, now: int) -> bool:
+        """Whether a multiple of the interval has been reached since the last call."""
+        reached = now // self.images > self._last // self.images
+        self._last = now
+        return reached

@@ -1,0 +1,20 @@
+"""The end of a run, in images."""
+
+from typing import Any
+
+import lightning as L
+
+from zoo.gan import GAN
+
+
+class Budget(L.Callback):
+    """Stops training once the discriminator has seen `max_images`, over all ranks; the last batch is whole."""
+
+    def __init__(self, *, max_images: int) -> None:
+        if max_images <= 0:
+            raise ValueError(f"max_images={max_images} must be positive")
+        self.max_images = max_images
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: GAN, *args: Any) -> None:  # type: ignore[override]
+        if pl_module.images >= self.max_images:
+            trainer.should_stop = True

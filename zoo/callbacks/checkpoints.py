@@ -1,0 +1,32 @@
+"""The newest state of a run, on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from zoo.callbacks import Every
+
+
+class Checkpoints(Checkpoint):
+    """Keeps `checkpoints/last.ckpt`, every so many images and at the end.
+
+    Args:
+        folder: the run's folder.
+        every: images between two checkpoints; None: a tenth of `max_images`, the budget.
+    """
+
+    def __init__(self, *, folder: str, every: int | None, max_images: int) -> None:
+        self.path = Path(folder) / "checkpoints" / "last.ckpt"
+        self.every = Every(every, max_images=max_images)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.every.start(pl_module.images)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if self.every(pl_module.images):
+            trainer.save_checkpoint(self.path, weights_only=False)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path, weights_only=False)

@@ -1,0 +1,87 @@
+"""A progress bar in images: how many of the budget, how fast, how long still, and the players' losses."""
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class ImageProgress(ProgressBar):
+    """A bar on a terminal; elsewhere a line every tenth of the run.
+
+    Args:
+        max_images: the budget.
+    """
+
+    def __init__(self, *, max_images: int) -> None:
+        super().__init__()
+        self.max_images = max_images
+        self._enabled = True
+        self._bar: Progress | None = None
+
+    def disable(self) -> None:
+        """Show nothing: Lightning calls this on every rank but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._start, self._first, self._tenth = time.perf_counter(), pl_module.images, 0
+        console = Console()
+        if self._enabled and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("images  {task.fields[speed]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=console,
+                refresh_per_second=4,
+            )
+            self._task = self._bar.add_task(
+                type(pl_module).__name__, total=self.max_images, completed=self._first, speed="", values=""
+            )
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if not self._enabled:
+            return
+        now = pl_module.images
+        if self._bar:
+            speed = f"{self._speed(now):,.0f}/s"
+            self._bar.update(self._task, completed=now, speed=speed, values=losses(pl_module.latest))
+        elif now * 10 // self.max_images > self._tenth:
+            self._tenth = now * 10 // self.max_images
+            left = (self.max_images - now) / max(self._speed(now), 1e-9)
+            print(
+                f"{now:>11,} of {self.max_images:,} images  {self._speed(now):,.0f}/s  "
+                f"{max(left, 0) / 60:.1f} min left  {losses(pl_module.latest)}",
+                flush=True,
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._stop()
+
+    def _speed(self, now: int) -> float:
+        return (now - self._first) / (time.perf_counter() - self._start)
+
+    def _stop(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def losses(latest: dict[str, float]) -> str:
+    """The players' adversarial terms and the Frechet distance, as far as they are known: `D 1.21  G 0.93  fid 8.1`."""
+    terms = {name.removesuffix("/adversarial"): v for name, v in latest.items() if name.endswith("/adversarial")}
+    terms |= {name: value for name, value in latest.items() if "fid" in name}
+    return "  ".join(f"{name} {value:.2f}" for name, value in terms.items())

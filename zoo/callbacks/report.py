@@ -1,0 +1,119 @@
+"""The result of a run, for people: report.md with the last grid, the curves and the figures."""
+
+import csv
+import platform
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from zoo.callbacks.evaluate import Evaluate
+
+
+class Report(L.Callback):
+    """Writes `report.md` and `curves.png` at the end of training, and says where everything is.
+
+    Args:
+        folder: the run's folder.
+        overrides: the command line that made the run, after `python train.py`.
+        seed: its seed.
+    """
+
+    def __init__(self, *, folder: str, overrides: list[str], seed: int) -> None:
+        self.folder, self.seed = Path(folder), seed
+        self.command = shlex.join(["python", "train.py", *overrides])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._start, self._first = time.perf_counter(), pl_module.images
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        seconds = time.perf_counter() - self._start
+        shown = pl_module.images - self._first
+        evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
+        grids = sorted(p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit())
+        curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+        lines = [
+            f"# {type(pl_module).__name__}, {pl_module.images:,} images",
+            "",
+            f"    {self.command}",
+            "",
+            f"- seed {self.seed}, {seconds:,.0f} s for {shown:,} images with evaluation ({shown / seconds:,.0f}/s), "
+            f"{trainer.world_size} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
+            f"- {trainer.datamodule.description}",  # type: ignore[attr-defined]
+            f"- torch {torch.__version__}, lightning {L.__version__}, Python {platform.python_version()}",
+            "",
+        ]
+        summary = []
+        if evaluate and evaluate.history:
+            final, best = evaluate.history[-1], evaluate.best
+            lines += ["| value | final | best |", "|---|---|---|"]
+            lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
+            lines += ["", "Protocol: " + ", ".join(f"{k} {v}" for k, v in evaluate.protocol.items()) + ".", ""]
+            name = evaluate.metric or "images"
+            summary = [f"{name} {final[name]:.2f} at the end, {best[name]:.2f} at best (image {best['images']:,})"]
+        if grids:
+            lines += ["## Samples", "", f"![samples](samples/{grids[-1].name})", ""]
+        if curves:
+            lines += ["## Curves", "", "![curves](curves.png)", ""]
+        (self.folder / "report.md").write_text("\n".join(lines))
+        print("\n".join(["", *summary, *self._directions(evaluate, grids)]), flush=True)
+
+    def _directions(self, evaluate: Evaluate | None, grids: list[Path]) -> list[str]:
+        folder = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
+        best = (
+            "checkpoints/best.ckpt (chosen by that) and last.ckpt"
+            if evaluate and evaluate.history
+            else "checkpoints/last.ckpt"
+        )
+        return [
+            f"run          {folder}",
+            *([f"samples      {folder}/samples/{grids[-1].name}"] if grids else []),
+            f"report       {folder}/report.md",
+            f"checkpoints  {folder}/{best}",
+            "",
+            "try next:",
+            f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator",
+            f"  zoo evaluate {folder}                     its metrics once more, with their protocol",
+            "  python train.py data=folder data.root=~/pictures metrics=none     your own images",
+            "  zoo list                                  every variant, data set and recipe",
+        ]
+
+
+def draw_curves(table: Path, picture: Path) -> bool:
+    """Plot metrics.csv over images, a panel for each kind of value; returns whether there was anything to plot."""
+    if not table.is_file():
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else []) if name != "images" and not name.endswith("/lr")]
+    panels: dict[str, list[str]] = {}
+    for name in names:  # "D/accuracy_real" belongs with "D/accuracy_fake", "G/adversarial" with "D/adversarial"
+        panels.setdefault(name.rsplit("/", 1)[-1].split("_")[0], []).append(name)
+    if not panels:
+        return False
+    columns = min(3, len(panels))
+    figure, axes = plt.subplots(
+        -(-len(panels) // columns), columns, figsize=(4 * columns, 3 * -(-len(panels) // columns)), squeeze=False
+    )
+    for axis, (title, members) in zip(axes.flat, panels.items(), strict=False):
+        for name in members:
+            points = [(float(row["images"]), float(row[name])) for row in rows if row[name]]
+            axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
+        axis.set(title=title, xlabel="images", ylim=(0, None) if title in ("fid", "accuracy") else None)
+        axis.legend(fontsize=7)
+    for axis in list(axes.flat)[len(panels) :]:
+        axis.remove()
+    figure.tight_layout()
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+    return True

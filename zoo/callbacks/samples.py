@@ -1,0 +1,69 @@
+"""Sample grids: the same latents or inputs throughout a run, as pictures that a person can judge."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from zoo.batch import to_unit
+from zoo.callbacks import Every
+
+
+class SampleGrids(L.Callback):
+    """Writes `samples/<images>.png` every so many images and at the end, and `samples/real.png` once.
+
+    Args:
+        folder: the run's folder.
+        every: images between two grids; None: a tenth of `max_images`, the budget.
+        count: pictures in a grid; its rows have about the square root of that.
+    """
+
+    def __init__(self, *, folder: str, every: int | None, max_images: int, count: int) -> None:
+        self.folder = Path(folder) / "samples"
+        self.every = Every(every, max_images=max_images)
+        self.count = count
+        self._batch: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.every.start(pl_module.images)
+        if trainer.is_global_zero:
+            loader = trainer.datamodule.evaluation_loader(split="train", num=self.count, batch_size=self.count)  # type: ignore[attr-defined]
+            self._batch = type(batch := next(iter(loader)))(*(tensor.to(pl_module.device) for tensor in batch))
+            self._draw(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if self.every(pl_module.images) and trainer.is_global_zero:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            self._draw(trainer, pl_module)
+
+    @torch.no_grad()
+    def _draw(self, trainer: L.Trainer, model: Any) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, preview in model.preview(self._batch).items():
+            prefix = "" if name == "samples" else f"{name.replace('->', '-to-')}-"
+            if not (self.folder / f"{prefix}real.png").exists():
+                save_image(grid(preview.real), self.folder / f"{prefix}real.png")
+            picture = grid(preview.fake)
+            save_image(picture, self.folder / f"{prefix}{model.images:09d}.png")
+            pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_image"):
+                    logger.log_image(name, [pixels], step=model.images)
+
+
+def grid(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] in [-1, 1] as one picture [3, H', W'] in [0, 1], as near to a square as N allows.
+
+    One channel is shown grey, two to the first three of more as colours.
+    """
+    images = to_unit(images).cpu()
+    if images.shape[1] == 2:
+        images = torch.cat([images, images[:, :1]], 1)
+    columns = round((len(images) * images.shape[2] / images.shape[3]) ** 0.5)
+    return make_grid(images[:, :3], nrow=max(columns, 1), padding=2, pad_value=0.5)

@@ -1,0 +1,92 @@
+"""Checkpoints: written whole or not at all, found in a run's folder, read without running code.
+
+Nothing here unpickles objects: `torch.load(weights_only=True)` admits tensors, numbers, strings, lists and dicts only.
+"""
+
+import importlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+from zoo.gan import GAN
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes to the disk, then renames: a killed process leaves the earlier file intact."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
+        """Replace `path` by `checkpoint`, atomically."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def find(run: str | os.PathLike) -> Path:
+    """The checkpoint that `run` means: itself if it is a file, else a run folder's best or, failing that, last one.
+
+    Raises:
+        ValueError: if there is none, naming where it was looked for.
+    """
+    path = Path(run).expanduser()
+    if path.is_file():
+        return path
+    candidates = [path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ValueError(
+        f"no checkpoint in {path}: give a .ckpt file, or a run's folder with checkpoints/best.ckpt or last.ckpt"
+    )
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        ValueError: if the file is truncated, is no checkpoint of this zoo, or holds objects other than plain data.
+    """
+    path = Path(path)
+    others = [p for p in (path.with_name("best.ckpt"), path.with_name("last.ckpt")) if p != path and p.is_file()]
+    hint = f"; {others[0]} is another checkpoint of that run" if others else ""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{path} is refused: no checkpoint, or it holds more than plain data ({why}){hint}") from None
+    except (RuntimeError, EOFError, OSError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{path} can't be read: truncated, or not a checkpoint ({why}){hint}") from None
+    if not isinstance(checkpoint, dict) or "zoo" not in checkpoint:
+        raise ValueError(f"{path} is a torch file but no checkpoint of this zoo: it has no 'zoo' entry{hint}")
+    return checkpoint
+
+
+def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
+    """The trained model of a run's folder or checkpoint file, in evaluation mode.
+
+        zoo.load("outputs/dcgan-mnist5k/2026-01-31_12-00-00").sample(16)   # [16, 1, 32, 32] in [0, 1]
+
+    Raises:
+        ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo.
+    """
+    path = find(run)
+    checkpoint = read(path)
+    module, _, name = checkpoint["zoo"]["variant"].rpartition(".")
+    if not module.startswith("zoo.model."):
+        raise ValueError(f"{path} is of {module}.{name}, which is no variant of this zoo")
+    model: GAN = getattr(importlib.import_module(module), name)(**checkpoint["hyper_parameters"])
+    model.load_state_dict(checkpoint["state_dict"])
+    model.images = checkpoint["zoo"]["images"]
+    return model.to(device).eval()

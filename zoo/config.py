@@ -1,0 +1,160 @@
+"""What stands between a mistyped command line and a wasted night: names and types, checked before anything is built.
+
+The composed defaults are the specification. Every key that a user may set is in the YAML with its default, so a key
+that is not there is a typo, and a value of another type than its default is a mistake.
+"""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as dicts, lists, numbers and strings, every interpolation resolved."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def checked(config: DictConfig) -> DictConfig:
+    """A run's configuration, held against the defaults of the groups that it chose.
+
+    Raises:
+        ValueError: for a setting that the defaults do not have, with the nearest valid name; and for a value of
+            another type than the default, with what was expected.
+    """
+    run = HydraConfig.get()
+    added = [override.lstrip("+").split("=")[0] for override in run.overrides.task if override.startswith("+")]
+    groups = [f"{g}={c}" for g, c in run.runtime.choices.items() if c and not g.startswith(("hydra/", "experiment"))]
+    defaults = plain(hydra.compose(run.job.config_name, overrides=groups))
+    for key, value in check(plain(config), defaults, added).items():
+        OmegaConf.update(config, key, value)
+    return config
+
+
+def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, int]:
+    """Hold settings against their defaults; see `checked`.
+
+    Args:
+        config: the settings.
+        defaults: what they must agree with in names and types.
+        added: keys that were added on purpose (`+trainer.limit_train_batches=5`).
+
+    Returns:
+        Settings that are whole numbers written as floats (`max_images=3e5`), as integers.
+    """
+    known, integers = flatten(defaults), {}
+    for key, value in flatten(config).items():
+        if any(key == name or key.startswith(f"{name}.") for name in added):
+            continue
+        if key not in known:
+            raise ValueError(f"there is no setting {key!r}; {nearest(key, known)}")
+        default = known[key]
+        if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+            integers[key] = int(value)
+        elif not _fits(key, value, default):
+            raise ValueError(f"{key}={value}: expected {_kind(default)}, such as {key}={default}")
+    return integers
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"width": 32}} as {"model": {...}, "model.width": 32}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat[f"{prefix}{key}"] = value
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+    return flat
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """The sentence that names the closest valid name, or the valid ones where none is close."""
+    leaf = name.rsplit(".", 1)[-1]
+    elsewhere = [n for n in names if n.rsplit(".", 1)[-1] == leaf]  # the right word without its group: width
+    close = elsewhere or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    if not close:  # a typo without its group: latentdim
+        leaves = {n.rsplit(".", 1)[-1]: n for n in names}
+        close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
+    return f"did you mean {close[0]}?" if close else f"the names are {', '.join(n for n in names if '.' not in n)}"
+
+
+def _fits(key: str, value: Any, default: Any) -> bool:
+    if value is None or default is None:  # what null stands for, the constructor knows
+        return True
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, int) and key.endswith("image_size"):
+        return isinstance(value, int | list)  # one number, or [height, width]
+    if isinstance(default, int | float):
+        return isinstance(value, int | type(default))
+    if isinstance(default, str):
+        return isinstance(value, str | int | float)
+    return isinstance(value, type(default))
+
+
+def _kind(default: Any) -> str:
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "settings"}
+    return kinds.get(type(default), "text")
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Say in one sentence what is wrong with a command line, or with a file that it names, and leave with status 2.
+
+    That goes for errors of Hydra's and for every ValueError that this project raises; others keep their traceback,
+    and HYDRA_FULL_ERROR=1 keeps all.
+    """
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra ends the process before the error gets here
+    try:
+        yield
+    except Exception as error:
+        sentence = None if full else _sentence(error)
+        if sentence is None:
+            raise
+        print(f"train.py: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _sentence(error: BaseException) -> str | None:
+    if isinstance(error, MissingConfigException):  # model=dcgann
+        missing = re.search(r"Could not find '(\w+)/(.+)'", str(error))
+        if missing:
+            group, name = missing.groups()
+            return f"there is no {group}={name}; {nearest(name, error.options or [])}"
+    if isinstance(error, ConfigCompositionException):  # model.latentdim=3
+        typo = re.search(r"Could not override '([^'@]+)", str(error))
+        if typo:
+            return f"there is no setting {typo[1]!r}; {nearest(typo[1], _names())}"
+    while isinstance(error, InstantiationException) and error.__cause__:  # raised by what Hydra built
+        error = error.__cause__
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return re.sub(r"\s+", " ", str(error) or str(error.__cause__))
+    if isinstance(error, ValueError) and (type(error).__module__.startswith("zoo.") or _raised_here(error)):
+        return str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+    return None
+
+
+def _raised_here(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+
+
+def _names() -> Collection[str]:
+    """Every setting and group of the groups that the command line chose."""
+    folder = Path(__file__).parent.parent / "conf"
+    chosen = [argument for argument in sys.argv[1:] if (folder / argument.split("=")[0]).is_dir()]
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        composed = hydra.compose("train", [a for a in chosen if "," not in a], return_hydra_config=True)
+    settings = {key: value for key, value in OmegaConf.to_container(composed).items() if key != "hydra"}  # type: ignore[union-attr]
+    return [*flatten(settings), *(group.name for group in folder.iterdir() if group.is_dir())]

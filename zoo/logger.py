@@ -1,0 +1,157 @@
+"""The run's books: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
+
+A logger takes `log_metrics(values, step=images)` and, if it shows pictures, `log_image(name, [image], step=images)`.
+"""
+
+import csv
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+
+class CSV(Logger):
+    """`metrics.csv`: a row for each time that something was logged, its first column `images`.
+
+    Lightning's CSVLogger deletes an earlier file in its folder; this one continues it.
+    """
+
+    def __init__(self, *, save_dir: str) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / "metrics.csv"
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's folder holds its whole configuration in .hydra/config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a row at `step` images; a new column makes the file be written anew."""
+        row = {"images": step, **metrics}
+        if not self._columns:
+            self._columns = self._read()[0]
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._widen(new)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        if not self.path.is_file():
+            return [], []
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)
+
+    def _widen(self, new: list[str]) -> None:
+        rows = self._read()[1]
+        self._columns += new
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, self.path)
+
+
+class TensorBoard(TensorBoardLogger):
+    """TensorBoard's event files in `save_dir`."""
+
+    def __init__(self, *, save_dir: str) -> None:
+        super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
+        """Show images, each uint8 [H, W, 3]."""
+        for image in images:
+            self.experiment.add_image(key, image, step, dataformats="HWC")
+
+
+class WeightsAndBiases(WandbLogger):
+    """A Weights & Biases run, offline where there is no account or no server, and no training lost for either.
+
+    Args:
+        project: the W&B project.
+        save_dir: the run's folder; wandb writes into its subfolder `wandb`.
+        name: the run's name in the W&B pages.
+        log_checkpoints: upload the checkpoints as an artifact at the end.
+        init_timeout: seconds to wait for the server before the run goes on offline.
+    """
+
+    def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
+        super().__init__(project=project, save_dir=save_dir, name=name)
+        self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The wandb run, started at its first use."""
+        if self._experiment is None:
+            self._experiment = self._start()
+            self._experiment.define_metric("images")
+            self._experiment.define_metric("*", step_metric="images")
+        return self._experiment
+
+    def _start(self) -> Any:
+        # A server that stops answering later is wandb's own affair: it goes on writing to the disk and retries.
+        settings = wandb.Settings(
+            init_timeout=self.init_timeout, finish_timeout=60, finish_timeout_raises=False, silent=True, console="off"
+        )
+        mode = os.environ.get("WANDB_MODE")
+        reason = "no account is configured"
+        if mode is None and wandb.login(prompt=False, verify=False):
+            try:
+                run = wandb.init(**self._wandb_init, mode="online", settings=settings)
+                rank_zero_info(f"W&B: {run.url}")
+                return run
+            except (wandb.errors.CommError, wandb.errors.UsageError, TimeoutError) as error:
+                reason = f"the server can't be reached ({str(error).splitlines()[0]})"
+                wandb.teardown()
+        elif mode is not None and mode not in ("offline", "dryrun"):
+            return wandb.init(**self._wandb_init, settings=settings)
+        else:
+            reason = f"WANDB_MODE={mode}" if mode else reason
+        run = wandb.init(**self._wandb_init, mode="offline", settings=settings)
+        rank_zero_info(
+            f"W&B: recording offline, {reason}; to upload: wandb login, then wandb sync {Path(run.dir).parent}"
+        )
+        return run
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log values at `step` images."""
+        self.experiment.log({**metrics, "images": step})
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        """Show images, each uint8 [H, W, 3], at `step` images."""
+        self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the run, with its checkpoints as an artifact if asked."""
+        if self._experiment is None:
+            return
+        if self.log_checkpoints:
+            artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
+            for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
+                artifact.add_file(str(path))
+            self._experiment.log_artifact(artifact)
+        self._experiment.finish(exit_code=0 if status == "success" else 1)
+        self._experiment = None
