@@ -1,0 +1,252 @@
+"""Order, flips, the evaluation bank and the fingerprint: what every set shares."""
+
+from types import SimpleNamespace
+
+import lightning
+import pytest
+import torch
+
+from zoo.batch import LabelledImages, from_bytes
+from zoo.data.images import ImageDataModule, InMemoryImages, ShuffledBatches, resize, with_channels
+
+
+class Counting(ImageDataModule):
+    """Images whose pixels tell their row; sorted by class."""
+
+    name = "counting"
+
+    def __init__(self, n=20, n_test=7, **common):
+        super().__init__(**common)
+        self.n, self.n_test = n, n_test
+
+    def load(self):
+        def part(n):
+            shape = n, self.channels, *self.image_size
+            images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
+            return InMemoryImages(images, torch.arange(n) // 5)
+
+        return {"train": part(self.n)} | ({"test": part(self.n_test)} if self.n_test else {})
+
+
+def trainer(rank=0, world_size=1, epoch=0, training=True):
+    return SimpleNamespace(
+        global_rank=rank, world_size=world_size, current_epoch=epoch, training=training, num_devices=world_size
+    )
+
+
+def sampler(rank=0, world_size=1, seed=1, length=23, batch=6):
+    return ShuffledBatches(length, batch_size=batch // world_size, rank=rank, world_size=world_size, seed=seed)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_ranks_together_see_what_one_process_sees(world_size):
+    ranks = [sampler(rank, world_size) for rank in range(world_size)]
+    for epoch in range(3):
+        alone = sampler()
+        for one in (alone, *ranks):
+            one.set_epoch(epoch)
+        assert [len(rank) for rank in ranks] == [len(alone)] * world_size == [3] * world_size
+        for whole, *parts in zip(alone, *ranks, strict=True):
+            assert sorted(whole) == sorted(row for part in parts for row in part)
+            assert {len(part) for part in parts} == {6 // world_size}
+
+
+def test_no_image_twice_in_an_epoch_and_epochs_and_seeds_differ():
+    one, other = sampler(), sampler(seed=2)
+    first = [row for batch in one for row in batch]
+    assert len(first) == len(set(first)) == 18
+    assert first == [row for batch in one for row in batch]  # a pure function of seed and epoch
+    assert first != [row for batch in other for row in batch]
+    one.set_epoch(1)
+    second = [row for batch in one for row in batch]
+    assert first != second
+    assert len(set(second)) == 18
+    # What an epoch leaves out is not always the same.
+    assert set(first) != set(second)
+
+
+def test_start_leaves_out_batches_once():
+    one = sampler()
+    whole = list(one)
+    one.start = 2
+    assert len(one) == 3
+    assert list(one) == whole[2:]
+    assert list(one) == whole
+
+
+def test_batches_reach_the_model_as_floats(common):
+    class Seen(lightning.LightningModule):
+        automatic_optimization = False
+
+        def __init__(self):
+            super().__init__()
+            self.epochs = {}
+
+        def training_step(self, batch, batch_idx):
+            self.epochs.setdefault(self.current_epoch, []).append(batch)
+
+        def configure_optimizers(self):
+            return None
+
+    data, model = Counting(**common), Seen()
+    lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    ).fit(model, data)
+    rows = {epoch: torch.cat([batch.index for batch in batches]) for epoch, batches in model.epochs.items()}
+    assert len(set(rows[0].tolist())) == len(rows[0]) == 20
+    assert rows[0].tolist() != rows[1].tolist()
+    batch = model.epochs[0][0]
+    assert isinstance(batch, LabelledImages)
+    assert batch.image.dtype == torch.float32
+    assert torch.equal(batch.image, from_bytes(data.sets["train"].images[batch.index]))
+    assert torch.equal(batch.label, batch.index // 5)
+
+
+def test_a_replaced_sampler_is_explained(common):
+    with pytest.raises(TypeError, match="use_distributed_sampler=false"):
+        Counting(**common).split("train")[3]
+
+
+def test_the_first_batch_of_a_resumed_run_has_its_epochs_order(common):
+    fresh, resumed = Counting(**common), Counting(**common)
+    fresh.trainer, resumed.trainer = trainer(), trainer(epoch=5)
+    loader = fresh.train_dataloader()
+    loader.sampler.set_epoch(5)
+    assert [b.index.tolist() for b in loader] == [b.index.tolist() for b in resumed.train_dataloader()]
+
+
+def test_flips_are_of_half_the_training_images_and_the_same_on_any_number_of_processes(common):
+    data = Counting(n=400, **{**common, "flip": True})
+    data.trainer = trainer()
+    batch = data.split("train")[list(range(400))]
+    image = data.on_after_batch_transfer(batch, 0).image
+    plain = from_bytes(batch.image)
+    mirrored = (image == plain.flip(3)).all((1, 2, 3))
+    assert torch.equal(mirrored, ~(image == plain).all((1, 2, 3)))
+    assert 160 < mirrored.sum() < 240
+    assert torch.equal(mirrored, data.flips(0))
+
+    other = Counting(n=400, **{**common, "flip": True})
+    other.trainer = trainer(rank=1, world_size=2)
+    rows = list(range(1, 400, 2))
+    assert torch.equal(other.on_after_batch_transfer(other.split("train")[rows], 0).image, image[1::2])
+    assert not torch.equal(data.flips(0), data.flips(1))
+
+    data.trainer = trainer(training=False)
+    assert torch.equal(data.on_after_batch_transfer(batch, 0).image, plain)
+    assert data.on_after_batch_transfer("another batch", 0) == "another batch"
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num", [2, 7, 25])
+def test_an_evaluation_covers_each_position_once(common, world_size, num):
+    data = Counting(**common)
+    bank = {}
+    for rank in range(world_size):
+        loader = data.evaluation_loader(split="test", num=num, rank=rank, world_size=world_size, batch_size=3)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        for batch in batches:
+            assert len(batch.image) <= 3
+            assert batch.image.dtype == torch.float32
+            for image, label, position in zip(*batch, strict=True):
+                assert int(position) not in bank
+                assert int(position) % world_size == rank
+                bank[int(position)] = image, label
+    assert sorted(bank) == list(range(num))
+    for position in range(7, num):  # beyond the set it repeats
+        assert torch.equal(bank[position][0], bank[position - 7][0])
+    alone = torch.cat([b.image for b in data.evaluation_loader(split="test", num=num)])
+    assert torch.equal(alone, torch.stack([bank[i][0] for i in range(num)]))
+    if num >= 7:
+        assert len({image.numpy().tobytes() for image, _ in bank.values()}) == 7
+
+
+def test_an_evaluation_is_mixed_never_flipped_and_independent_of_the_seed(common):
+    one, other = Counting(**{**common, "flip": True}), Counting(**{**common, "seed": 9, "batch_size": 2})
+    one.trainer = trainer()
+    first = torch.cat([b.label for b in one.evaluation_loader(split="train", num=20)])
+    assert first.tolist() != sorted(first.tolist())
+    images = [torch.cat([b.image for b in d.evaluation_loader(split="train", num=20)]) for d in (one, other)]
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("wrong", [{"num": 0}, {"rank": 2, "world_size": 2}, {"batch_size": 0}, {"split": "val"}])
+def test_a_wrong_evaluation_is_refused(common, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Counting(**common).evaluation_loader(**{"split": "train", "num": 3, **wrong})
+
+
+def test_no_test_images_says_what_to_do(common):
+    with pytest.raises(ValueError, match=r"data=counting has no test images: .*split=train"):
+        Counting(n_test=0, **common).evaluation_loader(split="test", num=3)
+
+
+def test_the_batch_is_shared_among_processes(common):
+    data = Counting(**common)
+    data.trainer = trainer(world_size=2)
+    assert {len(batch.image) for batch in data.train_dataloader()} == {2}
+    data.trainer = trainer(world_size=3)
+    with pytest.raises(ValueError, match=r"data\.batch_size=4 .* among 3: set data\.batch_size=3"):
+        data.setup("fit")
+
+
+def test_too_few_images_are_refused(common):
+    with pytest.raises(ValueError, match=r"data=counting has 3 training images.*set data\.batch_size=3"):
+        Counting(n=3, **common).setup("fit")
+    with pytest.raises(ValueError, match="has 0 training images"):
+        Counting(n=0, **common).setup("fit")
+    Counting(n=3, **common).setup("test")  # a trained model may be measured against few
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *[("image_size", 0), ("image_size", [8]), ("image_size", "big"), ("channels", 5), ("batch_size", 0)],
+        *[("num_workers", "many"), ("num_workers", -1), ("seed", -1)],
+    ],
+)
+def test_wrong_arguments_are_named(common, argument, value):
+    with pytest.raises(ValueError, match=f"{argument}="):
+        Counting(**{**common, argument: value})
+
+
+def test_description_and_sizes(common):
+    data = Counting(n=1200, **{**common, "image_size": [4, 6], "channels": 1})
+    assert data.description == "counting: 1,200 training and 7 test images, 4x6, 1 channel"
+    assert data.image_size == (4, 6)
+    assert data.num_classes == 0
+
+
+def test_the_fingerprint_follows_content_and_parameters(common):
+    def prints(**change):
+        n = change.pop("n", 20)
+        return Counting(n=n, **{**common, **change}).fingerprint("train")
+
+    assert prints() == prints(seed=7, batch_size=2, flip=True, num_workers=1)  # none of them changes an image
+    assert len(prints()) == 64
+    data = Counting(**common)
+    assert len({prints(), prints(n=21), prints(image_size=9), prints(channels=1), data.fingerprint("test")}) == 5
+    data = Counting(**common)
+    data.split("train").images[3, 0, 2, 2] ^= 1
+    assert data.fingerprint("train") != prints()
+    data = Counting(**common)
+    data.split("train").labels[3] ^= 1
+    assert data.fingerprint("train") != prints()
+
+
+def test_channels_and_resize():
+    grey = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
+    assert torch.equal(with_channels(grey, 3), grey.repeat(1, 3, 1, 1))
+    assert torch.equal(with_channels(with_channels(grey, 3), 1), grey)
+    assert with_channels(grey, 2)[:, 1].unique().tolist() == [255]
+    assert with_channels(grey, 4).shape == (1, 4, 4, 4)
+    assert resize(grey, (4, 4)) is grey
+    checks = torch.tensor([[0, 200], [200, 0]], dtype=torch.uint8).repeat(8, 8)[None, None]
+    assert (resize(checks, (2, 2)).int() - 100).abs().max() <= 2
