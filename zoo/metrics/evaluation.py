@@ -1,0 +1,386 @@
+"""The evaluation of a generator: Frechet distance, precision and recall, class coverage, each with its protocol.
+
+    FID        Heusel et al. 2017, arXiv:1706.08500, eq. 6, by torchmetrics; sums in float64
+    precision  Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2: the share of fakes that lie inside the real
+    recall     manifold, and of reals inside the fake one; by torch-fidelity
+    classes    the share of classes covered: one counts when its share among the fakes is at least a tenth of its
+               share among the reals. Only with an extractor that classifies
+
+The value of N processes equals that of one: every image has a global position, each rank takes its share of positions,
+and what is reduced are sums and tables with a row per position. What depends on real images alone is computed once and
+cached by the fingerprint of data and extractor.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch_fidelity.metric_prc import calculate_precision_recall_part
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from zoo.batch import Preview, to_bytes
+from zoo.metrics.extractors import Extractor
+
+log = logging.getLogger(__name__)
+
+CACHE_VERSION = 1  # of the cached real statistics: raise it when their meaning changes
+COVERED = 0.1  # a class is covered from this ratio of its share among fakes to its share among reals
+
+Plain = str | int | float | bool
+
+
+class Data(Protocol):
+    """What an evaluation asks of a data module."""
+
+    @property
+    def description(self) -> str:
+        """What the data is, in words."""
+
+    def fingerprint(self, split: str) -> str:
+        """A hash of the split's images and of all that is done to them."""
+
+    def num_images(self, split: str) -> int:
+        """The size of the split."""
+
+    def evaluation_loader(self, *, split: str, num: int, rank: int, world_size: int, batch_size: int) -> Iterable[Any]:
+        """Yields LabelledImages, or another tuple of tensors with an `index`: range(rank, num, world_size), in order.
+
+        What stands at a position depends on the position alone.
+        """
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found, and all that must be equal for two such values to be comparable."""
+
+    values: dict[str, float]  # {"fid_mnist": 12.3, "X->Y/fid": 45.6, ...}
+    protocol: dict[str, Plain]
+
+
+class Evaluation:
+    """Compares a generator's images with real ones.
+
+    Args:
+        extractor: what is compared: features of `zoo.metrics.extractors`.
+        split: of the data that the reals come from, "train" or "test".
+        num_real: real images, from the first on; None: the whole split.
+        num_fake: generated images, at positions 0 to num_fake - 1.
+        neighbours: k of precision and recall; 3 in the paper.
+        prc_images: at most this many images of each side enter precision and recall, drawn once with a fixed seed:
+            their cost grows with the square (5,000 against 5,000 take seconds; 50,000 would take minutes).
+        batch_size: images per rank and step.
+        cache_dir: where real statistics are kept from run to run; None: in memory only.
+
+    Raises:
+        ValueError: a number of images that leaves a metric undefined.
+    """
+
+    def __init__(
+        self,
+        *,
+        extractor: Extractor,
+        split: str,
+        num_real: int | None,
+        num_fake: int,
+        neighbours: int,
+        prc_images: int,
+        batch_size: int,
+        cache_dir: str | None,
+    ) -> None:
+        if split not in ("train", "test"):
+            raise ValueError(f'split={split!r}: give "train" or "test"')
+        if batch_size < 1 or neighbours < 1:
+            raise ValueError(f"batch_size={batch_size} and neighbours={neighbours} must be at least 1")
+        for argument, number in (("num_real", num_real), ("num_fake", num_fake), ("prc_images", prc_images)):
+            _check_enough(argument, number, neighbours)
+        self.extractor = extractor
+        self.split = split
+        self.num_real = num_real
+        self.num_fake = num_fake
+        self.neighbours = neighbours
+        self.prc_images = prc_images
+        self.batch_size = batch_size
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else None
+        self._reals: dict[str, dict[str, Tensor]] = {}  # what rank 0 knows already, by cache key
+
+    def prepare(self) -> None:
+        """Fetches weights that are missing; call it on one rank per machine, before training starts."""
+        self.extractor.prepare()
+
+    def evaluate(
+        self,
+        preview: Callable[[Any], Mapping[str, Preview]],
+        data: Data,
+        *,
+        device: torch.device | str,
+        rank: int = 0,
+        world_size: int = 1,
+        protocol: Mapping[str, Plain] | None = None,
+    ) -> Result:
+        """Generates, extracts and compares; every rank calls it and every rank gets the same result.
+
+        The random state of the training is left as it was.
+
+        Args:
+            preview: a batch on `device` -> {"samples": Preview(fake, real)}, images in [-1, 1]. Fakes must depend on
+                `batch.index`, not on the rank or on a random state. Under any key but "samples", the key becomes the
+                prefix of the values' names: "X->Y/fid".
+            data: the data module.
+            device: where images are generated and features computed.
+            rank, world_size: of torch.distributed's default group, which must be up when world_size > 1.
+            protocol: what else must be equal for values to be comparable, say {"ema": "10k", "seed": 1}.
+
+        Raises:
+            ValueError: num_real exceeds the split.
+            RuntimeError: the loader did not yield each position exactly once.
+        """
+        device = torch.device(device)
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return self._evaluate(preview, data, device, rank, world_size, dict(protocol or {}))
+
+    def _evaluate(
+        self,
+        preview: Callable[[Any], Mapping[str, Preview]],
+        data: Data,
+        device: torch.device,
+        rank: int,
+        world_size: int,
+        protocol: dict[str, Plain],
+    ) -> Result:
+        self.extractor.load()
+        self.extractor.to(device)
+        size = data.num_images(self.split)
+        num_real = size if self.num_real is None else self.num_real
+        _check_enough("num_real", num_real, self.neighbours)
+        if num_real > size:
+            raise ValueError(f"num_real={num_real}, but the {self.split} split has {size} images: give null or fewer")
+        stamp = self._protocol(data, num_real) | protocol
+
+        # The loader always spans both sides, so that a position shows the same images with and without cached reals.
+        num = max(num_real, self.num_fake)
+        batches = iter(
+            data.evaluation_loader(
+                split=self.split, num=num, rank=rank, world_size=world_size, batch_size=self.batch_size
+            )
+        )
+
+        def next_previews() -> tuple[Tensor | None, Mapping[str, Preview]]:
+            batch = next(batches, None)
+            if batch is None:
+                return None, {}
+            return batch.index.cpu(), preview(batch._make(field.to(device) for field in batch))
+
+        # A rank beyond the number of images has no batch, and only rank 0 looks into the cache: it tells the others.
+        index, previews = next_previews()
+        cache_keys = {key: self._cache_key(stamp, key) for key in previews}
+        reals = {key: self._load(cache_key) for key, cache_key in cache_keys.items()} if rank == 0 else {}
+        cached = _from_rank_0({key: known is not None for key, known in reals.items()}, device, world_size)
+        judges = {key: _Judge(self, num_real=num_real, cached=cached[key], device=device) for key in cached}
+        last = self.num_fake if all(cached.values()) else num
+
+        while index is not None and int(index.min()) < last:
+            for key, judge in judges.items():
+                judge.real.update(self.extractor, previews[key].real, index)
+                judge.fake.update(self.extractor, previews[key].fake, index)
+            index, previews = next_previews()
+
+        values: dict[str, float] = {}
+        error = None
+        for judge in judges.values():
+            judge.reduce(world_size)
+        if rank == 0:
+            try:
+                for key, judge in judges.items():
+                    if (known := reals[key]) is not None:
+                        judge.real.load_state(known)
+                    values |= self._named(key, judge.values())
+                    if known is None:
+                        self._save(cache_keys[key], judge.real.state())
+            except Exception as raised:  # the other ranks wait for an answer: tell them first
+                error = raised
+        values, failure = _from_rank_0((values, repr(error) if error else None), device, world_size)
+        if failure is not None:
+            raise RuntimeError(f"evaluation failed on rank 0: {failure}") from error
+        return Result(values, stamp)
+
+    def _named(self, key: str, values: dict[str, float]) -> dict[str, float]:
+        prefix = "" if key == "samples" else f"{key}/"
+        suffix = f"_{self.extractor.name}" if self.extractor.name else ""
+        return {f"{prefix}{metric}{suffix}": value for metric, value in values.items()}
+
+    def _protocol(self, data: Data, num_real: int) -> dict[str, Plain]:
+        extractor = self.extractor
+        return {
+            "extractor": extractor.name or "inception",
+            "weights_sha256": extractor.weights_sha256,
+            "resize": extractor.resize,
+            "data": data.description,
+            "fingerprint": data.fingerprint(self.split),
+            "split": self.split,
+            "num_real": num_real,
+            "num_fake": self.num_fake,
+            "first_index": 0,
+            "neighbours": self.neighbours,
+            "prc_images": self.prc_images,
+            "torchmetrics": version("torchmetrics"),
+            "torch_fidelity": version("torch-fidelity"),
+        }
+
+    # Real statistics: in memory, and in a file for the next run.
+
+    def _cache_key(self, stamp: Mapping[str, Plain], key: str) -> str:
+        names = ("fingerprint", "split", "num_real", "prc_images", "extractor", "weights_sha256", "resize")
+        return hashlib.sha256(json.dumps([CACHE_VERSION, key, *map(stamp.get, names)]).encode()).hexdigest()
+
+    def _load(self, cache_key: str) -> dict[str, Tensor] | None:
+        if cache_key not in self._reals and self.cache_dir is not None:
+            path = self.cache_dir / f"{cache_key}.safetensors"
+            try:
+                self._reals[cache_key] = load_file(path)
+            except FileNotFoundError:
+                return None
+            except (OSError, SafetensorError) as error:
+                log.warning("%s cannot be read (%s): the real statistics are computed again", path, error)
+                return None
+        return self._reals.get(cache_key)
+
+    def _save(self, cache_key: str, state: dict[str, Tensor]) -> None:
+        self._reals[cache_key] = state = {name: t.detach().cpu().clone() for name, t in state.items()}
+        if self.cache_dir is None:
+            return
+        part = None
+        try:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            # Written beside its place and then moved: readers see a whole file or none.
+            handle, part = tempfile.mkstemp(dir=self.cache_dir, suffix=".part")
+            os.close(handle)
+            save_file(state, part)
+            os.replace(part, self.cache_dir / f"{cache_key}.safetensors")
+        except (OSError, SafetensorError) as error:
+            log.warning("the real statistics cannot be kept in %s: %s", self.cache_dir, error)
+            if part is not None:
+                Path(part).unlink(missing_ok=True)
+
+
+class _Given(nn.Module):
+    """Stands for the feature extractor inside torchmetrics' FID, which is given features that are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+class _Side:
+    """The sums and tables of one side, real or fake: whatever they hold is reduced over ranks by a sum."""
+
+    def __init__(
+        self, fid: FrechetInceptionDistance, side: str, num: int, cached: bool, prc_images: int, extractor: Extractor
+    ) -> None:
+        self.fid, self.side, self.num = fid, side, num
+        self.cached = cached  # known already: nothing to count
+        home = fid.device
+        # Images for precision and recall are drawn from all positions: a data set may come sorted by class.
+        drawn = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:prc_images].sort().values
+        self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
+        self.row[drawn] = torch.arange(len(drawn))
+        self.table = torch.zeros(len(drawn), extractor.num_features, device=home)
+        self.classes = torch.zeros(extractor.num_classes, dtype=torch.int64, device=home)
+
+    def update(self, extractor: Extractor, images: Tensor, index: Tensor) -> None:
+        """Counts images [N, C, H, W] in [-1, 1] at their positions [N], on the CPU; those beyond `num` are left out."""
+        wanted = (index < self.num).nonzero().squeeze(1)
+        if self.cached or not len(wanted):
+            return
+        features = extractor(to_bytes(images[wanted.to(images.device)]))
+        if extractor.num_classes:
+            self.classes += extractor.classify(features).bincount(minlength=extractor.num_classes).to(self.table.device)
+        features = features.to(self.table.device)
+        self.fid.update(features.double(), real=self.side == "real")  # float64, or the distance is rounded to float32
+        row = self.row[index[wanted]].to(features.device)
+        self.table[row[row >= 0]] = features[row >= 0]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything this side has counted."""
+        sums = ("features_sum", "features_cov_sum", "features_num_samples")
+        return {name: getattr(self.fid, f"{self.side}_{name}") for name in sums} | {
+            "table": self.table,
+            "classes": self.classes,
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        for name, mine in self.state().items():
+            mine.copy_(state[name])
+
+
+class _Judge:
+    """All metrics of one preview key."""
+
+    def __init__(self, evaluation: Evaluation, *, num_real: int, cached: bool, device: torch.device):
+        extractor = evaluation.extractor
+        self.neighbours = evaluation.neighbours
+        home = device if device.type in ("cpu", "cuda") else torch.device("cpu")  # MPS has no float64
+        # Reduced below, together with the rest: torchmetrics refuses a rank that had no image.
+        self.fid = FrechetInceptionDistance(_Given(extractor.num_features), sync_on_compute=False).to(home)
+        self.fid.orig_dtype = torch.float64
+        self.real = _Side(self.fid, "real", num_real, cached, evaluation.prc_images, extractor)
+        self.fake = _Side(self.fid, "fake", evaluation.num_fake, False, evaluation.prc_images, extractor)
+
+    def reduce(self, world_size: int) -> None:
+        if world_size == 1:
+            return
+        for side in (self.real, self.fake):
+            if not side.cached:
+                for tensor in side.state().values():
+                    dist.all_reduce(tensor)
+
+    def values(self) -> dict[str, float]:
+        """{"fid": ..., "precision": ..., "recall": ..., "classes": ...}
+
+        Raises:
+            RuntimeError: an image is missing, or was counted twice.
+        """
+        for side in (self.real, self.fake):
+            if (counted := int(side.state()["features_num_samples"])) != side.num:
+                raise RuntimeError(
+                    f"{counted} {side.side} images were counted instead of {side.num}: evaluation_loader must yield "
+                    "range(rank, num, world_size) in `index`"
+                )
+        precision, recall = calculate_precision_recall_part(  # in float64: distances by matrix products are inexact
+            self.fake.table.double(), self.real.table.double(), self.neighbours
+        )
+        # On the CPU: its eigenvalues need no CUDA library that may be missing, and are the same everywhere.
+        values = {"fid": self.fid.cpu().compute().item(), "precision": precision, "recall": recall}
+        if len(self.real.classes):
+            real, fake = (side.classes / side.num for side in (self.real, self.fake))
+            present = real > 0
+            values["classes"] = (fake[present] >= COVERED * real[present]).double().mean().item()
+        return values
+
+
+def _check_enough(argument: str, number: int | None, neighbours: int) -> None:
+    if number is not None and number <= neighbours:
+        raise ValueError(f"{argument}={number}: precision and recall need more than neighbours={neighbours} images")
+
+
+def _from_rank_0(value: Any, device: torch.device, world_size: int) -> Any:
+    """Rank 0's value on every rank."""
+    if world_size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=device if device.type == "cuda" else None)
+    return box[0]

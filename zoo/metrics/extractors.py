@@ -1,0 +1,247 @@
+"""Feature extractors: what the Frechet distance, precision and recall look at instead of pixels.
+
+An extractor maps uint8 images [N, C, H, W], C in {1, 3}, any H and W, to float32 features [N, num_features]. It is
+frozen, always in evaluation mode, and computes in plain float32 whatever autocast or TF32 setting surrounds it, so
+that a value does not depend on the precision of a training run.
+
+`Inception` is the standard one: the FID computed from it is called plain `fid`. Every other extractor carries its name:
+`fid_mnist`. The two are never comparable.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torchmetrics.image.fid import NoTrainInceptionV3
+
+
+class Extractor(nn.Module):
+    """Base of all extractors: the frame of a forward pass. Subclasses write `prepare`, `load` and `features`."""
+
+    name: str  # "" for the standard Inception; otherwise the suffix of its metrics' keys
+    num_features: int
+    num_classes: int = 0  # of `logits`; 0: it does not classify
+    resize: str  # what it does to the images, for the protocol
+    weights_sha256: str  # of the weights' file; known once loaded
+
+    def prepare(self) -> None:
+        """Fetches what must be fetched, once per machine, before training starts."""
+
+    def load(self) -> None:
+        """Builds the network. Every rank calls it after `prepare`; calling it again does nothing."""
+
+    def train(self, mode: bool = True) -> "Extractor":
+        """Stays in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 images [N, C, H, W] -> float32 features [N, num_features].
+
+        Raises:
+            ValueError: images that are not uint8 [N, 1 or 3, H, W].
+        """
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must be uint8 [N, 1 or 3, H, W], got {images.dtype} {list(images.shape)}; "
+                "zoo.batch.to_bytes converts from [-1, 1]"
+            )
+        self.load()
+        with torch.no_grad(), plain_float32(images.device.type):
+            return self.features(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features [N, num_features] -> int64 classes [N]; only where num_classes > 0."""
+        raise NotImplementedError
+
+
+class Inception(Extractor):
+    """The Inception of the original FID (Heusel et al. 2017, arXiv:1706.08500), as torch-fidelity ported it.
+
+    torchmetrics' `NoTrainInceptionV3` with antialias=False, whose features equal torch-fidelity's exactly; its
+    default, antialias=True, shifts FID by about 1 % at 32 to 64 pixels. Grey images are repeated to three channels.
+
+    Args:
+        weights: a local copy of the standard weights' file, or None: the one in torch.hub's checkpoints folder
+            ($TORCH_HOME/hub/checkpoints), downloaded there if missing.
+
+    Raises:
+        FileNotFoundError: the local copy does not exist.
+        ValueError: the file is not the standard one, by its SHA-256.
+        RuntimeError: from `prepare` or first use, when the file is neither there nor can be downloaded.
+    """
+
+    FILE = URL_INCEPTION_V3.rpartition("/")[2]  # weights-inception-2015-12-05-6726825d.pth
+    SHA256_PREFIX = "6726825d"  # by torch.hub's convention the file's name ends in it
+
+    name = ""
+    num_features = 2048
+    resize = "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)"
+
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__()
+        self.network: NoTrainInceptionV3 | None = None
+        self.path = Path(weights) if weights is not None else Path(torch.hub.get_dir(), "checkpoints", self.FILE)
+        self.is_local_copy = weights is not None
+        if self.is_local_copy:
+            self._check()
+
+    def prepare(self) -> None:
+        """Downloads the weights if they are missing (91 MB) and checks them; call it on one rank per machine."""
+        if not self.is_local_copy and not self.path.exists():
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(URL_INCEPTION_V3, str(self.path), hash_prefix=self.SHA256_PREFIX)
+            except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+                raise RuntimeError(
+                    f"FID needs the weights of the standard Inception, and they could not be downloaded ({error}). "
+                    f"Fetch the file {self.FILE} from torch-fidelity's v0.2.0 release on GitHub where there is a "
+                    f"network, and put it at {self.path}, or name it: metrics.extractor.weights=FILE. "
+                    "To train without: metrics=none"
+                ) from error
+        self._check()
+
+    def load(self) -> None:
+        if self.network is not None:
+            return
+        self.prepare()
+        # The networks that torch-fidelity builds are initialised at random first: keep that out of the training's
+        # random state. Its own torch.load may unpickle code, so the file is read once before in the safe way.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            try:
+                torch.load(self.path, map_location="cpu", weights_only=True)
+                network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path), antialias=False)
+            except Exception as error:  # the unpickler raises whatever it stumbles over
+                raise ValueError(f"{self.path} does not hold the weights of the standard Inception: {error}") from error
+        self.network = network.requires_grad_(False)
+
+    def features(self, images: Tensor) -> Tensor:
+        assert self.network is not None
+        return self.network(images.expand(-1, 3, -1, -1))
+
+    def _check(self) -> None:
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no such file: {self.path} (metrics.extractor.weights)")
+        self.weights_sha256 = sha256(self.path)
+        if not self.weights_sha256.startswith(self.SHA256_PREFIX):
+            raise ValueError(
+                f"{self.path} is not {self.FILE} of torch-fidelity's v0.2.0 release: its SHA-256 begins "
+                f"{self.weights_sha256[:8]}, not {self.SHA256_PREFIX}. Remove it, or name the right file: "
+                "metrics.extractor.weights=FILE"
+            )
+
+
+class DigitNetwork(nn.Module):
+    """The network of `DigitClassifier`: images [N, 1, 32, 32] in [-1, 1] -> logits [N, 10]. 145 thousand parameters.
+
+    The features are what BatchNorm puts out before the last activation: unlike activations after a ReLU none of them
+    is dead, so their covariance has full rank.
+    """
+
+    num_features = 64
+    num_classes = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+            return [
+                nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.GELU(),
+            ]
+
+        self.trunk = nn.Sequential(
+            *block(1, 16, stride=1),
+            *block(16, 32, stride=2),  # [N, 32, 16, 16]
+            *block(32, 32, stride=1),
+            *block(32, 64, stride=2),  # [N, 64, 8, 8]
+            *block(64, 64, stride=1),
+            *block(64, 48, stride=2),  # [N, 48, 4, 4]
+            nn.Flatten(),
+            nn.Dropout(0.1),
+            nn.Linear(48 * 4 * 4, self.num_features, bias=False),
+            nn.BatchNorm1d(self.num_features),
+        )
+        self.head = nn.Sequential(nn.GELU(), nn.Linear(self.num_features, self.num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x))
+
+
+class DigitClassifier(Extractor):
+    """A small classifier of MNIST's digits whose 64 penultimate features make `fid_mnist`.
+
+    It comes with this project, so `fid_mnist` needs no download. Trained by `scripts/train_digit_classifier.py` on
+    MNIST's 60,000 training images; it reads 99.60 % of the 10,000 official test images right, as stored in float16.
+    """
+
+    FILE = Path(__file__).with_name("digit_classifier.safetensors")
+
+    name = "mnist"
+    num_features = DigitNetwork.num_features
+    num_classes = DigitNetwork.num_classes
+    resize = "Rec.601 luma; 28x28 padded with black to 32x32; other sizes to 32x32, bilinear with antialias"
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # leave the caller's random state alone
+            self.network = DigitNetwork()
+            self.network.load_state_dict(load_file(self.FILE))
+        self.weights_sha256 = sha256(self.FILE)
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.network.trunk(digit_input(images))
+
+    def classify(self, features: Tensor) -> Tensor:
+        with torch.no_grad(), plain_float32(features.device.type):
+            return self.network.head(features).argmax(1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """uint8 images [N, C, H, W] -> logits [N, 10]."""
+        features = self(images)
+        with torch.no_grad(), plain_float32(images.device.type):
+            return self.network.head(features)
+
+
+def digit_input(images: Tensor) -> Tensor:
+    """uint8 images [N, C, H, W] as the digit classifier sees them: float32 [N, 1, 32, 32] in [-1, 1]."""
+    x = images.float().div(127.5).sub(1)
+    if x.shape[1] == 3:
+        x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)  # Rec.601 luma
+    if x.shape[2:] == (28, 28):
+        return F.pad(x, (2, 2, 2, 2), value=-1.0)
+    if x.shape[2:] == (32, 32):
+        return x
+    return F.interpolate(x, size=(32, 32), mode="bilinear", antialias=True)
+
+
+@contextmanager
+def plain_float32(device_type: str) -> Iterator[None]:
+    """Neither autocast nor TF32 inside, whatever is set outside."""
+    backends = torch.backends
+    switches = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
