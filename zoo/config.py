@@ -108,7 +108,7 @@ def _kind(default: Any) -> str:
 
 
 @contextmanager
-def readable_errors() -> Iterator[None]:
+def readable_errors(command: str = "train.py") -> Iterator[None]:
     """Say in one sentence what is wrong with a command line, or with a file that it names, and leave with status 2.
 
     That goes for errors of Hydra's and for every ValueError that this project raises; others keep their traceback,
@@ -122,7 +122,7 @@ def readable_errors() -> Iterator[None]:
         sentence = None if full else _sentence(error)
         if sentence is None:
             raise
-        print(f"train.py: {sentence}", file=sys.stderr)
+        print(f"{command}: {sentence}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,6 +6,7 @@ optimizer step, that is every turn.
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.batch import Preview, to_unit
+
+# An EMA's copy is meant to be in evaluation mode.
+warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
 
 
 class Minimize(Protocol):
@@ -198,16 +202,21 @@ class GAN(L.LightningModule):
         means = torch.stack([torch.stack(values).float().mean() for values in self._window.values()])
         means = self.trainer.strategy.reduce(means, reduce_op="mean")
         row = dict(zip(self._window, means.tolist(), strict=True))
+        if not all(math.isfinite(value) for value in row.values()):
+            raise FloatingPointError(self._diagnosis())
         self._window.clear()
-        for name, value in row.items():
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"{name} is {value} within the last {self.log_every:,} images before image {self.images:,}: "
-                    "training has diverged. Lower the learning rates (model.lr.D=, .G=) or clip (model.clip_norm=1)"
-                )
         for name, optimizer in self._players.items():
             row[f"{name}/lr"] = optimizer.param_groups[0]["lr"]
         self.publish(row)
+
+    def _diagnosis(self) -> str:
+        """Which term of the window was the first not to be finite."""
+        finite = {name: torch.stack(values).isfinite().tolist() for name, values in self._window.items()}
+        first = min((name for name in finite if not all(finite[name])), key=lambda name: finite[name].index(False))
+        return (
+            f"{first} is not finite, within the last {self.log_every:,} images before image {self.images:,}: training "
+            "has diverged. Lower the learning rates (model.lr.D=, model.lr.G=) or clip gradients (model.clip_norm=1)"
+        )
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 

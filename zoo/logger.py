@@ -14,7 +14,7 @@ import numpy as np
 import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 
 class CSV(Logger):
@@ -97,6 +97,7 @@ class WeightsAndBiases(WandbLogger):
     def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
         super().__init__(project=project, save_dir=save_dir, name=name)
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
+        del self._wandb_init["anonymous"]  # wandb warns of it, even of None
 
     @property
     @rank_zero_experiment
@@ -118,7 +119,7 @@ class WeightsAndBiases(WandbLogger):
         if mode is None and wandb.login(prompt=False, verify=False):
             try:
                 run = wandb.init(**self._wandb_init, mode="online", settings=settings)
-                rank_zero_info(f"W&B: {run.url}")
+                print(f"W&B: {run.url}", flush=True)
                 return run
             except (wandb.errors.CommError, wandb.errors.UsageError, TimeoutError) as error:
                 reason = f"the server can't be reached ({str(error).splitlines()[0]})"
@@ -128,9 +129,8 @@ class WeightsAndBiases(WandbLogger):
         else:
             reason = f"WANDB_MODE={mode}" if mode else reason
         run = wandb.init(**self._wandb_init, mode="offline", settings=settings)
-        rank_zero_info(
-            f"W&B: recording offline, {reason}; to upload: wandb login, then wandb sync {Path(run.dir).parent}"
-        )
+        folder = os.path.relpath(Path(run.dir).parent)
+        print(f"W&B: recording offline, {reason}; to upload: wandb login, then wandb sync {folder}", flush=True)
         return run
 
     @rank_zero_only

@@ -38,6 +38,14 @@ class Evaluate(L.Callback):
         name = self.metric
         return min(self.history, key=lambda row: row[name]) if name else {}
 
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Fetch the extractor's weights, once a machine, before any time is spent on training."""
+        if self.evaluation:
+            if trainer.local_rank == 0:
+                self.evaluation.prepare()
+            trainer.strategy.barrier()
+            self.evaluation.extractor.load()
+
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
 

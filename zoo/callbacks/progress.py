@@ -1,5 +1,6 @@
 """A progress bar in images: how many of the budget, how fast, how long still, and the players' losses."""
 
+import os
 import time
 from typing import Any
 
@@ -32,6 +33,15 @@ class ImageProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._start, self._first, self._tenth = time.perf_counter(), pl_module.images, 0
+        if self._enabled:
+            sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in pl_module.named_children()}
+            print(
+                f"{type(pl_module).__name__}: "
+                + ", ".join(f"{name} {size / 1e6:.2f} M" for name, size in sizes.items() if size)
+                + f" parameters\n{trainer.datamodule.description}\n{self.max_images:,} images on "  # type: ignore[attr-defined]
+                f"{trainer.world_size} x {pl_module.device.type}, into {os.path.relpath(trainer.default_root_dir)}",
+                flush=True,
+            )
         console = Console()
         if self._enabled and console.is_terminal:
             self._bar = Progress(
