@@ -6,39 +6,50 @@ python train.py data=folder data.root=~/pictures metrics=none
 python train.py --help                             # every group; --cfg job: every setting
 """
 
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
 import hydra
 from omegaconf import DictConfig
 
 from zoo import config
 
+if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should not
+    import lightning as L
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def train(cfg: DictConfig) -> None:
-    cfg = config.checked(cfg)
 
+def run(cfg: DictConfig) -> "L.Trainer":
+    """Train as configured: seed, instantiate, fit. Everything it makes lies in `cfg.run_dir`."""
     import lightning as L
     from hydra.utils import instantiate
 
     from zoo.checkpoint import WholeCheckpointIO
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
+    warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch
 
     L.seed_everything(cfg.seed, verbose=False)
     settings = config.plain(cfg)
     datamodule = instantiate(cfg.data, _convert_="all")
     model = instantiate(cfg.model, _convert_="all")
     model.config = settings
-    callbacks = instantiate(cfg.callbacks)
-    loggers = instantiate(cfg.logger)
-    trainer = instantiate(
-        cfg.trainer,
-        logger=list(loggers.values()),
-        callbacks=list(callbacks.values()),
-        plugins=[WholeCheckpointIO()],
+    callbacks = instantiate(cfg.callbacks, _convert_="all")
+    loggers = instantiate(cfg.logger, _convert_="all")
+    trainer: L.Trainer = instantiate(
+        cfg.trainer, logger=list(loggers.values()), callbacks=list(callbacks.values()), plugins=[WholeCheckpointIO()]
     )
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     trainer.fit(model, datamodule)
+    return trainer
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    run(config.checked(cfg))
 
 
 if __name__ == "__main__":
     with config.readable_errors():
-        train()
+        main()

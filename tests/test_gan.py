@@ -32,7 +32,9 @@ class Books(Logger):
 class Duel(GAN):
     """Two scalars: D descends (d - g)^2 + d^2, G descends (g - d)^2."""
 
-    def __init__(self, *, latent_dim: int = 3, lr: float = 0.1, clip_norm: float | None = None, bad: float = 0.0) -> None:
+    def __init__(
+        self, *, latent_dim: int = 3, lr: float = 0.1, clip_norm: float | None = None, bad: float = 0.0
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.D, self.G = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)

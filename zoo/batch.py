@@ -15,7 +15,7 @@ class LabelledImages(NamedTuple):
 
     image: Tensor  # float32 [N, C, H, W] in [-1, 1]; uint8 until it has reached the device
     label: Tensor  # int64 [N]
-    index: Tensor  # int64 [N]: position in the data set; during evaluation, position in the evaluation: the seed
+    index: Tensor  # type: ignore[assignment]  # int64 [N]: position in the data set; during evaluation, position in the evaluation: the seed
 
 
 class Preview(NamedTuple):

@@ -133,7 +133,7 @@ def _sentence(error: BaseException) -> str | None:
             group, name = missing.groups()
             return f"there is no {group}={name}; {nearest(name, error.options or [])}"
     if isinstance(error, ConfigCompositionException):  # model.latentdim=3
-        typo = re.search(r"Could not override '([^'@]+)", str(error))
+        typo = re.match(r"Could not override '([^'@]+)", str(error))
         if typo:
             return f"there is no setting {typo[1]!r}; {nearest(typo[1], _names())}"
     while isinstance(error, InstantiationException) and error.__cause__:  # raised by what Hydra built
@@ -156,5 +156,6 @@ def _names() -> Collection[str]:
     chosen = [argument for argument in sys.argv[1:] if (folder / argument.split("=")[0]).is_dir()]
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         composed = hydra.compose("train", [a for a in chosen if "," not in a], return_hydra_config=True)
-    settings = {key: value for key, value in OmegaConf.to_container(composed).items() if key != "hydra"}  # type: ignore[union-attr]
+    settings: dict[str, Any] = OmegaConf.to_container(composed)  # type: ignore[assignment]
+    del settings["hydra"]
     return [*flatten(settings), *(group.name for group in folder.iterdir() if group.is_dir())]

@@ -192,13 +192,21 @@ class GAN(L.LightningModule):
             logger.log_metrics(dict(values), step=self.images)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Publish the means over the window, when it is full; one synchronisation with the device a window.
+        """Publish the window when it is full."""
+        if self._row_due:
+            self._publish_window()
+
+    def on_train_end(self) -> None:
+        """Publish what the last window holds."""
+        if self._window:
+            self._publish_window()
+
+    def _publish_window(self) -> None:
+        """Publish the means of what was observed: the one synchronisation with the device in a window.
 
         Raises:
-            FloatingPointError: if a term of this window is not finite, with the player's and the term's name.
+            FloatingPointError: if a term is not finite, with the player's and the term's name.
         """
-        if not self._row_due:
-            return
         means = torch.stack([torch.stack(values).float().mean() for values in self._window.values()])
         means = self.trainer.strategy.reduce(means, reduce_op="mean")
         row = dict(zip(self._window, means.tolist(), strict=True))

@@ -4,8 +4,6 @@ from typing import Any
 
 import lightning as L
 
-from zoo.gan import GAN
-
 
 class Budget(L.Callback):
     """Stops training once the discriminator has seen `max_images`, over all ranks; the last batch is whole."""
@@ -15,6 +13,6 @@ class Budget(L.Callback):
             raise ValueError(f"max_images={max_images} must be positive")
         self.max_images = max_images
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: GAN, *args: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if pl_module.images >= self.max_images:
             trainer.should_stop = True

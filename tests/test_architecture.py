@@ -1,0 +1,63 @@
+"""Who may import whom: few rooms, arrows that run one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvision", "torch_fidelity", "typer"}
+
+# room -> (rooms of zoo that it may import, libraries of HEAVY that it may import)
+RULES: dict[str, tuple[set[str], set[str]]] = {
+    "batch": (set(), set()),
+    "losses": (set(), set()),
+    "ema": (set(), set()),
+    "gan": ({"batch", "losses", "ema"}, {"lightning"}),
+    "model": ({"batch", "losses", "ema", "gan"}, set()),
+    "data": ({"batch", "data"}, {"lightning", "torchvision"}),
+    "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
+    "callbacks": ({"batch", "metrics", "callbacks"}, {"lightning", "torchvision"}),
+    "logger": (set(), {"lightning", "wandb"}),
+    "checkpoint": ({"gan"}, {"lightning"}),
+    "config": (set(), {"hydra", "omegaconf"}),
+    "cli": ({"checkpoint", "config", "data"}, {"hydra", "omegaconf", "torchvision", "typer"}),
+    "__init__": ({"checkpoint"}, set()),
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT / "zoo").with_suffix("").parts
+    return parts[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports(path: Path) -> None:
+    rooms, libraries = RULES[room(path)]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "zoo" and len(parts) > 1:
+            assert parts[1] in rooms, f"{path.name} may not import {name}"
+        assert parts[0] not in HEAVY or parts[0] in libraries, f"{path.name} may not import {name}"
+
+
+def test_no_variant_knows_another() -> None:
+    for path in (ROOT / "zoo" / "model").glob("*.py"):
+        assert not [name for name in imports(path) if name.startswith("zoo.model")], path
+
+
+def test_three_trees_rhyme() -> None:
+    for path in (ROOT / "conf" / "model").glob("*.yaml"):
+        assert (ROOT / "zoo" / "model" / f"{path.stem}.py").is_file()
+        assert (ROOT / "tests" / "model" / f"test_{path.stem}.py").is_file()

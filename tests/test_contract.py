@@ -1,0 +1,181 @@
+"""What every model keeps: each configuration in conf/model is held to it, so a new variant is tested by being there."""
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from conftest import CONF, MODELS, same
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+import zoo
+from train import run
+from zoo.checkpoint import read
+from zoo.gan import GAN, _parameters
+
+Small = Callable[..., DictConfig]
+
+
+def targets(node: Any) -> Iterator[Any]:
+    """Every mapping with a `_target_` within a configuration."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for child in node.values():
+            yield from targets(child)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_yaml_is_the_one_home_of_each_number(path: Any) -> None:
+    """Keys equal the constructor's keyword-only parameters, which have no defaults of their own."""
+    for node in targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+        if not node["_target_"].startswith("zoo."):
+            continue
+        parameters = inspect.signature(get_class(node["_target_"])).parameters
+        assert node.keys() - {"_target_", "defaults"} == parameters.keys(), node["_target_"]
+        if node["_target_"] != "zoo.metrics.extractors.Inception":
+            assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters.values())
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def trained(cfg: DictConfig) -> tuple[L.Trainer, GAN]:
+    trainer = run(cfg)
+    return trainer, trainer.lightning_module  # type: ignore[return-value]
+
+
+def test_it_trains(model: str, small: Small) -> None:
+    cfg = small(model)
+    L.seed_everything(cfg.seed, verbose=False)
+    before = {name: value.clone() for name, value in instantiate(cfg.model, _convert_="all").named_parameters()}
+    _, gan = trained(cfg)
+    assert gan.images == 128
+    for name, parameter in gan.named_parameters():
+        assert parameter.isfinite().all(), name
+        assert not torch.equal(parameter, before[name]), f"{name} has not moved"
+
+
+def test_a_turn_moves_its_player_only(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a turn does, the other players' parameters and gradients stay bit for bit."""
+    turn = GAN.turn
+    seen = set()
+
+    def watched(self: GAN, player: str, **kwargs: Any) -> Any:
+        @contextmanager
+        def watching() -> Iterator[Any]:
+            others = [p for name, o in self._players.items() if name != player for p in _parameters(o)]
+            mine = _parameters(self._players[player])
+            values, grads, own = copy.deepcopy(
+                [[p.data for p in others], [p.grad for p in others], [p.data for p in mine]]
+            )
+            with turn(self, player, **kwargs) as minimize:
+                yield minimize
+            assert same([p.data for p in others], values)
+            assert all(
+                p.grad is None if g is None else torch.equal(p.grad, g) for p, g in zip(others, grads, strict=True)
+            )
+            assert not same([p.data for p in mine], own)
+            seen.add(player)
+
+        return watching()
+
+    monkeypatch.setattr(GAN, "turn", watched)
+    _, gan = trained(small(model, "max_images=32"))
+    assert seen == gan._players.keys()
+
+
+def test_same_seed_same_run_other_seed_other_run(model: str, small: Small) -> None:
+    first, second, other = (trained(small(model, f"seed={seed}"))[1].state_dict() for seed in (1, 1, 2))
+    assert same(first, second)
+    assert not same(first, other)
+
+
+def test_previews_depend_on_the_row_alone_and_disturb_nothing(model: str, small: Small) -> None:
+    trainer, gan = trained(small(model))
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    batch = next(iter(data.evaluation_loader(split="train", num=12, batch_size=12)))
+    gan.train()
+    before, random, own = copy.deepcopy(gan.state_dict()), torch.get_rng_state(), gan.rng.get_state()
+    with torch.no_grad():
+        previews, again = gan.preview(batch), gan.preview(batch)
+        rows = type(batch)(*(tensor[3:5] for tensor in batch))
+        part = gan.preview(rows)
+    assert previews
+    for name, preview in previews.items():
+        assert preview.fake.dtype == preview.real.dtype == torch.float32
+        assert preview.fake.shape == preview.real.shape
+        assert preview.fake.abs().max() <= 1.0 + 1e-6
+        assert torch.equal(preview.fake, again[name].fake)
+        torch.testing.assert_close(part[name].fake, preview.fake[3:5], rtol=0, atol=1e-5)
+    assert same(before, gan.state_dict())
+    assert torch.equal(random, torch.get_rng_state())
+    assert torch.equal(own, gan.rng.get_state())
+
+
+def test_a_checkpoint_is_plain_data_and_gives_the_model_back(model: str, small: Small) -> None:
+    cfg = small(model)
+    trainer, gan = trained(cfg)
+    checkpoint = read(f"{cfg.run_dir}/checkpoints/last.ckpt")  # weights_only
+    assert checkpoint["zoo"]["images"] == 128
+    assert checkpoint["zoo"]["config"]["max_images"] == 128
+    assert not [name for name in checkpoint["state_dict"] if "_orig_mod" in name or name.startswith("module.")]
+    loaded = zoo.load(cfg.run_dir)
+    assert type(loaded) is type(gan)
+    assert not loaded.training
+    assert same(loaded.state_dict(), gan.state_dict())
+    batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=4, batch_size=4)))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for name, preview in loaded.preview(batch).items():
+            torch.testing.assert_close(preview.fake, gan.preview(batch)[name].fake, rtol=0, atol=1e-5)
+
+
+def test_resuming_by_lightning_restores_players_time_and_randomness(model: str, small: Small) -> None:
+    """From the end of an epoch on; the position inside an epoch is a matter of the data's order."""
+    cfg = small(model, "max_images=64")
+    trained(cfg)
+    checkpoint = read(f"{cfg.run_dir}/checkpoints/last.ckpt")
+    gan = instantiate(cfg.model, _convert_="all")
+    gan.load_state_dict(checkpoint["state_dict"])
+    gan.on_load_checkpoint(checkpoint)
+    assert gan.images == 64
+    assert torch.equal(gan.rng.get_state(), checkpoint["zoo"]["rng"])
+
+
+def test_the_run_folder_has_grids_books_and_report(model: str, small: Small) -> None:
+    cfg = small(model)
+    trained(cfg)
+    folder = {str(path.relative_to(cfg.run_dir)) for path in Path(cfg.run_dir).rglob("*")}
+    assert {"checkpoints/last.ckpt", "samples/000000128.png", "samples/real.png", "report.md"} <= folder
+    assert {"metrics.csv", "curves.png"} <= folder
+
+
+def test_generate_and_sample_where_images_come_from_latents(model: str, small: Small) -> None:
+    cfg = small(model)
+    gan = instantiate(cfg.model, _convert_="all")
+    if type(gan).generate is GAN.generate:
+        with pytest.raises(NotImplementedError, match="give it images"):
+            gan.sample(1)
+        return
+    images = gan.sample(6, seed=3)
+    assert images.shape[0] == 6
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    torch.testing.assert_close(gan.sample(2, seed=5), images[2:4], rtol=0, atol=1e-5)
+
+
+def test_the_header_names_its_paper(model: str, small: Small) -> None:
+    doc = inspect.getmodule(get_class(small(model).model._target_)).__doc__  # type: ignore[union-attr]
+    assert doc is not None
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}", doc)
+    assert all(word in doc for word in ("Symbols", "Faithful", "Departs"))
