@@ -63,10 +63,10 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        why = str(error).splitlines()[0]
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is refused: no checkpoint, or it holds more than plain data ({why}){hint}") from None
     except (RuntimeError, EOFError, OSError) as error:
-        why = str(error).splitlines()[0]
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} can't be read: truncated, or not a checkpoint ({why}){hint}") from None
     if not isinstance(checkpoint, dict) or "zoo" not in checkpoint:
         raise ValueError(f"{path} is a torch file but no checkpoint of this zoo: it has no 'zoo' entry{hint}")

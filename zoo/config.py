@@ -114,16 +114,18 @@ def readable_errors(command: str = "train.py") -> Iterator[None]:
     That goes for errors of Hydra's and for every ValueError that this project raises; others keep their traceback,
     and HYDRA_FULL_ERROR=1 keeps all.
     """
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    wanted = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra ends the process before the error gets here
     try:
         yield
     except Exception as error:
-        sentence = None if full else _sentence(error)
+        sentence = None if wanted == "1" else _sentence(error)
         if sentence is None:
             raise
         print(f"{command}: {sentence}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = wanted
 
 
 def _sentence(error: BaseException) -> str | None:

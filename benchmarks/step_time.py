@@ -1,0 +1,422 @@
+"""How fast this trainer trains, beside a hand-written loop and beside the textbook's order of operations.
+
+    python benchmarks/step_time.py                                                   # 32x32, width 32, batch 64
+    python benchmarks/step_time.py --size 64 --width 64 --channels 3 --steps 10      # the size of the DCGAN tutorial
+
+Every variant trains DCGAN's networks from the same weights, on the same batches in the same order (MNIST's 4,000
+training images, uint8 in memory, enlarged or repeated as asked), in the same precision, with the same latents.
+
+zoo           `train.py` itself: `conf/` composed, so that trainer, datamodule, model and callbacks are those of
+              `python train.py logger=csv metrics=none`, the report left out. Not at a terminal: progress is lines, no bar.
+loop          a plain PyTorch loop with the same arithmetic: channels-last, one forward of G for both turns, D frozen in
+              G's turn (freezing G in D's turn would change nothing, as the fakes are detached), fused Adam, G's average
+              by one foreach lerp, and the same diagnostics, kept as tensors and read once per 1,000 images. No file.
+textbook      the PyTorch DCGAN tutorial's loop on these networks, with its loss on logits (the tutorial: a sigmoid in D
+              and BCELoss): NCHW; plain Adam; D on real images: backward; D on `fake.detach()`: backward, step; D on the
+              same `fake` (the tutorial too runs G once a step) with D not frozen, so that G's turn computes gradients of
+              D that are thrown away; `.item()` of two losses and three mean logits each step. No average of G.
+textbook+ema  the same, with the same average of G as zoo: the same work for the user, hence the fair comparison.
+
+Protocol: one process, one `trainer.fit`. Segments of `--steps` steps are interleaved, their order rotated each round, so
+that a machine that slows down slows down all: a callback, last in the trainer's list, runs the other variants' segments
+between two of zoo's. A zoo segment is timed from the end of this callback to its call after the segment's last batch:
+whole periods of Lightning's loop, epoch ends and the books' rows included; set-up, the first `WARMUP` steps of each and
+what train.py does every tenth of a run (checkpoint, grid, evaluation) not. On a GPU each segment ends with a synchronise.
+Ratios are taken within a round; the table has the median over rounds and the lowest and highest round in brackets.
+What Lightning does to the process is zoo's cost alone: importing it sets PYTORCH_NVML_BASED_CUDA_CHECK=1, with which a
+CUDA build of torch looks for a driver in each step of Adam where there is none (0.07 ms); the others run without it.
+
+The overhead is zoo's step less the loop's, in this setting and again with networks so small that their own noise does
+not hide it (16x16, width 4, batch 16; on one thread, since waking a second one costs more than such a step), in twice as
+many rounds of 125 steps: two rows of the books in each.
+
+Proof of equal work: at the end zoo and loop must agree bit for bit, in each parameter and buffer of G, D and G_ema and
+in each value of the last row, or the exit code is 1. On a GPU cuDNN is held to deterministic algorithms for that, in all
+variants.
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import hydra  # noqa: E402
+import lightning as L  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus  # noqa: E402
+
+import train  # noqa: E402
+from zoo.batch import from_bytes  # noqa: E402
+from zoo.data.images import ORDER, seeded  # noqa: E402
+from zoo.model.dcgan import DCGAN  # noqa: E402
+
+VARIANTS = ("zoo", "loop", "textbook", "textbook+ema")
+WARMUP = 5  # steps
+TINY = {"size": 16, "width": 4, "batch": 16, "channels": 1}
+TARGETS = {"zoo / loop": 0.97, "zoo / textbook": 1.2}  # at 32x32, width 32; at 64x64, width 64, 3 channels
+OVERHEAD_TARGET = 1.0  # ms a step
+
+Step = Callable[[], None]
+
+
+# What the hand-written variants share -------------------------------------------------------------------------------
+
+
+class Setting:
+    """Weights, batches and latents as a model has them when its training starts."""
+
+    def __init__(self, trainer: L.Trainer, model: DCGAN) -> None:
+        self.G, self.D = copy.deepcopy(model.G), copy.deepcopy(model.D)
+        self.hparams, self.device, self.log_every = model.hparams, model.device, model.log_every
+        self.images: Tensor = trainer.datamodule.split("train").images  # type: ignore[attr-defined]
+        self.batch, self.seed = trainer.datamodule.batch_size, trainer.datamodule.seed  # type: ignore[attr-defined]
+        self.rng = torch.Generator(model.device)
+        self.rng.set_state(model.rng.get_state())
+        # Lightning's own autocast: without a cache of cast weights, which a step would make stale.
+        self.bf16 = trainer.precision == "bf16-mixed"
+        if self.device.type == "cuda":
+            self.images = self.images.pin_memory()
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+
+    def batches(self) -> Iterator[Tensor]:
+        epoch = 0
+        while True:
+            order = torch.randperm(len(self.images), generator=seeded(self.seed, epoch, ORDER))
+            for k in range(len(order) // self.batch):
+                rows = self.images[order[k * self.batch : (k + 1) * self.batch]]
+                yield from_bytes(rows.to(self.device, non_blocking=True))
+            epoch += 1
+
+    def latent(self) -> Tensor:
+        return torch.randn(self.batch, self.hparams["latent_dim"], generator=self.rng, device=self.device)
+
+    def adam(self, player: str, network: nn.Module, **how: bool) -> torch.optim.Adam:
+        lr, betas = self.hparams["lr"][player], tuple(self.hparams["betas"])
+        return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, **how)
+
+    def average_of(self, network: nn.Module) -> tuple[nn.Module, Callable[[], None]]:
+        """The average of a network, and what moves it after a step: the formula of zoo.ema."""
+        average, seen, half_life = copy.deepcopy(network).eval().requires_grad_(False), 0, self.hparams["ema_half_life"]
+        pairs = list(zip([*average.parameters(), *average.buffers()], [*network.parameters(), *network.buffers()]))
+        means, values = zip(*((a, b) for a, b in pairs if a.is_floating_point()))
+        counters = [(a, b) for a, b in pairs if not a.is_floating_point()]
+
+        @torch.no_grad()
+        def move() -> None:
+            nonlocal seen
+            h = min(half_life, 0.05 * seen)
+            torch._foreach_lerp_(means, values, 1.0 - (0.5 ** (self.batch / h) if h > 0 else 0.0))
+            for a, b in counters:
+                a.copy_(b)
+            seen += self.batch
+
+        return average, move
+
+
+# The variants -------------------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """The plain loop."""
+
+    def __init__(self, s: Setting) -> None:
+        self.s, self.G, self.D, self.batches = s, s.G, s.D, s.batches()
+        self.opt_D, self.opt_G = s.adam("D", self.D, fused=True), s.adam("G", self.G, fused=True)
+        self.G_ema, self.move_average = s.average_of(self.G)
+        self.of_D, self.of_G = list(self.D.parameters()), list(self.G.parameters())
+        self.images = 0
+        self.window: dict[str, list[Tensor]] = {}
+        self.latest: dict[str, float] = {}
+
+    def __call__(self) -> None:
+        with self.s.autocast():
+            self.step(next(self.batches))
+
+    def step(self, x: Tensor) -> None:
+        G, D, opt_D, opt_G = self.G, self.D, self.opt_D, self.opt_G
+        self.images += len(x)
+        due = self.images % self.s.log_every < len(x)
+        fake = G(self.s.latent())
+
+        real_logit, fake_logit = D(x), D(fake.detach())
+        loss_D = softplus(-real_logit).mean() + softplus(fake_logit).mean()
+        opt_D.zero_grad()
+        loss_D.backward()
+        if due:
+            self.note("D/grad_norm", nn.utils.clip_grad_norm_(self.of_D, math.inf))
+        opt_D.step()
+
+        for p in self.of_D:
+            p.requires_grad_(False)
+        loss_G = softplus(-D(fake)).mean()
+        opt_G.zero_grad()
+        loss_G.backward()
+        if due:
+            self.note("G/grad_norm", nn.utils.clip_grad_norm_(self.of_G, math.inf))
+        opt_G.step()
+        for p in self.of_D:
+            p.requires_grad_(True)
+
+        self.move_average()
+        real_logit, fake_logit = real_logit.detach(), fake_logit.detach()
+        self.note("D/adversarial", loss_D.detach())
+        self.note("G/adversarial", loss_G.detach())
+        self.note("D/accuracy_real", (real_logit > 0).float().mean())
+        self.note("D/accuracy_fake", (fake_logit < 0).float().mean())
+        self.note("D/logit_real", real_logit.mean())
+        self.note("D/logit_fake", fake_logit.mean())
+        if due:
+            self.read()
+
+    def note(self, name: str, value: Tensor) -> None:
+        self.window.setdefault(name, []).append(value)
+
+    def read(self) -> None:
+        means = torch.stack([torch.stack(values).float().mean() for values in self.window.values()])
+        self.latest |= zip(self.window, means.tolist(), strict=True)
+        self.window.clear()
+
+
+class Textbook:
+    """The tutorial's loop."""
+
+    def __init__(self, s: Setting, *, ema: bool) -> None:
+        self.s, self.batches = s, s.batches()
+        self.G, self.D = s.G.to(memory_format=torch.contiguous_format), s.D.to(memory_format=torch.contiguous_format)
+        self.opt_D, self.opt_G = s.adam("D", self.D), s.adam("G", self.G)
+        self.move_average = s.average_of(self.G)[1] if ema else lambda: None
+        self.history: list[tuple[float, ...]] = []
+
+    def __call__(self) -> None:
+        with self.s.autocast():
+            self.step(next(self.batches))
+
+    def step(self, x: Tensor) -> None:
+        G, D = self.G, self.D
+        D.zero_grad()
+        label = torch.full((len(x),), 1.0, device=x.device)
+        output = D(x)
+        loss_real = binary_cross_entropy_with_logits(output, label)
+        loss_real.backward()
+        D_x = output.mean().item()
+
+        fake = G(self.s.latent())
+        label.fill_(0.0)
+        output = D(fake.detach())
+        loss_fake = binary_cross_entropy_with_logits(output, label)
+        loss_fake.backward()
+        D_G_z1 = output.mean().item()
+        loss_D = loss_real + loss_fake
+        self.opt_D.step()
+
+        G.zero_grad()
+        label.fill_(1.0)
+        output = D(fake)
+        loss_G = binary_cross_entropy_with_logits(output, label)
+        loss_G.backward()
+        D_G_z2 = output.mean().item()
+        self.opt_G.step()
+
+        self.move_average()
+        self.history.append((loss_D.item(), loss_G.item(), D_x, D_G_z1, D_G_z2))
+
+
+# Timing -------------------------------------------------------------------------------------------------------------
+
+
+class Interleave(L.Callback):
+    """Runs the other variants' segments between zoo's, and times all of them."""
+
+    def __init__(self, variants: tuple[str, ...], *, rounds: int, steps: int) -> None:
+        segments = [(name, WARMUP, False) for name in variants]
+        for r in range(rounds):
+            k = r % len(variants)
+            segments += [(name, steps, True) for name in (*variants[k:], *variants[:k])]
+        self.segments = deque(segments)
+        self.seconds: dict[str, list[float]] = {name: [] for name in variants}  # of a step, for each round
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        make: dict[str, Callable[[Setting], Step]] = {
+            "loop": Loop,
+            "textbook": lambda setting: Textbook(setting, ema=False),
+            "textbook+ema": lambda setting: Textbook(setting, ema=True),
+        }
+        self.device = pl_module.device
+        self.others = {name: make[name](Setting(trainer, pl_module)) for name in self.seconds if name != "zoo"}
+        self.run_others()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        self.left -= 1
+        if not self.left:
+            self.record("zoo", *self.zoo)
+            self.run_others()
+
+    def run_others(self) -> None:
+        """All segments up to zoo's next, whose clock then starts."""
+        while self.segments:
+            name, steps, timed = self.segments.popleft()
+            start = self.now()
+            if name == "zoo":
+                self.left, self.zoo = steps, (start, steps, timed)
+                return
+            step = self.others[name]
+            with without_lightning():
+                for _ in range(steps):
+                    step()
+            self.record(name, start, steps, timed)
+
+    def record(self, name: str, start: float, steps: int, timed: bool) -> None:
+        end = self.now()
+        if timed:
+            self.seconds[name].append((end - start) / steps)
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+@contextlib.contextmanager
+def without_lightning() -> Iterator[None]:
+    """The environment as it is where Lightning was not imported: its variable slows Adam down."""
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
+
+
+def measure(
+    variants: tuple[str, ...], *, size: int, width: int, batch: int, channels: int, rounds: int, steps: int,
+    device: str, precision: str,
+) -> tuple[dict[str, list[float]], list[str]]:  # fmt: skip
+    """Seconds of a step of each variant in each round, and where zoo and loop differ at the end."""
+    clock = Interleave(variants, rounds=rounds, steps=steps)
+    with tempfile.TemporaryDirectory() as folder, hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = hydra.compose(
+            "train",
+            [
+                *("model=dcgan", "data=mnist5k", "logger=csv", "metrics=none", "~callbacks.report"),
+                *(f"data.image_size={size}", f"data.channels={channels}", f"data.batch_size={batch}"),
+                *(f"model.width={width}", f"max_images={(WARMUP + rounds * steps) * batch}", f"run_dir={folder}"),
+                *("callbacks.samples.every=1_000_000_000", "callbacks.checkpoints.every=1_000_000_000"),
+                f"trainer={'gpu' if device == 'cuda' else device}",
+                f"trainer.precision={'bf16-mixed' if precision == 'bf16' else '32-true'}",
+            ],
+        )
+        with contextlib.redirect_stdout(io.StringIO()), last_callback(clock):
+            model = train.run(config).lightning_module
+    return clock.seconds, differences(model, clock.others["loop"])
+
+
+@contextlib.contextmanager
+def last_callback(callback: L.Callback) -> Iterator[None]:
+    """Every Trainer made inside gets this callback, after its own."""
+    init = L.Trainer.__init__
+
+    def with_callback(self: L.Trainer, *args: Any, callbacks: list[L.Callback], **kwargs: Any) -> None:
+        init(self, *args, callbacks=[*callbacks, callback], **kwargs)
+
+    L.Trainer.__init__ = with_callback  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        L.Trainer.__init__ = init  # type: ignore[method-assign]
+
+
+def differences(zoo: DCGAN, loop: Loop) -> list[str]:
+    """Parameters, buffers and logged values that are not equal bit for bit."""
+    found = []
+    for name, a, b in (("G", zoo.G, loop.G), ("D", zoo.D, loop.D), ("G_ema", zoo.G_ema.module, loop.G_ema)):
+        for (key, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+            if not torch.equal(x, y):
+                found.append(f"{name}.{key}: largest difference {(x - y).abs().max().item():.3g}")
+    if loop.window:
+        loop.read()  # as zoo does when training ends
+    for key, value in loop.latest.items():
+        if zoo.latest[key] != value:
+            found.append(f"{key} in the last row: {zoo.latest[key]} and {value}")
+    return found
+
+
+# Report -------------------------------------------------------------------------------------------------------------
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
+
+
+def overhead(seconds: dict[str, list[float]]) -> str:
+    gaps = [1000 * (zoo - loop) for zoo, loop in zip(seconds["zoo"], seconds["loop"])]
+    return f"{spread(gaps, 2)} ms a step"
+
+
+def machine(device: str) -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "unknown CPU")
+    gpu = f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
+    return (
+        f"{os.cpu_count()} cores of {cpu}{gpu}; torch {torch.__version__}, lightning {L.__version__}, "
+        f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} before the start"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in {"size": 32, "width": 32, "batch": 64, "channels": 1, "rounds": 5, "steps": 30}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    args = parser.parse_args()
+
+    print(machine(args.device))
+    if args.device == "cuda":
+        torch.backends.cudnn.deterministic = True
+    seconds, differ = measure(VARIANTS, **vars(args))
+    print(
+        f"DCGAN {args.size}x{args.size}, {args.channels} channels, width {args.width}, batch {args.batch}, "
+        f"{args.precision}, {args.device}: {args.rounds} rounds of {args.steps} steps, median [lowest, highest]\n"
+    )
+    print(f"{'':16}{'images/s':>28}{'ms a step':>28}")
+    for name, rounds in seconds.items():
+        speeds, milliseconds = [args.batch / s for s in rounds], [1000 * s for s in rounds]
+        print(f"{name:16}{spread(speeds, 1):>28}{spread(milliseconds, 1):>28}")
+    print()
+    for name in VARIANTS[1:]:
+        ratios = [other / zoo for zoo, other in zip(seconds["zoo"], seconds[name])]
+        target = TARGETS.get(f"zoo / {name}")
+        print(f"{f'zoo / {name}':20}{spread(ratios, 3)}{f'   target: {target} or more' if target else ''}")
+
+    torch.set_num_threads(1)
+    tiny, differ_tiny = measure(
+        ("zoo", "loop"), **TINY, rounds=2 * args.rounds, steps=125, device=args.device, precision=args.precision
+    )
+    print(f"\noverhead, zoo - loop  {overhead(seconds)}")
+    print(f"    on a tiny DCGAN   {overhead(tiny)}   target: below {OVERHEAD_TARGET} ms")
+
+    print(f"\nzoo and loop after {WARMUP + args.rounds * args.steps} and {WARMUP + 250 * args.rounds} steps: ", end="")
+    print("\n    ".join(["NOT EQUAL", *differ, *differ_tiny]) if differ or differ_tiny else "equal bit for bit")
+    return 1 if differ or differ_tiny else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

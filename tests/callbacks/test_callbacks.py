@@ -1,0 +1,159 @@
+"""Intervals, metrics in the loop with the best checkpoint, grids and the report."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+
+from train import run
+from zoo.callbacks import Every
+from zoo.callbacks.evaluate import Evaluate
+from zoo.callbacks.progress import losses
+from zoo.callbacks.samples import grid
+from zoo.checkpoint import read
+
+Small = Callable[..., DictConfig]
+
+
+def test_every_is_true_once_a_stretch_whatever_the_batch() -> None:
+    every = Every(100, max_images=1_000)
+    assert [n for n in range(0, 1000, 64) if every(n)] == [128, 256, 320, 448, 512, 640, 704, 832, 960]
+    every = Every(100, max_images=1_000)
+    every.start(250)
+    assert not every(290)
+    assert every(300)
+
+
+def test_every_of_nothing_is_a_tenth_of_the_budget() -> None:
+    assert Every(None, max_images=150_000).images == 15_000
+    assert Every(None, max_images=3).images == 1
+    with pytest.raises(ValueError, match="interval of 0 images"):
+        Every(0, max_images=10)
+
+
+class Scripted:
+    """Gives these values in turn."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = iter(values)
+        self.extractor = SimpleNamespace(load=lambda: None)
+
+    def prepare(self) -> None: ...
+
+    def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Any:
+        return SimpleNamespace(values={"fid_mnist": next(self.values), "recall_mnist": 0.5}, protocol={"num_fake": 10})
+
+
+class Run:
+    """As much of a trainer and a model as `Evaluate` touches."""
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[int, str]] = []
+        self.images, self.global_rank, self.local_rank, self.world_size = 0, 0, 0, 1
+        self.datamodule, self.device, self.preview = None, "cpu", None
+        self.published: list[Mapping[str, float]] = []
+
+    def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+        assert not weights_only
+        self.saved.append((self.images, path.name))
+
+    def publish(self, values: Mapping[str, float]) -> None:
+        self.published.append(values)
+
+
+def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
+    callback = Evaluate(evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    it: Any = Run()
+    callback.on_train_start(it, it)
+    for it.images in (50, 100, 200, 300, 400, 450):
+        callback.on_train_batch_end(it, it)
+    callback.on_train_end(it, it)
+    assert [row["images"] for row in callback.history] == [100, 200, 300, 400, 450]
+    assert it.saved == [(100, "best.ckpt"), (200, "best.ckpt"), (400, "best.ckpt")]
+    assert callback.best["images"] == 400
+    assert len(it.published) == 5
+
+    resumed = Evaluate(evaluation=Scripted([4.2]), every=100, max_images=600, folder=str(tmp_path))  # type: ignore[arg-type]
+    resumed.load_state_dict(callback.state_dict())
+    it.images = 600
+    resumed.on_train_end(it, it)
+    assert resumed.best["images"] == 400  # a resumed run does not forget its best
+
+
+def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:
+    callback = Evaluate(evaluation={}, every=1, max_images=1, folder=str(tmp_path))  # type: ignore[arg-type]
+    it: Any = Run()
+    callback.setup(it, it, "fit")
+    callback.on_train_start(it, it)
+    it.images = 100
+    callback.on_train_batch_end(it, it)
+    callback.on_train_end(it, it)
+    assert not callback.history
+    assert callback.best == {}
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, 3), (2, 3), (3, 3), (4, 3)])
+def test_grid_of_any_channel_count(channels: int, expected: int) -> None:
+    picture = grid(torch.full((64, channels, 16, 16), -1.0))
+    assert picture.shape == (expected, 8 * 18 + 2, 8 * 18 + 2)
+    assert picture[0, 5, 5] == 0.0
+
+
+def test_grid_of_wide_images_is_near_square() -> None:
+    picture = grid(torch.zeros(16, 3, 16, 64))
+    assert picture.shape[1] == pytest.approx(picture.shape[2], rel=0.2)
+
+
+def test_losses_line() -> None:
+    assert losses({"D/adversarial": 1.234, "G/adversarial": 0.5, "D/lr": 1.0, "fid_mnist": 8.1}) == (
+        "D 1.23  G 0.50  fid_mnist 8.10"
+    )
+
+
+@pytest.fixture
+def evaluated(small: Small) -> tuple[DictConfig, Any]:
+    cfg = small(
+        "dcgan",
+        "metrics=mnist",
+        "metrics.num_fake=40",
+        "metrics.num_real=60",
+        "metrics.batch_size=32",
+        "callbacks.evaluate.every=64",
+        "callbacks.samples.count=9",
+        "callbacks.report.overrides=['model=dcgan']",
+    )
+    return cfg, run(cfg)
+
+
+def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
+    cfg, trainer = evaluated
+    folder = Path(cfg.run_dir)
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["fid_mnist"]]
+    assert [row["images"] for row in rows] == ["64", "128"]
+    callback = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
+    assert callback.history[-1]["fid_mnist"] == pytest.approx(float(rows[-1]["fid_mnist"]))
+    best = read(folder / "checkpoints" / "best.ckpt")
+    assert best["zoo"]["images"] == callback.best["images"]
+    state = best["callbacks"][callback.state_key]
+    assert state["protocol"]["num_fake"] == 40
+    assert state["protocol"]["extractor"] == "mnist"
+    assert state["history"][-1]["images"] == best["zoo"]["images"]
+
+    report = (folder / "report.md").read_text()
+    assert "python train.py model=dcgan" in report
+    assert f"| fid_mnist | {callback.history[-1]['fid_mnist']:.6g} |" in report
+    assert "weights_sha256" in report
+    assert "![samples](samples/000000128.png)" in report
+    assert (folder / "curves.png").stat().st_size > 10_000
+
+    picture = np.asarray(Image.open(folder / "samples" / "000000128.png"))
+    assert picture.shape == (3 * 18 + 2, 3 * 18 + 2, 3)
+    assert not np.array_equal(picture, np.asarray(Image.open(folder / "samples" / "000000000.png")))

@@ -1,0 +1,95 @@
+"""Checkpoints: whole or not at all, found, and read without running code."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import same
+from omegaconf import DictConfig
+
+import zoo
+from train import run
+from zoo.checkpoint import WholeCheckpointIO, find, read
+
+CONTENT: dict[str, Any] = {"zoo": {"variant": "zoo.model.dcgan.DCGAN"}, "weights": torch.arange(1000.0)}
+
+
+def test_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint(CONTENT, path)
+    assert same(read(path), CONTENT)
+    assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpointIO().save_checkpoint(CONTENT, path)
+
+    def full(content: object, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        WholeCheckpointIO().save_checkpoint({"zoo": {}}, path)
+    assert same(read(path), CONTENT)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_find(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"no checkpoint in .*best\.ckpt"):
+        find(tmp_path)
+    (folder / "last.ckpt").touch()
+    assert find(tmp_path) == folder / "last.ckpt"
+    (folder / "best.ckpt").touch()
+    assert find(tmp_path) == folder / "best.ckpt"
+    assert find(folder / "last.ckpt") == folder / "last.ckpt"
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch malice-was-here",)
+
+
+@pytest.mark.parametrize("hole", ["0", "1"])
+def test_a_malicious_pickle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hole: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", hole)
+    torch.save({"zoo": Malicious()}, "torch.ckpt")
+    Path("plain.ckpt").write_bytes(pickle.dumps({"zoo": Malicious()}))
+    for name in ("torch.ckpt", "plain.ckpt"):
+        with pytest.raises(ValueError, match=f"{name} (is refused|can't be read)"):
+            read(name)
+    assert not Path("malice-was-here").exists()
+
+
+def test_truncated_and_foreign_files_are_named_with_the_alternative(tmp_path: Path) -> None:
+    WholeCheckpointIO().save_checkpoint(CONTENT, tmp_path / "best.ckpt")
+    data = (tmp_path / "best.ckpt").read_bytes()
+    for name, content in {"last.ckpt": data[: len(data) // 2], "empty.ckpt": b"", "text.ckpt": b"hello"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} .*best\.ckpt is another checkpoint"):
+            read(tmp_path / name)
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="no checkpoint of this zoo"):
+        read(tmp_path / "other.ckpt")
+
+
+def test_code_outside_the_zoo_is_not_imported(tmp_path: Path) -> None:
+    torch.save({"zoo": {"variant": "os.system"}, "hyper_parameters": {}}, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="no variant of this zoo"):
+        zoo.load(tmp_path / "last.ckpt")
+
+
+def test_load_and_sample(small: Callable[..., DictConfig]) -> None:
+    cfg = small("dcgan")
+    trainer = run(cfg)
+    images = zoo.load(cfg.run_dir).sample(5)
+    assert images.shape == (5, 1, 16, 16)
+    torch.testing.assert_close(images, trainer.lightning_module.sample(5), rtol=0, atol=1e-5)  # type: ignore[union-attr,operator]

@@ -1,0 +1,110 @@
+"""The command line: names, types, groups. In this process where that suffices, as a user types it where not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, compose
+
+from train import run
+from zoo.config import check, nearest, plain, readable_errors
+
+
+def line(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("model.latentdim=3", "there is no setting 'model.latentdim'; did you mean model.latent_dim?"),
+        ("max_image=3", "there is no setting 'max_image'; did you mean max_images?"),
+        ("width=3", "there is no setting 'width'; did you mean model.width?"),
+        ("modl=dcgan", "there is no setting 'modl'; did you mean model?"),
+        ("model=dcgann", "there is no model=dcgann; did you mean dcgan?"),
+        ("data=mnist5", "there is no data=mnist5; did you mean mnist5k?"),
+        ("max_images=abc", "max_images=abc: expected a whole number, such as max_images=150000"),
+        ("model.lr.D=fast", "model.lr.D=fast: expected a number, such as model.lr.D=0.0002"),
+        ("data.flip=3", "data.flip=3: expected true or false, such as data.flip=False"),
+        ("model.width=32.5", "model.width=32.5: expected a whole number"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_remedy(argument: str, sentence: str, tmp_path: Path) -> None:
+    result = line(argument, f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 2, result.stderr
+    said = result.stderr.strip().splitlines()
+    assert said[-1].startswith(f"train.py: {sentence}")
+    assert len(said) == 1 or said[:-1] == [f"Error executing job with overrides: ['{argument}']"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["data.image_size=30"], "image_size=30x30 does not fit DCGAN"),
+        (["data=folder", "metrics=none"], "data.root"),
+        (["data=folder", "metrics=none", "data.root=/nowhere"], "/nowhere"),
+        (["callbacks.samples.every=-1"], "interval of -1 images"),
+    ],
+)
+def test_a_mistake_found_later_is_one_sentence_too(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = compose(f"run_dir={tmp_path}", "callbacks.report.overrides=[]", "logger=none", *arguments)
+    with pytest.raises(SystemExit) as stop, readable_errors():
+        run(cfg)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("train.py: ")
+    assert sentence in said
+
+
+def test_an_error_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError), readable_errors():
+        raise KeyError("a bug")
+    with pytest.raises(ValueError, match="not of this project"), readable_errors():
+        raise ValueError("not of this project")
+
+
+def test_a_typo_in_an_experiment_is_found() -> None:
+    defaults = plain(compose("hydra.run.dir=x", "run_dir=x", "logger=none", "callbacks.report.overrides=[]"))
+    with pytest.raises(ValueError, match=r"no setting 'model.widht'; did you mean model.width\?"):
+        check({"model": {"widht": 3}}, defaults)
+
+
+def test_what_fits() -> None:
+    defaults = {"a": 1, "b": 0.5, "c": "x", "d": None, "e": True, "image_size": 32, "f": [1, 2], "g": {"h": 1}}
+    assert check(
+        {"a": 3e5, "b": 1, "c": 3, "d": "anything", "e": False, "image_size": [32, 64], "f": [3]}, defaults
+    ) == {"a": 300_000}
+    assert check({"a": None, "g": {"new": 1}}, defaults, added=["g.new"]) == {}
+    for bad in ({"a": 0.5}, {"a": True}, {"b": "x"}, {"e": 1}, {"f": 3}, {"g": 3}):
+        with pytest.raises(ValueError, match="expected"):
+            check(bad, defaults)
+
+
+def test_nearest_says_the_names_when_none_is_close() -> None:
+    assert nearest("zzz", ["model", "data", "model.width"]) == "the names are model, data"
+
+
+def test_help_and_cfg_answer_without_torch() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', '--help']\n"
+        "try: runpy.run_path('train.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'lightning', 'wandb'} & sys.modules.keys()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "model: dcgan, vanilla" in result.stdout
+    assert "max_images: 150000" in line("--cfg", "job").stdout
+
+
+def test_groups_bring_what_suits_them_and_the_command_line_wins() -> None:
+    free = ["run_dir=x", "callbacks.report.overrides=[]", "logger=none"]
+    assert compose("model=vanilla", *free).data._target_.endswith("MNIST5k")
+    assert compose("data=cifar10", *free).metrics.extractor._target_.endswith("Inception")
+    assert compose("data=cifar10", "metrics=none", *free).metrics == {}
+    assert compose("model=vanilla", "data=digits", "max_images=5", *free).max_images == 5

@@ -1,0 +1,107 @@
+"""The books: rows at their images, nothing lost, nothing that needs an account."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+
+from zoo.logger import CSV, TensorBoard, WeightsAndBiases
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_csv_keeps_rows_when_columns_come(tmp_path: Path) -> None:
+    books = CSV(save_dir=str(tmp_path))
+    books.log_metrics({"a": 1.5}, step=10)
+    books.log_metrics({"b": 2.0, "a": 3.0}, step=20)
+    books.log_metrics({"b": 4.0}, step=30)
+    assert rows(tmp_path / "metrics.csv") == [
+        {"images": "10", "a": "1.5", "b": ""},
+        {"images": "20", "a": "3.0", "b": "2.0"},
+        {"images": "30", "a": "", "b": "4.0"},
+    ]
+
+
+def test_csv_goes_on_with_an_earlier_file(tmp_path: Path) -> None:
+    CSV(save_dir=str(tmp_path)).log_metrics({"a": 1.0}, step=10)
+    CSV(save_dir=str(tmp_path)).log_metrics({"a": 2.0}, step=20)
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1.0", "2.0"]
+
+
+def test_tensorboard_writes_events_by_images(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    books = TensorBoard(save_dir=str(tmp_path))
+    books.log_metrics({"D/adversarial": 1.25}, step=640)
+    books.log_image("samples", [np.zeros((8, 8, 3), np.uint8)], step=640)
+    books.finalize("success")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("D/adversarial")] == [(640, 1.25)]
+    assert [e.step for e in events.Images("samples")] == [640]
+
+
+def books(tmp_path: Path, **changes: object) -> WeightsAndBiases:
+    settings: dict[str, object] = {
+        "project": "test",
+        "save_dir": str(tmp_path),
+        "name": "run",
+        "log_checkpoints": False,
+        "init_timeout": 5,
+    }
+    return WeightsAndBiases(**(settings | changes))  # type: ignore[arg-type]
+
+
+def test_wandb_offline_carries_everything_on_the_axis_of_images(tmp_path: Path) -> None:
+    run = books(tmp_path, log_checkpoints=True)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"weights")
+    run.log_hyperparams({"model": {"width": 32}, "seed": 7})
+    run.log_metrics({"D/adversarial": 1.25}, step=640)
+    run.log_metrics({"fid_mnist": 9.5}, step=1280)
+    run.log_image("samples", [np.zeros((8, 8, 3), np.uint8)], step=1280)
+    run.finalize("success")
+
+    folder = next((tmp_path / "wandb").glob("offline-run-*"))
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(folder)]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    assert found["config"] == {"model": {"width": 32}, "seed": 7}
+    assert found["summary"].items() >= {"D/adversarial": 1.25, "fid_mnist": 9.5, "images": 1280}.items()
+    assert found["summary"]["samples"]["count"] == 1
+    assert found["state"] == "finished"
+
+
+def test_without_an_account_it_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr(wandb, "login", lambda **kwargs: False)
+    run = books(tmp_path)
+    run.log_metrics({"a": 1.0}, step=1)
+    run.finalize("success")
+    said = [text for text in capsys.readouterr().out.splitlines() if "W&B" in text]
+    assert len(said) == 1
+    assert "no account" in said[0]
+    assert "wandb sync" in said[0]
+
+
+def test_an_unreachable_server_does_not_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key is configured, and the server's address refuses connections."""
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    run = books(tmp_path, init_timeout=3)
+    run.log_metrics({"a": 1.0}, step=1)
+    run.finalize("success")
+    assert "offline" in capsys.readouterr().out
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
