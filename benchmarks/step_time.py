@@ -1,38 +1,41 @@
 """How fast this trainer trains, beside a hand-written loop and beside the textbook's order of operations.
 
-    python benchmarks/step_time.py                                                   # 32x32, width 32, batch 64
-    python benchmarks/step_time.py --size 64 --width 64 --channels 3 --steps 10      # the size of the DCGAN tutorial
+    python benchmarks/step_time.py                                                  # 32x32, width 32, batch 64
+    python benchmarks/step_time.py --size 64 --width 64 --channels 3 --steps 10     # the size of the DCGAN tutorial
 
 Every variant trains DCGAN's networks from the same weights, on the same batches in the same order (MNIST's 4,000
-training images, uint8 in memory, enlarged or repeated as asked), in the same precision, with the same latents.
+training images, uint8 in memory, enlarged or repeated as asked), with the same latents, in the same precision.
 
 zoo           `train.py` itself: `conf/` composed, so that trainer, datamodule, model and callbacks are those of
-              `python train.py logger=csv metrics=none`, the report left out. Not at a terminal: progress is lines, no bar.
-loop          a plain PyTorch loop with the same arithmetic: channels-last, one forward of G for both turns, D frozen in
-              G's turn (freezing G in D's turn would change nothing, as the fakes are detached), fused Adam, G's average
-              by one foreach lerp, and the same diagnostics, kept as tensors and read once per 1,000 images. No file.
-textbook      the PyTorch DCGAN tutorial's loop on these networks, with its loss on logits (the tutorial: a sigmoid in D
-              and BCELoss): NCHW; plain Adam; D on real images: backward; D on `fake.detach()`: backward, step; D on the
-              same `fake` (the tutorial too runs G once a step) with D not frozen, so that G's turn computes gradients of
-              D that are thrown away; `.item()` of two losses and three mean logits each step. No average of G.
-textbook+ema  the same, with the same average of G as zoo: the same work for the user, hence the fair comparison.
+              `python train.py logger=csv metrics=none`, without the report; output not to a terminal, so no moving bar.
+loop          a plain PyTorch loop with the same arithmetic: channels-last, one forward of G for both turns, D frozen
+              in G's turn (freezing G in D's would change nothing, the fakes being detached), fused Adam, G's average
+              by one foreach lerp, and the same diagnostics, kept as tensors and read once per 1,000 images. No files.
+textbook      the loop of PyTorch's DCGAN tutorial on these networks, its loss on logits (the tutorial: a sigmoid in D
+              and BCELoss): NCHW; plain Adam; D on real images: backward; D on `fake.detach()`: backward, step; D on
+              the same `fake` (the tutorial, too, runs G once a step), D not frozen, so that G's turn computes
+              gradients of D that nobody uses; `.item()` of two losses and three mean logits each step. No average.
+textbook+ema  the same with zoo's average of G: the same work for the user, hence the fairer comparison.
 
-Protocol: one process, one `trainer.fit`. Segments of `--steps` steps are interleaved, their order rotated each round, so
-that a machine that slows down slows down all: a callback, last in the trainer's list, runs the other variants' segments
-between two of zoo's. A zoo segment is timed from the end of this callback to its call after the segment's last batch:
-whole periods of Lightning's loop, epoch ends and the books' rows included; set-up, the first `WARMUP` steps of each and
-what train.py does every tenth of a run (checkpoint, grid, evaluation) not. On a GPU each segment ends with a synchronise.
-Ratios are taken within a round; the table has the median over rounds and the lowest and highest round in brackets.
-What Lightning does to the process is zoo's cost alone: importing it sets PYTORCH_NVML_BASED_CUDA_CHECK=1, with which a
-CUDA build of torch looks for a driver in each step of Adam where there is none (0.07 ms); the others run without it.
+Protocol: one process, one `trainer.fit`. Segments of `--steps` steps are interleaved, their order rotated each round,
+so that a machine that slows down slows down all: a callback, last in the trainer's list, runs the others' segments
+between two of zoo's. A segment of zoo is timed from the end of this callback to its call after the segment's last
+batch: whole periods of Lightning's loop, epoch ends and the books' rows included. Not timed: set-up, the first WARMUP
+steps of each, and what train.py does every tenth of a run (checkpoint, grid, evaluation). On a GPU each segment ends
+with a synchronisation. Ratios are taken within a round; the table has the median over rounds, and the lowest and the
+highest round in brackets.
 
-The overhead is zoo's step less the loop's, in this setting and again with networks so small that their own noise does
-not hide it (16x16, width 4, batch 16; on one thread, since waking a second one costs more than such a step), in twice as
+What Lightning does to the process is zoo's cost alone: importing it sets PYTORCH_NVML_BASED_CUDA_CHECK=1, with which
+a CUDA build of torch, where there is no GPU, looks for a driver in each step of Adam (0.07 ms). The others run
+without it.
+
+The overhead is zoo's step less the loop's: in this setting, and again with networks so small that their own noise does
+not hide it (16x16, width 4, batch 16; on one thread, since waking a second costs more than such a step), in twice as
 many rounds of 125 steps: two rows of the books in each.
 
-Proof of equal work: at the end zoo and loop must agree bit for bit, in each parameter and buffer of G, D and G_ema and
-in each value of the last row, or the exit code is 1. On a GPU cuDNN is held to deterministic algorithms for that, in all
-variants.
+Proof of equal work: at the end zoo and loop must agree bit for bit in each parameter and buffer of G, D and G_ema and
+in each value of the last row, or the exit code is 1. For that cuDNN is held to deterministic algorithms in all
+variants. Runs on a GPU have not been tried.
 """
 
 import argparse
@@ -113,17 +116,18 @@ class Setting:
     def average_of(self, network: nn.Module) -> tuple[nn.Module, Callable[[], None]]:
         """The average of a network, and what moves it after a step: the formula of zoo.ema."""
         average, seen, half_life = copy.deepcopy(network).eval().requires_grad_(False), 0, self.hparams["ema_half_life"]
-        pairs = list(zip([*average.parameters(), *average.buffers()], [*network.parameters(), *network.buffers()]))
-        means, values = zip(*((a, b) for a, b in pairs if a.is_floating_point()))
-        counters = [(a, b) for a, b in pairs if not a.is_floating_point()]
+        pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+        means = [mean for mean, _ in pairs if mean.is_floating_point()]
+        values = [value for _, value in pairs if value.is_floating_point()]
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
         @torch.no_grad()
         def move() -> None:
             nonlocal seen
             h = min(half_life, 0.05 * seen)
             torch._foreach_lerp_(means, values, 1.0 - (0.5 ** (self.batch / h) if h > 0 else 0.0))
-            for a, b in counters:
-                a.copy_(b)
+            for count, value in counters:
+                count.copy_(value)
             seen += self.batch
 
         return average, move
@@ -365,7 +369,7 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def overhead(seconds: dict[str, list[float]]) -> str:
-    gaps = [1000 * (zoo - loop) for zoo, loop in zip(seconds["zoo"], seconds["loop"])]
+    gaps = [1000 * (zoo - loop) for zoo, loop in zip(seconds["zoo"], seconds["loop"], strict=True)]
     return f"{spread(gaps, 2)} ms a step"
 
 
@@ -402,7 +406,7 @@ def main() -> int:
         print(f"{name:16}{spread(speeds, 1):>28}{spread(milliseconds, 1):>28}")
     print()
     for name in VARIANTS[1:]:
-        ratios = [other / zoo for zoo, other in zip(seconds["zoo"], seconds[name])]
+        ratios = [other / zoo for zoo, other in zip(seconds["zoo"], seconds[name], strict=True)]
         target = TARGETS.get(f"zoo / {name}")
         print(f"{f'zoo / {name}':20}{spread(ratios, 3)}{f'   target: {target} or more' if target else ''}")
 

@@ -65,7 +65,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is refused: no checkpoint, or it holds more than plain data ({why}){hint}") from None
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} can't be read: truncated, or not a checkpoint ({why}){hint}") from None
     if not isinstance(checkpoint, dict) or "zoo" not in checkpoint:
