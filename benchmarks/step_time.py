@@ -7,7 +7,7 @@ Every variant trains DCGAN's networks from the same weights, on the same batches
 training images, uint8 in memory, enlarged or repeated as asked), with the same latents, in the same precision.
 
 zoo           `train.py` itself: `conf/` composed, so that trainer, datamodule, model and callbacks are those of
-              `python train.py logger=csv metrics=none`, without the report; output not to a terminal, so no moving bar.
+              `python train.py logger=csv metrics=none`, with the timing callback in place of the report; no moving bar.
 loop          a plain PyTorch loop with the same arithmetic: channels-last, one forward of G for both turns, D frozen
               in G's turn (freezing G in D's would change nothing, the fakes being detached), fused Adam, G's average
               by one foreach lerp, and the same diagnostics, kept as tensors and read once per 1,000 images. No files.
@@ -346,7 +346,7 @@ def last_callback(callback: L.Callback) -> Iterator[None]:
         L.Trainer.__init__ = init  # type: ignore[method-assign]
 
 
-def differences(zoo: DCGAN, loop: Loop) -> list[str]:
+def differences(zoo: Any, loop: Any) -> list[str]:
     """Parameters, buffers and logged values that are not equal bit for bit."""
     found = []
     for name, a, b in (("G", zoo.G, loop.G), ("D", zoo.D, loop.D), ("G_ema", zoo.G_ema.module, loop.G_ema)):
@@ -397,7 +397,7 @@ def main() -> int:
         torch.backends.cudnn.deterministic = True
     seconds, differ = measure(VARIANTS, **vars(args))
     print(
-        f"DCGAN {args.size}x{args.size}, {args.channels} channels, width {args.width}, batch {args.batch}, "
+        f"DCGAN {args.size}x{args.size}, channels {args.channels}, width {args.width}, batch {args.batch}, "
         f"{args.precision}, {args.device}: {args.rounds} rounds of {args.steps} steps, median [lowest, highest]\n"
     )
     print(f"{'':16}{'images/s':>28}{'ms a step':>28}")

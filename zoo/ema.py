@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Place = tuple[dict[str, Any], str]  # a module's dict of parameters or buffers, and a name in it
+
 
 class EMA(nn.Module):
     """An averaged copy of a network: never trained, always in evaluation mode.
@@ -40,6 +42,7 @@ class EMA(nn.Module):
         self.half_life, self.warmup = half_life, warmup
         self.images = 0  # images seen so far
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
+        self._places: tuple[nn.Module, list[Place], list[Place]] | None = None  # the network last followed
 
     def beta(self, images: int) -> float:
         """The weight that the average keeps when the network has seen `images` more images."""
@@ -51,9 +54,14 @@ class EMA(nn.Module):
         """Move the average towards `network`, which has seen `images` more images, over all ranks."""
         weight = 1.0 - self.beta(images)
         self.images += images
-        average, source = _tensors(self.module), _tensors(network)
-        floats = [i for i, tensor in enumerate(average) if tensor.is_floating_point()]
-        torch._foreach_lerp_([average[i] for i in floats], [source[i] for i in floats], weight)
+        if self._places is None or self._places[0] is not network:
+            self._places = network, _places(self.module), _places(network)
+        average, source = ([tensors[name] for tensors, name in places] for places in self._places[1:])
+        torch._foreach_lerp_(
+            [mean for mean in average if mean.is_floating_point()],
+            [value for value in source if value.is_floating_point()],
+            weight,
+        )
         for mean, value in zip(average, source, strict=True):
             if not mean.is_floating_point():
                 mean.copy_(value)
@@ -75,5 +83,11 @@ class EMA(nn.Module):
         self.images = state
 
 
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
+def _places(network: nn.Module) -> list[Place]:
+    """Where a network's tensors are kept. Looking there costs a fifth of walking the modules, and `.to()` may replace
+    the tensors, but not the places."""
+    places: dict[int, Place] = {}
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):
+            places |= {id(tensor): (tensors, name) for name, tensor in tensors.items() if tensor is not None}
+    return list(places.values())
