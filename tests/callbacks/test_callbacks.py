@@ -59,10 +59,15 @@ class Run:
         self.images, self.global_rank, self.local_rank, self.world_size = 0, 0, 0, 1
         self.datamodule, self.device, self.preview = None, "cpu", None
         self.published: list[Mapping[str, float]] = []
+        self.loggers: list[Any] = [self]
+        self.noted: list[Mapping[str, Any]] = []
 
     def save_checkpoint(self, path: Path, weights_only: bool) -> None:
         assert not weights_only
         self.saved.append((self.images, path.name))
+
+    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
+        self.noted.append(params)
 
     def publish(self, values: Mapping[str, float]) -> None:
         self.published.append(values)
@@ -79,6 +84,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
     assert it.saved == [(100, "best.ckpt"), (200, "best.ckpt"), (400, "best.ckpt")]
     assert callback.best["images"] == 400
     assert len(it.published) == 5
+    assert it.noted == [{"protocol": {"num_fake": 10}}]
 
     resumed = Evaluate(evaluation=Scripted([4.2]), every=100, max_images=600, folder=str(tmp_path))  # type: ignore[arg-type]
     resumed.load_state_dict(callback.state_dict())

@@ -67,7 +67,10 @@ class Evaluate(L.Callback):
             world_size=trainer.world_size,
             protocol={"generator": "EMA"},
         )
-        self.protocol = result.protocol
+        if result.protocol != self.protocol:
+            self.protocol = result.protocol
+            for logger in trainer.loggers:
+                logger.log_hyperparams({"protocol": self.protocol})
         self.history.append({"images": model.images, **result.values})
         model.publish(result.values)
         if self.best["images"] == model.images:

@@ -92,6 +92,7 @@ def draw_curves(table: Path, picture: Path) -> bool:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -110,6 +111,7 @@ def draw_curves(table: Path, picture: Path) -> bool:
             points = [(float(row["images"]), float(row[name])) for row in rows if row[name]]
             axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
         axis.set(title=title, xlabel="images", ylim=(0, None) if title in ("fid", "accuracy") else None)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
         axis.legend(fontsize=7)
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()
