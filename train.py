@@ -7,6 +7,7 @@ python train.py --help                             # every group; --cfg job: eve
 """
 
 import logging
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,12 @@ if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should 
     import lightning as L
 
 
-def run(cfg: DictConfig) -> "L.Trainer":
+def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     """Train as configured: seed, instantiate, fit. Everything it makes lies in `cfg.run_dir`."""
     import lightning as L
     from hydra.utils import instantiate
 
-    from zoo.checkpoint import WholeCheckpointIO
+    from zoo.checkpoint import WholeCheckpointIO, newest
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> "L.Trainer":
     settings = config.plain(cfg)
     datamodule = instantiate(cfg.data, _convert_="all")
     model = instantiate(cfg.model, _convert_="all")
-    model.config = settings
+    model.config, model.lr_factor = settings, 0.5**retry
     callbacks = instantiate(cfg.callbacks, _convert_="all")
     loggers = instantiate(cfg.logger, _convert_="all")
     trainer: L.Trainer = instantiate(
@@ -41,7 +42,14 @@ def run(cfg: DictConfig) -> "L.Trainer":
     )
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
-    trainer.fit(model, datamodule)
+    start = newest(cfg.run_dir) if cfg.resume or retry else None
+    try:
+        trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
+    except FloatingPointError as error:
+        if retry == cfg.divergence_retries or trainer.world_size > 1:  # processes can't be launched twice
+            raise
+        print(f"{error}\nretry {retry + 1}: from the last checkpoint, with half the learning rates", flush=True)
+        return run(cfg, retry=retry + 1)
     return trainer
 
 
@@ -52,4 +60,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     with config.readable_errors():
+        sys.argv[1:] = config.command_line(sys.argv[1:])
         main()

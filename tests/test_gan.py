@@ -126,7 +126,7 @@ def test_linear_decay() -> None:
 
 
 def test_nan_stops_and_names_player_and_term() -> None:
-    with pytest.raises(FloatingPointError, match="D/small is not finite"):
+    with pytest.raises(FloatingPointError, match="D/small is nan, at image 2"):
         play(Duel(bad=float("nan")))
 
 

@@ -29,8 +29,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, target)
+        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+            kept = "the earlier file there is intact" if target.exists() else "there was none before"
+            raise OSError(f"{target} could not be written ({error}); {kept}") from error
         finally:
             part.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """A checkpoint to resume from, without running code: see `read`."""
+        return read(path)
 
 
 def find(run: str | os.PathLike) -> Path:
@@ -49,6 +56,19 @@ def find(run: str | os.PathLike) -> Path:
     raise ValueError(
         f"no checkpoint in {path}: give a .ckpt file, or a run's folder with checkpoints/best.ckpt or last.ckpt"
     )
+
+
+def newest(run: str | os.PathLike) -> Path:
+    """The checkpoint of a run's folder that has seen most images: the one to go on from.
+
+    Raises:
+        ValueError: if there is none, or one can't be read.
+    """
+    folder = Path(run).expanduser() / "checkpoints"
+    candidates = [folder / name for name in ("last.ckpt", "best.ckpt") if (folder / name).is_file()]
+    if not candidates:
+        raise ValueError(f"there is nothing to resume: no checkpoint in {folder}")
+    return max(candidates, key=lambda path: read(path)["zoo"]["images"])
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

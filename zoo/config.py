@@ -42,6 +42,44 @@ def checked(config: DictConfig) -> DictConfig:
     return config
 
 
+def command_line(arguments: list[str]) -> list[str]:
+    """What Hydra shall parse: `resume=` turned into that run's settings and folder, and one folder for all ranks.
+
+    `resume=RUN` repeats the settings of RUN (its .hydra/overrides.yaml), with those given beside it in their place.
+    `resume=auto` is the newest run with the same settings, or a new run if there is none.
+
+    Raises:
+        ValueError: if RUN is no run's folder.
+    """
+    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
+    if rank > 0 and "LOCAL_RANK" in os.environ:  # torchrun starts every rank anew: only the first one has a folder
+        arguments = [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null"]
+    wanted = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not wanted or any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        return arguments
+    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    run = _newest_run(others) if wanted[-1] == "auto" else Path(wanted[-1]).expanduser()
+    if run is None:
+        print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
+        return others
+    settings = run / ".hydra" / "overrides.yaml"
+    if not settings.is_file():
+        raise ValueError(f"resume={run} is no run's folder: it has no {settings.relative_to(run)}")
+    changed = {argument.lstrip("+~").split("=")[0] for argument in others}
+    kept = [o for o in OmegaConf.load(settings) if str(o).lstrip("+~").split("=")[0] not in {*changed, "resume"}]
+    return [*map(str, kept), *others, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+
+
+def _newest_run(settings: list[str]) -> Path | None:
+    runs = []
+    for file in Path("outputs").glob("*/*/.hydra/overrides.yaml"):
+        theirs = [str(o) for o in OmegaConf.load(file) if not str(o).startswith("resume=")]
+        checkpoints = list(file.parent.parent.glob("checkpoints/*.ckpt"))
+        if checkpoints and sorted(theirs) == sorted(settings):
+            runs.append((max(path.stat().st_mtime for path in checkpoints), file.parent.parent))
+    return max(runs)[1] if runs else None
+
+
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, int]:
     """Hold settings against their defaults; see `checked`.
 
@@ -142,7 +180,11 @@ def _sentence(error: BaseException) -> str | None:
         error = error.__cause__
     if isinstance(error, HydraException | OmegaConfBaseException):
         return re.sub(r"\s+", " ", str(error) or str(error.__cause__))
-    if isinstance(error, ValueError) and (type(error).__module__.startswith("zoo.") or _raised_here(error)):
+    if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+        return f"out of memory: lower data.batch_size, data.image_size or model.width ({str(error).splitlines()[0]})"
+    if isinstance(error, ValueError | FloatingPointError) and (
+        type(error).__module__.startswith("zoo.") or _raised_here(error)
+    ):
         return str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
     return None
 

@@ -5,15 +5,18 @@ The base counts time in images shown to the discriminator, over all ranks: Light
 optimizer step, that is every turn.
 """
 
-import math
 import os
+import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import lightning as L
+import numpy as np
 import torch
+import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -37,9 +40,12 @@ class GAN(L.LightningModule):
         self.automatic_optimization = False
         self.images = 0  # shown to the discriminator so far, over all ranks, the present batch included
         self.log_every = 1_000  # images between two rows in the books
+        self.lr_factor = 1.0  # on every learning rate, beside the schedule: lowered to recover from divergence
         self.latest: dict[str, float] = {}  # the newest value of everything published
         self.config: dict[str, Any] = {}  # the run's settings as plain data: a checkpoint alone tells how it was made
         self._players: dict[str, Optimizer] = {}
+        self._names: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's parameters, named
+        self._random: dict[str, Any] | None = None  # a resumed run's random states, until training starts
         self._rng: torch.Generator | None = None
         self._window: dict[str, list[Tensor]] = {}  # what was observed since the last row
         self._row_due = False  # whether this step ends the window
@@ -83,6 +89,7 @@ class GAN(L.LightningModule):
 
         Raises:
             ValueError: for an unknown player, a turn without terms, or a second `minimize` in a turn.
+            FloatingPointError: if the objective or its gradient is not finite on any rank, before the step is made.
         """
         if player not in self._players:
             raise ValueError(f"there is no player {player!r}; the players are {', '.join(self._players)}")
@@ -96,12 +103,18 @@ class GAN(L.LightningModule):
                 raise ValueError(f"a turn of {player} minimises once, and at least one term")
             moved = True
             optimizer.zero_grad()
-            self.manual_backward(sum(terms.values(), start=torch.zeros((), device=self.device)))
-            if clip_norm is not None or self._row_due:
-                norm = nn.utils.clip_grad_norm_(_parameters(self._players[player]), clip_norm or math.inf)
-                self.observe(player, {"grad_norm": norm})
+            objective = sum(terms.values(), start=torch.zeros((), device=self.device))
+            self.manual_backward(objective)
+            if self.world_size > 1:
+                self.trainer.strategy.average_gradients(player, self._names[player])  # type: ignore[attr-defined]
+            parameters = _parameters(self._players[player])
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if not (norm + objective.detach()).isfinite():
+                raise FloatingPointError(self._diagnosis(player, terms))
+            if clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
             optimizer.step()
-            self.observe(player, terms)
+            self.observe(player, {**terms, "grad_norm": norm})
 
         others = [p for name, other in self._players.items() if name != player for p in _parameters(other)]
         trainable = [p for p in others if p.requires_grad]
@@ -163,7 +176,7 @@ class GAN(L.LightningModule):
     @property
     def world_size(self) -> int:
         """The number of processes that train this model."""
-        return self.trainer.world_size
+        return self.trainer.world_size if self._trainer is not None else 1
 
     def on_fit_start(self) -> None:
         """Channels last: the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
@@ -175,7 +188,7 @@ class GAN(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates for the images seen so far, then count this batch."""
         for name, optimizer in self._players.items():
-            scale = self.lr_scale(name, self.images)
+            scale = self.lr_factor * self.lr_scale(name, self.images)
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
         size = len(batch[0]) * self.world_size
@@ -206,45 +219,99 @@ class GAN(L.LightningModule):
             self._publish_window()
 
     def _publish_window(self) -> None:
-        """Publish the means of what was observed: the one synchronisation with the device in a window.
-
-        Raises:
-            FloatingPointError: if a term is not finite, with the player's and the term's name.
-        """
+        """Publish the means of what was observed."""
         means = torch.stack([torch.stack(values).float().mean() for values in self._window.values()])
         means = self.trainer.strategy.reduce(means, reduce_op="mean")
         row = dict(zip(self._window, means.tolist(), strict=True))
-        if not all(math.isfinite(value) for value in row.values()):
-            raise FloatingPointError(self._diagnosis())
         self._window.clear()
         for name, optimizer in self._players.items():
             row[f"{name}/lr"] = optimizer.param_groups[0]["lr"]
         self.publish(row)
 
-    def _diagnosis(self) -> str:
-        """Which term of the window was the first not to be finite."""
-        finite = {name: torch.stack(values).isfinite().tolist() for name, values in self._window.items()}
-        first = min((name for name in finite if not all(finite[name])), key=lambda name: finite[name].index(False))
+    def _diagnosis(self, player: str, terms: Mapping[str, Tensor]) -> str:
+        """Which term of this turn is not finite, on which rank."""
+        bad = {f"{player}/{name}": value.item() for name, value in terms.items() if not value.isfinite()}
+        ranks = self._of_every_rank(bad)
+        found = [
+            f"{name} is {value}" + (f" on rank {rank}" if len(ranks) > 1 else "")
+            for rank, terms_of_rank in enumerate(ranks)
+            for name, value in terms_of_rank.items()
+        ]
+        what = ", ".join(found) or f"the gradient of {player} is not finite, though its terms are"
         return (
-            f"{first} is not finite, within the last {self.log_every:,} images before image {self.images:,}: training "
-            "has diverged. Lower the learning rates (model.lr.D=, model.lr.G=) or clip gradients (model.clip_norm=1)"
+            f"{what}, at image {self.images:,}: training has diverged. Lower the learning rates (model.lr.D=, "
+            "model.lr.G=), clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "
+            "(divergence_retries=1)"
         )
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: the variant's name, the time, the random stream, the settings."""
+        """What a checkpoint needs beside Lightning's: variant, time, settings, and each rank's random states."""
+        mine = {
+            "rng": self.rng.get_state(),
+            "window": {name: torch.stack(values).cpu() for name, values in self._window.items()},
+            "row_due": self._row_due,
+            "python": random.getstate(),
+            "numpy": [part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
-            "rng": self.rng.get_state(),
+            "lr_factor": self.lr_factor,
             "config": self.config,
+            "ranks": self._of_every_rank(mine),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the time and the random stream."""
+        """Restore the time, and this rank's random states once training starts."""
         self.images = checkpoint["zoo"]["images"]
-        self.rng.set_state(checkpoint["zoo"]["rng"])
+        self.lr_factor = min(self.lr_factor, checkpoint["zoo"]["lr_factor"])
+        ranks = checkpoint["zoo"]["ranks"]
+        if len(ranks) == self.world_size:
+            self._random = ranks[self.trainer.global_rank]
+        else:
+            rank_zero_info(
+                f"resuming a run of {len(ranks)} processes on {self.world_size}: networks, optimizers, time and data "
+                "go on; latents come from new streams, so the run is not bit for bit the one that was interrupted"
+            )
+
+    def on_train_start(self) -> None:
+        """Take up the random states of a resumed run, and the row that was being written."""
+        if self._random is None:
+            return
+        mine, self._random = self._random, None
+        self.rng.set_state(mine["rng"])
+        random.setstate(mine["python"])
+        np.random.set_state(tuple(mine["numpy"]))
+        torch.set_rng_state(mine["torch"])
+        if mine["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(mine["cuda"], self.device)
+        self._window = {name: list(values.to(self.device).unbind()) for name, values in mine["window"].items()}
+        if mine["row_due"]:
+            self._publish_window()
+
+    def _of_every_rank(self, mine: Any) -> list[Any]:
+        """What each rank holds, in order."""
+        ranks = [mine] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(ranks, mine)
+        return ranks
+
+    def _check_trainer(self) -> None:
+        """Refuse what can't be right, before the first step."""
+        if self._trainer is None:
+            return
+        if self.trainer.world_size > 1 and not hasattr(self.trainer.strategy, "average_gradients"):
+            raise ValueError(
+                f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
+                "trainer=ddp_cpu (zoo.strategy.TurnDDP). A network that does not fit one GPU is not supported yet: "
+                "lower model.width or data.image_size"
+            )
+        if str(self.trainer.precision) == "16-mixed":
+            raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
 
 
 def linear_decay(images: int, start: int | None, end: int) -> float:

@@ -18,15 +18,16 @@ from lightning.pytorch.utilities import rank_zero_only
 
 
 class CSV(Logger):
-    """`metrics.csv`: a row for each time that something was logged, its first column `images`.
+    """`metrics.csv`: a row for each number of images at which something was logged, its first column `images`.
 
-    Lightning's CSVLogger deletes an earlier file in its folder; this one continues it.
+    Lightning's CSVLogger deletes an earlier file in its folder. This one goes on with it: a resumed run drops the rows
+    that lie ahead of it, and writes them again.
     """
 
     def __init__(self, *, save_dir: str) -> None:
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
-        self._columns: list[str] = []
+        self._rows: list[dict[str, Any]] | None = None  # None until the file has been read
 
     @property
     def name(self) -> str:
@@ -41,32 +42,38 @@ class CSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a row at `step` images; a new column makes the file be written anew."""
-        row = {"images": step, **metrics}
-        if not self._columns:
-            self._columns = self._read()[0]
-        new = [name for name in row if name not in self._columns]
-        if new:
-            self._widen(new)
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
-
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        if not self.path.is_file():
-            return [], []
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
-
-    def _widen(self, new: list[str]) -> None:
-        rows = self._read()[1]
+        """Write values into the row at `step` images."""
+        assert step is not None
+        if self._rows is None:
+            self._rows = [row for row in self._read() if int(row["images"]) <= step]
+            self._columns = list(self._rows[0]) if self._rows else ["images"]
+            self._write()
+        new = [name for name in metrics if name not in self._columns]
         self._columns += new
+        if self._rows and int(self._rows[-1]["images"]) == step:
+            self._rows[-1] |= metrics
+            self._write()
+            return
+        self._rows.append({"images": step, **metrics})
+        if new:
+            self._write()
+        else:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self._columns).writerow(self._rows[-1])
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values()]  # not a half-written last line
+
+    def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(self._rows or [])
         os.replace(part, self.path)
 
 
@@ -95,7 +102,9 @@ class WeightsAndBiases(WandbLogger):
     """
 
     def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
-        super().__init__(project=project, save_dir=save_dir, name=name)
+        self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
+        run_id = self._id_file.read_text() if self._id_file.is_file() else None
+        super().__init__(project=project, save_dir=save_dir, name=name, id=run_id)
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
 
@@ -105,6 +114,8 @@ class WeightsAndBiases(WandbLogger):
         """The wandb run, started at its first use."""
         if self._experiment is None:
             self._experiment = self._start()
+            self._id_file.parent.mkdir(parents=True, exist_ok=True)
+            self._id_file.write_text(self._experiment.id)
             self._experiment.define_metric("images")
             self._experiment.define_metric("*", step_metric="images")
         return self._experiment

@@ -1,5 +1,6 @@
 """The newest state of a run, on disk."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from zoo.callbacks import Every
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
@@ -23,10 +26,16 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
+        if trainer.is_global_zero:
+            for part in self.path.parent.glob(".*.part"):  # of a save that was killed
+                part.unlink(missing_ok=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
-            trainer.save_checkpoint(self.path, weights_only=False)
+            try:
+                trainer.save_checkpoint(self.path, weights_only=False)
+            except OSError as error:  # a full disk is no reason to stop: the earlier checkpoint is whole
+                log.warning("%s; training goes on", error)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         trainer.save_checkpoint(self.path, weights_only=False)

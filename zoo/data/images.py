@@ -4,8 +4,8 @@ A set is indexed with a list of rows and answers with one whole `LabelledImages`
 one gather a batch and no loop over images. Between set and device the images are uint8; `on_after_batch_transfer`
 turns them into [-1, 1].
 
-Order and flips are pure functions of (seed, epoch): nothing about them is state, so that a resumed run needs the
-epoch only, and a run on N processes shows the same images, flipped the same way, as a run on one.
+Order and flips are pure functions of (seed, epoch): the only state is the number of batches shown, so that a resumed
+run goes on with the next one, and a run on N processes shows the same images, flipped the same way, as a run on one.
 """
 
 import hashlib
@@ -94,36 +94,38 @@ def seeded(*key: int) -> torch.Generator:
 
 
 class ShuffledBatches(Sampler[list[int]]):
-    """Rows of this rank's batches, each image at most once an epoch; images that fill no batch wait for another epoch.
+    """Rows of this rank's batches, without end: within an epoch each image comes at most once.
 
-    With P the permutation of (seed, epoch) and G = batch_size * world_size, global batch k is P[k*G : (k+1)*G], of
-    which a rank takes every world_size-th row: the union over ranks is the batch of a run on one process.
+    With P the permutation of (seed, epoch) and G = batch_size * world_size, global batch k of the epoch is
+    P[k*G : (k+1)*G], of which a rank takes every world_size-th row: the union over ranks is the batch of a run on one
+    process. Images that fill no batch wait for another epoch.
+
+    It has no end, and so no length, because a run's time is images: Lightning then sees one long epoch, and a position
+    in it is a number of batches, which a resumed run can begin with.
 
     Args:
         length: images in the set.
         batch_size: images a batch on this rank.
-        start: an attribute: batches to leave out at the beginning of the next iteration (resume in mid-epoch).
+        start: batches that were shown before.
     """
 
-    def __init__(self, length: int, *, batch_size: int, rank: int, world_size: int, seed: int) -> None:
+    def __init__(self, length: int, *, batch_size: int, rank: int, world_size: int, seed: int, start: int = 0) -> None:
         self.length, self.batch_size, self.rank, self.world_size, self.seed = length, batch_size, rank, world_size, seed
-        self.epoch = 0
-        self.start = 0
+        self.start = start
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Batches in a whole epoch, whatever `start` is."""
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch."""
         return self.length // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        start, self.start = self.start, 0
         whole = self.batch_size * self.world_size
-        order = torch.randperm(self.length, generator=seeded(self.seed, self.epoch, ORDER))
-        for k in range(start, len(self)):
-            yield order[k * whole : (k + 1) * whole][self.rank :: self.world_size].tolist()
+        epoch, k = divmod(self.start, self.per_epoch)
+        while True:
+            order = torch.randperm(self.length, generator=seeded(self.seed, epoch, ORDER))
+            for batch in range(k, self.per_epoch):
+                yield order[batch * whole : (batch + 1) * whole][self.rank :: self.world_size].tolist()
+            epoch, k = epoch + 1, 0
 
 
 class EvaluationBatches:
@@ -189,6 +191,7 @@ class ImageDataModule(LightningDataModule):
         self._sets: dict[Split, ImageSet] = {}
         self._digests: dict[Split, str] = {}
         self._flips: tuple[int, Tensor] | None = None  # epoch, bool [length of the training set]
+        self.shown = 0  # images in training, over all ranks
 
     def load(self) -> dict[Split, ImageSet]:
         """The splits of the set: "train", and "test" where there is one. Called once a process; may set `classes`."""
@@ -282,14 +285,17 @@ class ImageDataModule(LightningDataModule):
         return self.batch_size // world_size
 
     def train_dataloader(self) -> DataLoader:
-        """Endlessly reshuffled uint8 batches of this rank, the last incomplete one left out."""
+        """uint8 batches of this rank without end, each epoch reshuffled, going on after those that were shown."""
         rank, world_size = self.rank_and_world_size()
         images = self.split("train")
         batches = ShuffledBatches(
-            len(images), batch_size=self.local_batch_size(), rank=rank, world_size=world_size, seed=self.seed
+            len(images),
+            batch_size=self.local_batch_size(),
+            rank=rank,
+            world_size=world_size,
+            seed=self.seed,
+            start=self.shown // self.batch_size,
         )
-        if self.trainer is not None:  # a resumed run would otherwise begin with epoch 0's order
-            batches.set_epoch(self.trainer.current_epoch)
         return self._loader(images, batches, persistent=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -297,12 +303,21 @@ class ImageDataModule(LightningDataModule):
         if not isinstance(batch, LabelledImages) or batch.image.dtype != torch.uint8:
             return batch
         image = from_bytes(batch.image)
-        if self.flip and self.trainer is not None and self.trainer.training:
-            flips = self.flips(self.trainer.current_epoch).to(image.device)
-            self._flips = self.trainer.current_epoch, flips  # stays there for the epoch: no batch waits for a copy
-            mirrored = flips[batch.index]
-            image = torch.where(mirrored[:, None, None, None], image.flip(3), image)
+        if self.trainer is not None and self.trainer.training:
+            if self.flip:
+                per_epoch = len(self.split("train")) // self.batch_size * self.batch_size
+                mirrored = self.flips(self.shown // per_epoch)[batch.index.cpu()].to(image.device)
+                image = torch.where(mirrored[:, None, None, None], image.flip(3), image)
+            self.shown += self.batch_size
         return batch._replace(image=image)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the data: images shown."""
+        return {"shown": self.shown}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the images that were shown; with another batch size, at the nearest batch before."""
+        self.shown = state_dict["shown"]
 
     def flips(self, epoch: int) -> Tensor:
         """Which training images are mirrored in this epoch: bool [length], a pure function of (seed, epoch)."""

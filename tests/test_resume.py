@@ -1,0 +1,81 @@
+"""No run lost: what is interrupted and resumed is bit for bit what runs straight through, for every model."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from conftest import MODELS, same
+from omegaconf import DictConfig
+
+from train import run
+from zoo.checkpoint import newest, read
+from zoo.gan import GAN
+
+Small = Callable[..., DictConfig]
+
+
+class Stop(L.Callback):
+    """Dies like a killed process, after so many images, whatever has been saved by then."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: GAN, *args: Any) -> None:  # type: ignore[override]
+        if pl_module.images >= self.images:
+            raise InterruptedError
+
+
+def state(cfg: DictConfig) -> dict[str, Any]:
+    checkpoint = read(f"{cfg.run_dir}/checkpoints/last.ckpt")
+    checkpoint["zoo"].pop("config")  # names the run's folder
+    return {name: value for name, value in checkpoint.items() if name not in ("loops", "epoch", "global_step")}
+
+
+def rows(cfg: DictConfig) -> list[dict[str, str]]:
+    with Path(cfg.run_dir, "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("killed_at", [700, 1_500, 1_616])  # in the first epoch of 1,440 images, twice in the second
+def test_a_resumed_run_is_the_straight_one(
+    model: str, killed_at: int, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, optimizers, average, metrics' history, every curve, the random states and the position in the data."""
+    monkeypatch.setattr(GAN, "__init__", logging_every(300, GAN.__init__))
+    settings = ["max_images=2_000", "callbacks.checkpoints.every=400", "callbacks.evaluate.every=640"]
+    settings += ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30"]
+    straight = small(model, *settings, f"run_dir={tmp_path / 'straight'}")
+    run(straight)
+
+    broken = small(model, *settings, f"run_dir={tmp_path / 'broken'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(L.Trainer, "__init__", with_callback(Stop(killed_at), L.Trainer.__init__))
+        with pytest.raises(InterruptedError):
+            run(broken)
+    assert newest(broken.run_dir)
+    broken.resume = "here"
+    run(broken)
+
+    a, b = state(straight), state(broken)
+    for part in a:
+        assert same(a[part], b[part]), part
+    assert rows(straight) == rows(broken)
+
+
+def logging_every(images: int, init: Callable[..., None]) -> Callable[..., None]:
+    def patched(self: GAN, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self.log_every = images
+
+    return patched
+
+
+def with_callback(callback: L.Callback, init: Callable[..., None]) -> Callable[..., None]:
+    def patched(self: L.Trainer, *args: Any, callbacks: Any = None, **kwargs: Any) -> None:
+        init(self, *args, callbacks=[*(callbacks or []), callback], **kwargs)
+
+    return patched

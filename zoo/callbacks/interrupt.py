@@ -1,0 +1,68 @@
+"""The end of a run that someone or something wants to end early: saved, and left within a step, on every rank."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+
+class Interrupt(L.Callback):
+    """On SIGTERM, SIGINT (Ctrl-C) or after `max_time`: saves `checkpoints/last.ckpt` and leaves.
+
+    The exit status is 128 plus the signal's number (143, 130), as shells have it, and 0 after `max_time`. A second
+    signal ends at once, unsaved. The ranks agree on the step, so that all save and none waits for another.
+
+    Args:
+        folder: the run's folder.
+        max_time: "HH:MM:SS" from the start of training, for machines that are taken away; None: no limit.
+
+    Raises:
+        ValueError: if `max_time` is not such a time.
+    """
+
+    def __init__(self, *, folder: str, max_time: str | None) -> None:
+        self.folder = Path(folder)
+        self.seconds = parse_time(max_time) if max_time is not None else float("inf")
+        self._signal = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """From here on signals are noted; before, there is nothing to save."""
+        self._start = time.monotonic()
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        wanted = bool(self._signal) or time.monotonic() - self._start > self.seconds
+        if trainer.world_size > 1:
+            wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
+        if not wanted:
+            return
+        trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
+        if not trainer.is_global_zero:
+            raise SystemExit(0)
+        reason = signal.Signals(self._signal).name if self._signal else "max_time"
+        folder = os.path.relpath(self.folder)
+        print(f"\n{reason}: saved at image {pl_module.images:,}; to go on: python train.py resume={folder}", flush=True)
+        raise SystemExit(128 + self._signal if self._signal else 0)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, self._before[number] or signal.SIG_DFL)
+
+
+def parse_time(text: str) -> int:
+    """Seconds of "HH:MM:SS"."""
+    if not re.fullmatch(r"\d+:[0-5]\d:[0-5]\d", str(text)):
+        raise ValueError(f"max_time={text} must be HH:MM:SS, as in max_time=01:30:00")
+    hours, minutes, seconds = (int(part) for part in text.split(":"))
+    return hours * 3600 + minutes * 60 + seconds

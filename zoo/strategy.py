@@ -1,0 +1,111 @@
+"""Many processes: each turn synchronises the network that it steps, and nothing else.
+
+Lightning's DDP wraps the whole module and can't tell whose turn it is. `TurnDDP` wraps nothing: after a turn's backward
+the gradients of the player that moves are averaged over the ranks, flattened by dtype into buckets; no other tensor
+travels. Launchers (one node, many nodes, torchrun, SLURM) and devices are Lightning's own.
+
+BatchNorm: on GPUs `trainer.sync_batchnorm=true` makes its statistics those of all ranks (trainer=ddp sets it). On CPUs
+torch has no synchronised BatchNorm: each rank normalises its own share of the batch, and the running statistics are
+averaged before the model is looked at or saved.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.distributed.utils import _sync_module_states
+
+BUCKET_BYTES = 25 * 2**20  # at most so much is copied at a time
+
+
+class TurnDDP(DDPStrategy):
+    """Data parallel training of players that take turns. Give it to `lightning.Trainer(strategy=TurnDDP())`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bytes_reduced = 0  # by `average_gradients`, on this rank
+        self._checked: dict[str, int] = {}  # turns in which the ranks have compared their gradients, by player
+
+    def configure_ddp(self) -> None:
+        """Wrap nothing; begin with rank 0's parameters and buffers everywhere."""
+        assert self.lightning_module is not None
+        _sync_module_states(
+            self.lightning_module,
+            dist.distributed_c10d._get_default_group(),
+            BUCKET_BYTES,
+            src=0,
+            params_and_buffers_to_ignore=[],
+        )
+
+    def average_gradients(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]]) -> None:
+        """Average the gradients of one player over the ranks.
+
+        Args:
+            player: its name, for messages.
+            parameters: its parameters, with their names.
+
+        Raises:
+            RuntimeError: in a player's first turns, on every rank, if the ranks do not have gradients for the same
+                parameters; later such a difference would hang.
+        """
+        if self._checked.setdefault(player, 0) < 2:
+            self._checked[player] += 1
+            self._compare(player, parameters)
+        gradients = [p.grad for _, p in parameters if p.grad is not None]
+        for bucket in buckets(gradients):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            dist.all_reduce(flat)
+            flat /= self.world_size
+            self.bytes_reduced += flat.numel() * flat.element_size()
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            torch._foreach_copy_(bucket, [part.view(g.shape) for part, g in zip(parts, bucket, strict=True)])
+
+    def _compare(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]]) -> None:
+        mine = [name for name, parameter in parameters if parameter.grad is not None]
+        ranks: list[Any] = [None] * self.world_size
+        dist.all_gather_object(ranks, mine)
+        everywhere, somewhere = set(ranks[0]).intersection(*ranks), set().union(*ranks)
+        if everywhere != somewhere:
+            raise RuntimeError(
+                f"in {player}'s turn only some ranks have gradients for {', '.join(sorted(somewhere - everywhere))}: "
+                "every rank must take the same decisions in training_step"
+            )
+
+    def equalise_buffers(self) -> None:
+        """Average floating-point buffers (BatchNorm's statistics) over the ranks, and take rank 0's of the others."""
+        assert self.lightning_module is not None
+        tensors = [buffer for buffer in self.lightning_module.buffers() if buffer.numel()]
+        for bucket in buckets([tensor for tensor in tensors if tensor.is_floating_point()]):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            dist.all_reduce(flat)
+            flat /= self.world_size
+            for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
+        for tensor in tensors:
+            if not tensor.is_floating_point():
+                dist.broadcast(tensor, src=0)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The state to save, the same on every rank."""
+        self.equalise_buffers()
+        return super().lightning_module_state_dict()
+
+
+def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Tensors in groups of one dtype and at most BUCKET_BYTES, or one tensor."""
+    groups: list[list[Tensor]] = []
+    open_groups: dict[torch.dtype, int] = {}  # dtype -> index of the group being filled
+    sizes: list[int] = []
+    for tensor in tensors:
+        size = tensor.numel() * tensor.element_size()
+        index = open_groups.get(tensor.dtype)
+        if index is None or sizes[index] + size > BUCKET_BYTES:
+            index = open_groups[tensor.dtype] = len(groups)
+            groups.append([])
+            sizes.append(0)
+        groups[index].append(tensor)
+        sizes[index] += size
+    return groups
