@@ -10,7 +10,8 @@ zoo           `train.py` itself: `conf/` composed, so that trainer, datamodule, 
               `python train.py logger=csv metrics=none`, with the timing callback in place of the report; no moving bar.
 loop          a plain PyTorch loop with the same arithmetic: channels-last, one forward of G for both turns, D frozen
               in G's turn (freezing G in D's would change nothing, the fakes being detached), fused Adam, G's average
-              by one foreach lerp, and the same diagnostics, kept as tensors and read once per 1,000 images. No files.
+              by one foreach lerp, the same check that loss and gradient are finite, and the same diagnostics, kept as
+              tensors and read once per 1,000 images. No files.
 textbook      the loop of PyTorch's DCGAN tutorial on these networks, its loss on logits (the tutorial: a sigmoid in D
               and BCELoss): NCHW; plain Adam; D on real images: backward; D on `fake.detach()`: backward, step; D on
               the same `fake` (the tutorial, too, runs G once a step), D not frozen, so that G's turn computes
@@ -42,7 +43,6 @@ import argparse
 import contextlib
 import copy
 import io
-import math
 import os
 import statistics
 import sys
@@ -162,8 +162,7 @@ class Loop:
         loss_D = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         opt_D.zero_grad()
         loss_D.backward()
-        if due:
-            self.note("D/grad_norm", nn.utils.clip_grad_norm_(self.of_D, math.inf))
+        self.check("D", self.of_D, loss_D)
         opt_D.step()
 
         for p in self.of_D:
@@ -171,8 +170,7 @@ class Loop:
         loss_G = softplus(-D(fake)).mean()
         opt_G.zero_grad()
         loss_G.backward()
-        if due:
-            self.note("G/grad_norm", nn.utils.clip_grad_norm_(self.of_G, math.inf))
+        self.check("G", self.of_G, loss_G)
         opt_G.step()
         for p in self.of_D:
             p.requires_grad_(True)
@@ -187,6 +185,12 @@ class Loop:
         self.note("D/logit_fake", fake_logit.mean())
         if due:
             self.read()
+
+    def check(self, player: str, parameters: list[nn.Parameter], loss: Tensor) -> None:
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not (norm + loss.detach()).isfinite():
+            raise FloatingPointError(player)
+        self.note(f"{player}/grad_norm", norm)
 
     def note(self, name: str, value: Tensor) -> None:
         self.window.setdefault(name, []).append(value)

@@ -36,8 +36,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
             part.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """A checkpoint to resume from, without running code: see `read`."""
-        return read(path)
+        """A file of plain data, without running code: see `read`."""
+        return _load(Path(path))
 
 
 def find(run: str | os.PathLike) -> Path:
@@ -77,20 +77,27 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         ValueError: if the file is truncated, is no checkpoint of this zoo, or holds objects other than plain data.
     """
-    path = Path(path)
-    others = [p for p in (path.with_name("best.ckpt"), path.with_name("last.ckpt")) if p != path and p.is_file()]
-    hint = f"; {others[0]} is another checkpoint of that run" if others else ""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is refused: no checkpoint, or it holds more than plain data ({why}){hint}") from None
-    except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} can't be read: truncated, or not a checkpoint ({why}){hint}") from None
+    checkpoint = _load(Path(path))
     if not isinstance(checkpoint, dict) or "zoo" not in checkpoint:
-        raise ValueError(f"{path} is a torch file but no checkpoint of this zoo: it has no 'zoo' entry{hint}")
+        raise ValueError(f"{path} is a torch file but no checkpoint of this zoo{_alternative(Path(path))}")
     return checkpoint
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        problem = "is refused: no checkpoint, or it holds more than plain data"
+        cause: Exception = error
+    except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
+        problem, cause = "can't be read: truncated, or not a checkpoint", error
+    why = (str(cause) or type(cause).__name__).splitlines()[0]
+    raise ValueError(f"{path} {problem} ({why}){_alternative(path)}")
+
+
+def _alternative(path: Path) -> str:
+    others = [p for p in (path.with_name("best.ckpt"), path.with_name("last.ckpt")) if p != path and p.is_file()]
+    return f"; {others[0]} is another checkpoint of that run" if others else ""
 
 
 def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:

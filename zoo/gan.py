@@ -139,6 +139,9 @@ class GAN(L.LightningModule):
             raise ValueError(
                 f"no player trains {', '.join(orphans)}: add them to an optimizer in players() or freeze them"
             )
+        for player in self._players:
+            self._names[player] = [(n, p) for n, p in self.named_parameters() if owners.get(id(p)) == player]
+        self._check_trainer()
         return list(self._players.values())
 
     # Randomness -----------------------------------------------------------------------------------------------------
@@ -177,6 +180,11 @@ class GAN(L.LightningModule):
     def world_size(self) -> int:
         """The number of processes that train this model."""
         return self.trainer.world_size if self._trainer is not None else 1
+
+    def synchronise(self) -> None:
+        """Make the buffers of all ranks equal: every rank calls it before the model is looked at."""
+        if self.world_size > 1:
+            self.trainer.strategy.equalise_buffers()  # type: ignore[attr-defined]
 
     def on_fit_start(self) -> None:
         """Channels last: the layout in which convolutions are fastest, on CPUs and on GPUs alike."""

@@ -69,6 +69,8 @@ class Run:
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:
         self.noted.append(params)
 
+    def synchronise(self) -> None: ...
+
     def publish(self, values: Mapping[str, float]) -> None:
         self.published.append(values)
 

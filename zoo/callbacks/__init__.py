@@ -1,6 +1,7 @@
 """What happens beside training: metrics, sample grids, checkpoints, progress, the report.
 
-A callback meets a model only through `preview`, `images` (the time), and `latest` and `publish` (the books).
+A callback meets a model only through `preview`, `images` (the time), and `latest` and `publish` (the books), and
+`synchronise` (many processes).
 """
 
 

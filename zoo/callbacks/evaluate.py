@@ -59,6 +59,7 @@ class Evaluate(L.Callback):
 
     def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
         assert self.evaluation is not None
+        model.synchronise()
         result = self.evaluation.evaluate(
             model.preview,
             trainer.datamodule,  # type: ignore[attr-defined]

@@ -1,0 +1,111 @@
+"""Runs of several processes for tests/test_many.py, forked from one that has imported everything.
+
+python tests/many.py SCENARIO FOLDER [MODEL]
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from conftest import SMALL, compose
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import nn
+
+import train
+from zoo.checkpoint import WholeCheckpointIO
+from zoo.gan import GAN
+from zoo.strategy import TurnDDP
+
+
+def config(model: str, folder: Path, *overrides: str) -> DictConfig:
+    return compose(
+        f"model={model}",
+        "logger=csv",
+        "trainer=cpu",
+        "metrics=none",
+        *SMALL.get(model, []),
+        "data.batch_size=16",
+        f"run_dir={folder}",
+        "callbacks.report.overrides=[]",
+        *overrides,
+    )
+
+
+def without_batch_statistics(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            setattr(module, name, nn.Identity())
+        else:
+            without_batch_statistics(child)
+
+
+def latents_by_row(self: GAN, n: int) -> torch.Tensor:
+    assert n == len(self.rows)
+    return self.latent_of(self.rows)
+
+
+def remember_rows(self: GAN, batch: Any, batch_idx: int) -> None:
+    self.rows = batch.index + 1000 * batch_idx
+    original_start(self, batch, batch_idx)
+
+
+original_start = GAN.on_train_batch_start
+
+
+def equality(folder: Path, model: str) -> None:
+    """Five steps of one process and of two, on the same images and latents; each rank's state into FOLDER."""
+    GAN.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
+    for processes in (2, 1):
+        cfg = config(model, folder / f"run{processes}", "max_images=80")
+        L.seed_everything(1, verbose=False)
+        data, gan = instantiate(cfg.data, _convert_="all"), instantiate(cfg.model, _convert_="all")
+        without_batch_statistics(gan)
+        gan.save_hyperparameters(cfg.model)
+
+        class Save(L.Callback):
+            def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+                assert isinstance(pl_module, GAN)
+                bytes_ = getattr(trainer.strategy, "bytes_reduced", 0)
+                content = {"state": pl_module.state_dict(), "images": pl_module.images, "bytes": bytes_}
+                content["gradients"] = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
+                content["player_bytes"] = {
+                    player: sum(p.numel() * p.element_size() for _, p in named)
+                    for player, named in pl_module._names.items()
+                }
+                torch.save(content, folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
+
+        budget = instantiate(cfg.callbacks.budget)
+        strategy = TurnDDP(start_method="fork", process_group_backend="gloo") if processes > 1 else "auto"
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=processes,
+            strategy=strategy,
+            max_epochs=-1,
+            logger=False,
+            callbacks=[budget, Save()],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            log_every_n_steps=1,
+        )
+        trainer.fit(gan, data)
+
+
+def resume(folder: Path, model: str) -> None:
+    """Two processes straight through 96 images, and stopped at 48 and resumed, with metrics in the loop."""
+    metrics = ["metrics=mnist", "metrics.num_fake=21", "metrics.num_real=31", "callbacks.evaluate.every=48"]
+    two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "callbacks.checkpoints.every=48"]
+    train.run(config(model, folder / "straight", *metrics, *two, "max_images=96"))
+    train.run(config(model, folder / "broken", *metrics, *two, "max_images=48"))
+    train.run(config(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    assert WholeCheckpointIO
+    {"equality": equality, "resume": resume}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
