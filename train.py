@@ -9,6 +9,7 @@ python train.py --help                             # every group; --cfg job: eve
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
@@ -30,11 +31,15 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch
 
+    if not cfg.resume and not retry and any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt")):
+        raise config.Mistake(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
+    if cfg.seed < 0:
+        raise config.Mistake(f"seed={cfg.seed} must not be negative")
     L.seed_everything(cfg.seed, verbose=False)
     settings = config.plain(cfg)
     datamodule = instantiate(cfg.data, _convert_="all")
     model = instantiate(cfg.model, _convert_="all")
-    model.config, model.lr_factor = settings, 0.5**retry
+    model.config, model.log_every, model.lr_factor = settings, cfg.log_every, 0.5**retry
     callbacks = instantiate(cfg.callbacks, _convert_="all")
     loggers = instantiate(cfg.logger, _convert_="all")
     trainer: L.Trainer = instantiate(

@@ -1,23 +1,11 @@
-"""What tests share: small configurations of every model, trained in this process."""
+"""Fixtures of all tests."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import hydra
 import pytest
-import torch
+from common import SMALL, compose
 from omegaconf import DictConfig
-
-ROOT = Path(__file__).parent.parent
-CONF = ROOT / "conf"
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-
-# A model that is not named here is trained on `digits` as configured: name it when that is too slow.
-SMALL: dict[str, list[str]] = {
-    "dcgan": ["data=digits", "data.image_size=16", "model.width=4"],
-    "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +13,6 @@ def quiet_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Statistics of real images go into a folder of this test session, W&B never asks for an account."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("WANDB_MODE", "offline")
-
-
-def compose(*overrides: str) -> DictConfig:
-    """The configuration that this command line composes, without its run's folder."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
 
 
 @pytest.fixture
@@ -52,14 +34,3 @@ def small(tmp_path: Path) -> Callable[..., DictConfig]:
         )
 
     return small_config
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two nested structures of tensors and plain data are equal bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from conftest import SMALL, compose
+from common import SMALL, compose
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn

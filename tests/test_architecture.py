@@ -18,6 +18,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
     "callbacks": ({"batch", "metrics", "callbacks"}, {"lightning", "torchvision"}),
+    "strategy": (set(), {"lightning"}),
     "logger": (set(), {"lightning", "wandb"}),
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import same
+from common import same
 from omegaconf import DictConfig
 
 import zoo

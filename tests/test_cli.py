@@ -20,7 +20,7 @@ def zoo(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from conftest import compose
+    from common import compose
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     run(
@@ -31,6 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "model.width=4",
             "max_images=64",
             "logger=none",
+            "trainer=cpu",
             "metrics.num_fake=40",
             "metrics.num_real=60",
             f"cache_dir={folder.parent}/cache",

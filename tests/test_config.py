@@ -1,14 +1,16 @@
 """The command line: names, types, groups. In this process where that suffices, as a user types it where not."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, compose
+import torch
+from common import ROOT, compose
 
 from train import run
-from zoo.config import check, nearest, plain, readable_errors
+from zoo.config import check, command_line, nearest, plain, quoted, readable_errors
 
 
 def line(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,8 +81,8 @@ def test_what_fits() -> None:
     assert check(
         {"a": 3e5, "b": 1, "c": 3, "d": "anything", "e": False, "image_size": [32, 64], "f": [3]}, defaults
     ) == {"a": 300_000}
-    assert check({"a": None, "g": {"new": 1}}, defaults, added=["g.new"]) == {}
-    for bad in ({"a": 0.5}, {"a": True}, {"b": "x"}, {"e": 1}, {"f": 3}, {"g": 3}):
+    assert check({"d": None, "g": {"new": 1}}, defaults, added=["g.new"]) == {}
+    for bad in ({"a": 0.5}, {"a": True}, {"b": "x"}, {"e": 1}, {"f": 3}, {"g": 3}, {"a": None}):
         with pytest.raises(ValueError, match="expected"):
             check(bad, defaults)
 
@@ -108,3 +110,79 @@ def test_groups_bring_what_suits_them_and_the_command_line_wins() -> None:
     assert compose("data=cifar10", *free).metrics.extractor._target_.endswith("Inception")
     assert compose("data=cifar10", "metrics=none", *free).metrics == {}
     assert compose("model=vanilla", "data=digits", "max_images=5", *free).max_images == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("data.root=/my pictures (new), really", "data.root='/my pictures (new), really'"),
+        ("data.root=/plain/folder-1.2", "data.root=/plain/folder-1.2"),
+        ("data.root=./it's", "data.root='./it\\'s'"),
+        ("seed=1,2,3", "seed=1,2,3"),
+        ("model.betas=[0.5,0.9]", "model.betas=[0.5,0.9]"),
+        ("--config-dir=/x y", "--config-dir=/x y"),
+    ],
+)
+def test_paths_are_quoted_for_hydra(argument: str, expected: str) -> None:
+    assert quoted(argument) == expected
+    if argument.startswith("data.root"):
+        cfg = compose("data=folder", "metrics=none", quoted(argument), "run_dir=x", "callbacks.report.overrides=[]")
+        assert cfg.data.root == argument.partition("=")[2]
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me too")
+    assert command_line(["data.root=~/pictures"]) == ["data.root='/home/me too/pictures'"]
+
+
+def documented() -> list[str]:
+    """Every command line that the README, --help and train.py's docstring name."""
+    texts = [(ROOT / name).read_text() for name in ("README.md", "conf/train.yaml", "train.py")]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    return sorted({line.split("#")[0].split("   ")[0] for line in lines if line.startswith("python train.py ")})
+
+
+@pytest.mark.parametrize("command", documented())
+def test_documented_commands_compose(command: str) -> None:
+    arguments = shlex.split(command)[2:]
+    arguments = [a for a in arguments if not a.startswith(("-", "resume=")) and "," not in a]
+    compose(*map(quoted, arguments), "run_dir=x", "callbacks.report.overrides=[]", "logger=none")
+
+
+@pytest.mark.parametrize("key", ["max_images", "model.lr.D", "cache_dir"])
+def test_null_where_a_value_is_needed(key: str) -> None:
+    defaults = plain(compose("run_dir=x", "logger=none", "callbacks.report.overrides=[]"))
+    outer, _, inner = key.partition(".")
+    config = {outer: None} if not inner else {"model": {"lr": {"D": None}}}
+    with pytest.raises(ValueError, match=f"{key}=None: expected"):
+        check(config, defaults)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["metrics.num_real=5_000"], "metrics.num_real=5000, but the train split has 1442 images"),
+        (["data.channels=4"], r"not of data.channels=4: set metrics=none"),
+        (["metrics=inception", "metrics.extractor.weights=/nowhere.pth"], "/nowhere.pth"),
+        (["seed=-1"], "seed=-1 must not be negative"),
+        (["trainer=gpu"], "trainer=cpu or trainer=auto"),
+    ],
+)
+def test_what_cannot_work_fails_before_the_first_step(
+    overrides: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["data=digits", "data.image_size=16", "model.width=4", "data.batch_size=16", "logger=none", "trainer=cpu"]
+    cfg = compose(*small, f"run_dir={tmp_path}", "callbacks.report.overrides=[]", *overrides)
+    if "trainer=gpu" in overrides and torch.cuda.is_available():
+        return
+    with pytest.raises(SystemExit), readable_errors():
+        run(cfg)
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ValueError, match=r"holds a run already: resume="):
+        run(compose(f"run_dir={tmp_path}", "callbacks.report.overrides=[]", "logger=none"))

@@ -72,3 +72,16 @@ def test_it_is_never_trained() -> None:
 def test_bad_half_life() -> None:
     with pytest.raises(ValueError, match="half_life=-1"):
         EMA(constant(1.0), half_life=-1)
+
+
+def test_tensors_may_be_moved_or_replaced_between_updates() -> None:
+    network = constant(1.0)
+    ema = EMA(network, half_life=10, warmup=0)
+    ema.update(network, images=10)
+    network.double(), ema.double()
+    network.load_state_dict({name: value * 0 for name, value in network.state_dict().items()}, assign=True)
+    ema.update(network, images=10)
+    assert ema.module.weight.item() == pytest.approx(0.5)
+    other = constant(1.0).double()
+    ema.update(other, images=10)  # another network to follow
+    assert ema.module.weight.item() == pytest.approx(0.75)

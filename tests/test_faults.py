@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from common import ROOT
 from omegaconf import DictConfig
 
 from train import run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, ROOT, same
+from common import MODELS, ROOT, same
 
 import zoo
 from zoo.checkpoint import read
@@ -95,6 +95,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_rank_failing_ends_all(rank: int, tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
@@ -115,6 +116,7 @@ def test_one_rank_failing_ends_all(rank: int, tmp_path: Path) -> None:
     assert time.monotonic() - begin < 200  # the start of two processes on a busy machine, and at most a minute
 
 
+@pytest.mark.slow
 def test_a_strategy_that_wraps_is_refused(tmp_path: Path) -> None:
     overrides = ["trainer=cpu", "trainer.devices=2", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}"]
     result = run("train.py", *FAST, *overrides)
@@ -122,6 +124,7 @@ def test_a_strategy_that_wraps_is_refused(tmp_path: Path) -> None:
     assert "can't train players that take turns: use trainer=ddp" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     result = run("train.py", *FAST, "data.batch_size=15", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}")
     assert result.returncode != 0

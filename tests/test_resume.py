@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import pytest
-from conftest import MODELS, same
+from common import MODELS, same
 from omegaconf import DictConfig
 
 from train import run

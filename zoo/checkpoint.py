@@ -108,6 +108,8 @@ def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
     Raises:
         ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo.
     """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device}: there is no CUDA device here; use cpu")
     path = find(run)
     checkpoint = read(path)
     module, _, name = checkpoint["zoo"]["variant"].rpartition(".")

@@ -8,7 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help=__doc__.splitlines()[0], no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help=(__doc__ or "").splitlines()[0],
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, or a checkpoint file")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps")]
@@ -36,18 +42,22 @@ def sample(
     device: Device = "cpu",
 ) -> None:
     """Draw images from a trained generator: a grid if OUTPUT has a picture's extension, else a folder of PNG files."""
+    from torchvision.transforms.functional import to_pil_image
     from torchvision.utils import make_grid, save_image
 
     from zoo.checkpoint import load
 
+    picture = output.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
     images = load(run, device=device).sample(number, seed=seed)
-    if output.suffix:
+    if picture:
         output.parent.mkdir(parents=True, exist_ok=True)
+        if images.shape[1] not in (1, 3):  # a grid is for looking at: grey or colour, without alpha
+            images = images[:, : 1 if images.shape[1] == 2 else 3]
         save_image(make_grid(images, nrow=round(number**0.5), padding=2, pad_value=0.5), output)
     else:
         output.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(images, start=seed):
-            save_image(image, output / f"{i:06d}.png")
+            to_pil_image(image).save(output / f"{i:06d}.png")
     typer.echo(f"{number} images, seeds {seed} to {seed + number - 1}: {output}")
 
 
@@ -92,7 +102,7 @@ def check_data(
 
     report = check_folder(str(folder), image_size=image_size)
     typer.echo("\n".join(report.lines()))
-    if report.unreadable:
+    if not report.ok:
         raise typer.Exit(1)
 
 

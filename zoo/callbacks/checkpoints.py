@@ -38,4 +38,5 @@ class Checkpoints(Checkpoint):
                 log.warning("%s; training goes on", error)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        # Also where the last interval ended just now: the evaluation at the end belongs into the checkpoint.
         trainer.save_checkpoint(self.path, weights_only=False)

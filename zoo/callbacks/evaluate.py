@@ -48,6 +48,8 @@ class Evaluate(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
+        if self.evaluation:
+            self.evaluation.check(trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.evaluation and self.every(pl_module.images):

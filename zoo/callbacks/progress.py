@@ -7,7 +7,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class ImageProgress(ProgressBar):
@@ -46,11 +47,10 @@ class ImageProgress(ProgressBar):
         if self._enabled and console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("images  {task.fields[speed]}"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[values]}"),
+                BarColumn(bar_width=12),
+                TextColumn("{task.completed:,.0f} of {task.total:,.0f}  {task.fields[speed]}", table_column=whole()),
+                TimeRemainingColumn(compact=True, table_column=whole()),
+                TextColumn("{task.fields[values]}", table_column=whole()),
                 console=console,
                 refresh_per_second=4,
             )
@@ -88,6 +88,11 @@ class ImageProgress(ProgressBar):
         if self._bar:
             self._bar.stop()
             self._bar = None
+
+
+def whole() -> Column:
+    """A column that is never cut."""
+    return Column(no_wrap=True)
 
 
 def losses(latest: dict[str, float]) -> str:

@@ -70,6 +70,9 @@ class Report(L.Callback):
             if evaluate and evaluate.history
             else "checkpoints/last.ckpt"
         )
+        evaluation = [f"  zoo evaluate {folder}                     its metrics once more, with their protocol"]
+        if not evaluate or not evaluate.history:
+            evaluation = []
         return [
             f"run          {folder}",
             *([f"samples      {folder}/samples/{grids[-1].name}"] if grids else []),
@@ -78,7 +81,7 @@ class Report(L.Callback):
             "",
             "try next:",
             f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator",
-            f"  zoo evaluate {folder}                     its metrics once more, with their protocol",
+            *evaluation,
             "  python train.py data=folder data.root=~/pictures metrics=none     your own images",
             "  zoo list                                  every variant, data set and recipe",
         ]

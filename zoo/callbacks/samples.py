@@ -39,7 +39,7 @@ class SampleGrids(L.Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.every.acted != pl_module.images:
             self._draw(trainer, pl_module)
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Looks a folder of images over before anything is trained on it: every file is decoded and hashed, by threads."""
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from statistics import median
 
 from zoo.data.folder import EXTENSIONS, check_is_folder, find_files
 from zoo.data.images import cpus, height_and_width
-from zoo.data.reading import MAX_PIXELS, UnreadableImage, opened
+from zoo.data.reading import MAX_PIXELS, UnreadableImage, eight_bit, opened
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -70,7 +71,7 @@ class FolderReport:
             words.append("data.on_error=skip")
         if 0 < self.readable < 64:
             words.append(f"data.batch_size={self.readable}")
-        return " ".join(f"'{word}'" if set(word) & set(" []()$&;") else word for word in words)
+        return " ".join(shlex.quote(word) if set(word) & set(" []()$&;'\",*?") else word for word in words)
 
     def lines(self, shown: int = 10) -> list[str]:
         """The report as text, at most `shown` paths of a kind."""
@@ -132,10 +133,14 @@ def check_folder(
         """Mode, (width, height), whether there is transparency, and the hash of the bytes."""
         try:
             with opened(root / file, max_pixels=max_pixels) as image:
+                if image.mode.startswith(("F", "I")):
+                    eight_bit(image)  # as training reads it, whatever its scale
                 digest = hashlib.sha256((root / file).read_bytes()).hexdigest()
                 return image.mode, image.size, image.has_transparency_data, digest
         except UnreadableImage as error:
             return error
+        except ValueError as error:
+            return UnreadableImage(f"{root / file}: {error}")
 
     same: dict[str, list[str]] = {}
     with ThreadPoolExecutor(max_workers=cpus()) as threads:

@@ -39,7 +39,11 @@ class MNIST5k(ImageDataModule):
 
 
 class Digits(ImageDataModule):
-    """1,797 handwritten digits of 8x8, values 0..16 scaled to 0..255. Test: every fifth image of each class."""
+    """1,797 handwritten digits of 8x8, values 0..16 scaled to 0..255. Test: every fifth image of each class.
+
+    Their strokes fill the frame, so at sizes other than 8 they get 3 black pixels around them before they are enlarged:
+    as MNIST's digits have, without which a classifier of those cannot read them.
+    """
 
     name = "digits"
 
@@ -49,7 +53,9 @@ class Digits(ImageDataModule):
         digits = load_digits()
         self.classes = DIGITS
         images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
-        images = with_channels(resize(images, self.image_size), self.channels)
+        if self.image_size != (8, 8):
+            images = resize(F.pad(images, (3, 3, 3, 3)), self.image_size)
+        images = with_channels(images, self.channels)
         return split_by_rank(images, torch.from_numpy(digits.target), is_test=lambda rank: rank % 5 == 4)
 
 

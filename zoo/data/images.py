@@ -223,7 +223,13 @@ class ImageDataModule(LightningDataModule):
             counts += f" and {len(self.sets['test']):,} test"
         height, width = self.image_size
         plural = "" if self.channels == 1 else "s"
-        return f"{self.name}: {counts} images, {height}x{width}, {self.channels} channel{plural}"
+        skipped = f", {len(self.skipped):,} unreadable files skipped" if self.skipped else ""
+        return f"{self.name}: {counts} images, {height}x{width}, {self.channels} channel{plural}{skipped}"
+
+    @property
+    def skipped(self) -> list[str]:
+        """Files that could not be read and were left out."""
+        return []
 
     def fingerprint(self, split: Split) -> str:
         """64 hexadecimal digits that change with the split's content and with whatever else decides its pixels."""

@@ -44,6 +44,8 @@ Plain = str | int | float | bool
 class Data(Protocol):
     """What an evaluation asks of a data module."""
 
+    channels: int
+
     @property
     def description(self) -> str:
         """What the data is, in words."""
@@ -119,6 +121,25 @@ class Evaluation:
         """Fetches weights that are missing; call it on one rank per machine, before training starts."""
         self.extractor.prepare()
 
+    def check(self, data: Data) -> int:
+        """The number of real images that these data give; call it before time is spent on training.
+
+        Raises:
+            ValueError: no such split, too few images in it, or a number of channels that the extractor can't take.
+        """
+        size = data.num_images(self.split)
+        num_real = size if self.num_real is None else self.num_real
+        _check_enough("metrics.num_real", num_real, self.neighbours)
+        if num_real > size:
+            raise ValueError(
+                f"metrics.num_real={num_real}, but the {self.split} split has {size} images: give null or fewer"
+            )
+        if data.channels not in (1, 3):
+            raise ValueError(
+                f"metrics judge images of 1 or 3 channels, not of data.channels={data.channels}: set metrics=none"
+            )
+        return num_real
+
     def evaluate(
         self,
         preview: Callable[[Any], Mapping[str, Preview]],
@@ -159,13 +180,9 @@ class Evaluation:
         world_size: int,
         protocol: dict[str, Plain],
     ) -> Result:
+        num_real = self.check(data)
         self.extractor.load()
         self.extractor.to(device)
-        size = data.num_images(self.split)
-        num_real = size if self.num_real is None else self.num_real
-        _check_enough("num_real", num_real, self.neighbours)
-        if num_real > size:
-            raise ValueError(f"num_real={num_real}, but the {self.split} split has {size} images: give null or fewer")
         stamp = self._protocol(data, num_real) | protocol
 
         # The loader always spans both sides, so that a position shows the same images with and without cached reals.
@@ -231,7 +248,7 @@ class Evaluation:
             "split": self.split,
             "num_real": num_real,
             "num_fake": self.num_fake,
-            "first_index": 0,
+            "seeds": f"0 to {self.num_fake - 1}",
             "neighbours": self.neighbours,
             "prc_images": self.prc_images,
             "torchmetrics": version("torchmetrics"),

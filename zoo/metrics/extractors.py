@@ -21,6 +21,10 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 
+class MissingWeights(ValueError):
+    """Weights that can't be had. The message says which file, where to put it, and what else to do."""
+
+
 class Extractor(nn.Module):
     """Base of all extractors: the frame of a forward pass. Subclasses write `prepare`, `load` and `features`."""
 
@@ -74,9 +78,9 @@ class Inception(Extractor):
             ($TORCH_HOME/hub/checkpoints), downloaded there if missing.
 
     Raises:
-        FileNotFoundError: the local copy does not exist.
+        MissingWeights: the local copy does not exist.
         ValueError: the file is not the standard one, by its SHA-256.
-        RuntimeError: from `prepare` or first use, when the file is neither there nor can be downloaded.
+        MissingWeights: from `prepare` or first use, when the file is neither there nor can be downloaded.
     """
 
     FILE = URL_INCEPTION_V3.rpartition("/")[2]  # weights-inception-2015-12-05-6726825d.pth
@@ -101,7 +105,7 @@ class Inception(Extractor):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(URL_INCEPTION_V3, str(self.path), hash_prefix=self.SHA256_PREFIX)
             except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-                raise RuntimeError(
+                raise MissingWeights(
                     f"FID needs the weights of the standard Inception, and they could not be downloaded ({error}). "
                     f"Fetch the file {self.FILE} from torch-fidelity's v0.2.0 release on GitHub where there is a "
                     f"network, and put it at {self.path}, or name it: metrics.extractor.weights=FILE. "
@@ -129,7 +133,7 @@ class Inception(Extractor):
 
     def _check(self) -> None:
         if not self.path.is_file():
-            raise FileNotFoundError(f"no such file: {self.path} (metrics.extractor.weights)")
+            raise MissingWeights(f"no such file: {self.path} (metrics.extractor.weights)")
         self.weights_sha256 = sha256(self.path)
         if not self.weights_sha256.startswith(self.SHA256_PREFIX):
             raise ValueError(

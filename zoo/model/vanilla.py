@@ -6,9 +6,9 @@ Symbols
     z      latent, N(0, I)
 
 Faithful: Algorithm 1 with one D step (k = 1) before each G step, and section 3's non-saturating objective for G.
-Departs:  ReLU and LeakyReLU instead of maxout and dropout, Adam instead of SGD with momentum, z normal instead of
-          uniform, and tanh outputs; the sizes 256-512-1024 are those of most later implementations. The convolutional
-          discriminator is an option that is not in the paper.
+Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxout and dropout, Adam instead of SGD with
+          momentum, z normal instead of uniform, and tanh outputs; the sizes 256-512-1024 are those of most later
+          implementations. The convolutional discriminator is an option that is not in the paper.
           G's result is an exponential moving average, G_ema. Both turns use the same z (one forward of G serves both).
 """
 
