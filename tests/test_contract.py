@@ -96,8 +96,11 @@ def test_a_turn_moves_its_player_only(model: str, small: Small, monkeypatch: pyt
     assert seen == gan._players.keys()
 
 
-def test_same_seed_same_run_other_seed_other_run(model: str, small: Small) -> None:
-    first, second, other = (trained(small(model, f"seed={seed}"))[1].state_dict() for seed in (1, 1, 2))
+def test_same_seed_same_run_other_seed_other_run(model: str, small: Small, tmp_path: Path) -> None:
+    first, second, other = (
+        trained(small(model, f"seed={seed}", f"run_dir={tmp_path / str(i)}"))[1].state_dict()
+        for i, seed in enumerate((1, 1, 2))
+    )
     assert same(first, second)
     assert not same(first, other)
 

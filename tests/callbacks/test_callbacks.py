@@ -25,6 +25,7 @@ Small = Callable[..., DictConfig]
 def test_every_is_true_once_a_stretch_whatever_the_batch() -> None:
     every = Every(100, max_images=1_000)
     assert [n for n in range(0, 1000, 64) if every(n)] == [128, 256, 320, 448, 512, 640, 704, 832, 960]
+    assert every.acted == 960
     every = Every(100, max_images=1_000)
     every.start(250)
     assert not every(290)
@@ -46,6 +47,8 @@ class Scripted:
         self.extractor = SimpleNamespace(load=lambda: None)
 
     def prepare(self) -> None: ...
+
+    def check(self, data: Any) -> None: ...
 
     def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Any:
         return SimpleNamespace(values={"fid_mnist": next(self.values), "recall_mnist": 0.5}, protocol={"num_fake": 10})

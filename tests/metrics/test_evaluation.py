@@ -35,6 +35,7 @@ class Pixels(Extractor):
 
 class Data:
     description = "noise"
+    channels = 1
 
     def __init__(self, size: int = 50) -> None:
         self.images = torch.randint(0, 256, (size, 1, 2, 2), generator=torch.Generator().manual_seed(1)).byte()
