@@ -50,6 +50,12 @@ class GAN(L.LightningModule):
         self._window: dict[str, list[Tensor]] = {}  # what was observed since the last row
         self._row_due = False  # whether this step ends the window
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning writes it at every hook, forty times a step: spare Module's checks
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     # What a variant writes ------------------------------------------------------------------------------------------
 
     def players(self) -> dict[str, Optimizer]:
@@ -107,7 +113,7 @@ class GAN(L.LightningModule):
             self.manual_backward(objective)
             if self.world_size > 1:
                 self.trainer.strategy.average_gradients(player, self._names[player])  # type: ignore[attr-defined]
-            parameters = _parameters(self._players[player])
+            parameters = [parameter for _, parameter in self._names[player]]
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
             if not (norm + objective.detach()).isfinite():
                 raise FloatingPointError(self._diagnosis(player, terms))
@@ -116,7 +122,7 @@ class GAN(L.LightningModule):
             optimizer.step()
             self.observe(player, {**terms, "grad_norm": norm})
 
-        others = [p for name, other in self._players.items() if name != player for p in _parameters(other)]
+        others = [p for name, named in self._names.items() if name != player for _, p in named]
         trainable = [p for p in others if p.requires_grad]
         for parameter in trainable:
             parameter.requires_grad_(False)
