@@ -7,6 +7,7 @@ python train.py --help                             # every group; --cfg job: eve
 """
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -31,7 +32,10 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch
 
-    if not cfg.resume and not retry and any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt")):
+    begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
+    queued_again = begun and int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    goes_on = bool(cfg.resume or retry or queued_again)
+    if begun and not goes_on:
         raise config.Mistake(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
     if cfg.seed < 0:
         raise config.Mistake(f"seed={cfg.seed} must not be negative")
@@ -40,6 +44,8 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     datamodule = instantiate(cfg.data, _convert_="all")
     model = instantiate(cfg.model, _convert_="all")
     model.config, model.log_every, model.lr_factor = settings, cfg.log_every, 0.5**retry
+    if cfg.compile:
+        model.compile_networks()
     callbacks = instantiate(cfg.callbacks, _convert_="all")
     loggers = instantiate(cfg.logger, _convert_="all")
     trainer: L.Trainer = instantiate(
@@ -47,7 +53,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     )
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
-    start = newest(cfg.run_dir) if cfg.resume or retry else None
+    start = newest(cfg.run_dir) if goes_on else None
     try:
         trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
     except FloatingPointError as error:

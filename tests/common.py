@@ -24,6 +24,22 @@ def compose(*overrides: str) -> DictConfig:
         return hydra.compose("train", list(overrides))
 
 
+def small(model: str, folder: Path | str, *overrides: str) -> DictConfig:
+    """A small configuration of a model: eight steps of 16 images, no metrics, into a folder."""
+    return compose(
+        f"model={model}",
+        "logger=csv",
+        "trainer=cpu",
+        "metrics=none",
+        *SMALL.get(model, []),
+        "data.batch_size=16",
+        "max_images=128",
+        f"run_dir={folder}",
+        "callbacks.report.overrides=[]",
+        *overrides,
+    )
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two nested structures of tensors and plain data are equal bit for bit."""
     if isinstance(a, torch.Tensor):

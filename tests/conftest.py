@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import common
 import pytest
-from common import SMALL, compose
 from omegaconf import DictConfig
 
 
@@ -17,20 +17,5 @@ def quiet_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., DictConfig]:
-    """A small configuration of a model: eight steps of 16 images, no metrics, into tmp_path."""
-
-    def small_config(model: str, *overrides: str) -> DictConfig:
-        return compose(
-            f"model={model}",
-            "logger=csv",
-            "trainer=cpu",
-            "metrics=none",
-            *SMALL.get(model, []),
-            "data.batch_size=16",
-            "max_images=128",
-            f"run_dir={tmp_path / 'run'}",
-            "callbacks.report.overrides=[]",
-            *overrides,
-        )
-
-    return small_config
+    """`common.small`, into tmp_path."""
+    return lambda model, *overrides: common.small(model, tmp_path / "run", *overrides)

@@ -4,34 +4,20 @@ python tests/many.py SCENARIO FOLDER [MODEL]
 """
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from common import SMALL, compose
+from common import small
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import nn
 
 import train
 from zoo.checkpoint import WholeCheckpointIO
 from zoo.gan import GAN
 from zoo.strategy import TurnDDP
-
-
-def config(model: str, folder: Path, *overrides: str) -> DictConfig:
-    return compose(
-        f"model={model}",
-        "logger=csv",
-        "trainer=cpu",
-        "metrics=none",
-        *SMALL.get(model, []),
-        "data.batch_size=16",
-        f"run_dir={folder}",
-        "callbacks.report.overrides=[]",
-        *overrides,
-    )
 
 
 def without_batch_statistics(module: nn.Module) -> None:
@@ -59,7 +45,7 @@ def equality(folder: Path, model: str) -> None:
     """Five steps of one process and of two, on the same images and latents; each rank's state into FOLDER."""
     GAN.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
     for processes in (2, 1):
-        cfg = config(model, folder / f"run{processes}", "max_images=80")
+        cfg = small(model, folder / f"run{processes}", "max_images=80")
         L.seed_everything(1, verbose=False)
         data, gan = instantiate(cfg.data, _convert_="all"), instantiate(cfg.model, _convert_="all")
         without_batch_statistics(gan)
@@ -100,12 +86,55 @@ def resume(folder: Path, model: str) -> None:
     """Two processes straight through 96 images, and stopped at 48 and resumed, with metrics in the loop."""
     metrics = ["metrics=mnist", "metrics.num_fake=21", "metrics.num_real=31", "callbacks.evaluate.every=48"]
     two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "callbacks.checkpoints.every=48"]
-    train.run(config(model, folder / "straight", *metrics, *two, "max_images=96"))
-    train.run(config(model, folder / "broken", *metrics, *two, "max_images=48"))
-    train.run(config(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
+    train.run(small(model, folder / "straight", *metrics, *two, "max_images=96"))
+    train.run(small(model, folder / "broken", *metrics, *two, "max_images=48"))
+    train.run(small(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
+
+
+def two_ranks(folder: Path, model: str, turn: Any) -> None:
+    """Train with another `turn`; what each rank raises goes into FOLDER."""
+
+    @contextmanager
+    def telling(self: GAN, player: str, **kwargs: Any) -> Any:
+        try:
+            with turn(self, player, **kwargs) as minimize:
+                yield minimize
+        except (FloatingPointError, RuntimeError) as error:
+            (folder / f"rank{self.global_rank}").write_text(str(error))
+            raise
+
+    GAN.turn = telling  # type: ignore[method-assign, assignment]
+    train.run(small(model, folder / "run", "trainer=ddp_cpu", "+trainer.strategy.start_method=fork"))
+
+
+def diverge(folder: Path, model: str) -> None:
+    """A term that is infinite on rank 1 alone, with a finite gradient."""
+    turn = GAN.turn
+
+    @contextmanager
+    def infinite(self: GAN, player: str, **kwargs: Any) -> Any:
+        bad = float("inf") if self.images >= 48 and self.global_rank == 1 else 0.0
+        with turn(self, player, **kwargs) as minimize:
+            yield lambda **terms: minimize(**{name: term + bad for name, term in terms.items()})
+
+    two_ranks(folder, model, infinite)
+
+
+def disagree(folder: Path, model: str) -> None:
+    """Rank 1 skips D's first turn."""
+    turn = GAN.turn
+
+    @contextmanager
+    def skipped(self: GAN, player: str, **kwargs: Any) -> Any:
+        with turn(self, player, **kwargs) as minimize:
+            skip = player == "D" and self.turns["D"] == 1 and self.global_rank == 1
+            yield (lambda **terms: None) if skip else minimize
+
+    two_ranks(folder, model, skipped)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     assert WholeCheckpointIO
-    {"equality": equality, "resume": resume}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+    scenarios = {"equality": equality, "resume": resume, "diverge": diverge, "disagree": disagree}
+    scenarios[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

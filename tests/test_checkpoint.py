@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 import zoo
 from train import run
 from zoo.checkpoint import WholeCheckpointIO, find, read
+from zoo.config import command_line
 
 CONTENT: dict[str, Any] = {"zoo": {"variant": "zoo.model.dcgan.DCGAN"}, "weights": torch.arange(1000.0)}
 
@@ -93,3 +94,14 @@ def test_load_and_sample(small: Callable[..., DictConfig]) -> None:
     images = zoo.load(cfg.run_dir).sample(5)
     assert images.shape == (5, 1, 16, 16)
     torch.testing.assert_close(images, trainer.lightning_module.sample(5), rtol=0, atol=1e-5)  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/last.ckpt", "https://127.0.0.1:9/last.ckpt", "s3://bucket/a.ckpt"])
+def test_nothing_is_fetched_to_be_unpickled(url: str) -> None:
+    """Lightning's own loader fetches a URL and unpickles whatever comes."""
+    with pytest.raises(ValueError, match="no checkpoint in"):
+        zoo.load(url)
+    with pytest.raises(ValueError, match="is no run's folder"):
+        command_line([f"resume={url}"])
+    with pytest.raises(ValueError, match="can't be read"):
+        WholeCheckpointIO().load_checkpoint(url)

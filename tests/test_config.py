@@ -32,6 +32,11 @@ def line(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("model.lr.D=fast", "model.lr.D=fast: expected a number, such as model.lr.D=0.0002"),
         ("data.flip=3", "data.flip=3: expected true or false, such as data.flip=False"),
         ("model.width=32.5", "model.width=32.5: expected a whole number"),
+        ("model.image_size=64", "model.image_size=64 is not data.image_size=32: set data.image_size"),
+        ("+model.widht=3", "there is no setting 'model.widht'; did you mean model.width?"),
+        ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
+        ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 does not fit players that take turns: each"),
+        ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_remedy(argument: str, sentence: str, tmp_path: Path) -> None:
@@ -74,6 +79,12 @@ def test_a_typo_in_an_experiment_is_found() -> None:
     defaults = plain(compose("hydra.run.dir=x", "run_dir=x", "logger=none", "callbacks.report.overrides=[]"))
     with pytest.raises(ValueError, match=r"no setting 'model.widht'; did you mean model.width\?"):
         check({"model": {"widht": 3}}, defaults)
+
+
+def test_a_sweep_over_processes_says_how_to(tmp_path: Path) -> None:
+    result = line("-m", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
+    assert result.returncode == 2
+    assert "-m can't start several processes for each run of a sweep" in result.stderr
 
 
 def test_what_fits() -> None:

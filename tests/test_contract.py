@@ -14,11 +14,12 @@ import torch
 from common import CONF, MODELS, same
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import zoo
 from train import run
 from zoo.checkpoint import read
-from zoo.gan import GAN, _parameters
+from zoo.gan import GAN
 
 Small = Callable[..., DictConfig]
 
@@ -75,8 +76,8 @@ def test_a_turn_moves_its_player_only(model: str, small: Small, monkeypatch: pyt
     def watched(self: GAN, player: str, **kwargs: Any) -> Any:
         @contextmanager
         def watching() -> Iterator[Any]:
-            others = [p for name, o in self._players.items() if name != player for p in _parameters(o)]
-            mine = _parameters(self._players[player])
+            others = [p for name, named in self._names.items() if name != player for _, p in named]
+            mine = [p for _, p in self._names[player]]
             values, grads, own = copy.deepcopy(
                 [[p.data for p in others], [p.grad for p in others], [p.data for p in mine]]
             )
@@ -125,6 +126,33 @@ def test_previews_depend_on_the_row_alone_and_disturb_nothing(model: str, small:
     assert same(before, gan.state_dict())
     assert torch.equal(random, torch.get_rng_state())
     assert torch.equal(own, gan.rng.get_state())
+
+
+def test_compiled_networks_train_alike(model: str, small: Small, tmp_path: Path) -> None:
+    """The same weights to float tolerance, in a few graphs; and the state has the names that it always has."""
+    eager = trained(small(model, "max_images=48"))[1].state_dict()
+    counter = CompileCounterWithBackend("aot_eager")
+    torch.compiler.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        compile_networks = GAN.compile_networks
+        patch.setattr(GAN, "compile_networks", lambda self: compile_networks(self, backend=counter))
+        _, gan = trained(small(model, "max_images=48", "compile=true", f"run_dir={tmp_path / 'compiled'}"))
+    compiled = gan.state_dict()
+    assert compiled.keys() == eager.keys()
+    for name, value in eager.items():
+        if torch.is_tensor(value) and value.is_floating_point():
+            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    networks = sum(any(p.requires_grad for p in child.parameters()) for child in gan.children())
+    assert networks <= counter.frame_count <= 4 * networks  # each in its own turn, frozen, and in evaluation
+
+
+def test_bfloat16_keeps_weights_and_previews_in_float32(model: str, small: Small) -> None:
+    trainer, gan = trained(small(model, "trainer.precision=bf16-mixed"))
+    assert gan.images == 128
+    assert {p.dtype for p in gan.parameters()} == {torch.float32}
+    batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=4, batch_size=4)))  # type: ignore[attr-defined]
+    with torch.no_grad():
+        assert {p.fake.dtype for p in gan.preview(batch).values()} == {torch.float32}
 
 
 def test_a_checkpoint_is_plain_data_and_gives_the_model_back(model: str, small: Small) -> None:

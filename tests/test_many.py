@@ -1,16 +1,20 @@
 """Many processes: a GAN trained on two is the GAN trained on one."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from common import MODELS, ROOT, same
+from omegaconf import DictConfig
 
 import zoo
+from train import run as train
 from zoo.checkpoint import read
 from zoo.strategy import BUCKET_BYTES, buckets
 
@@ -76,6 +80,74 @@ def test_the_command_line_of_two_processes(tmp_path: Path) -> None:
     values = dict(line.split(maxsplit=1) for line in output.splitlines()[1:])
     assert float(values["fid_mnist"]) == pytest.approx(history[-1]["fid_mnist"], rel=1e-5)
     assert zoo.load(tmp_path / "run").sample(1).shape == (1, 1, 16, 16)
+
+
+def test_what_is_infinite_on_one_rank_ends_all_at_that_step(tmp_path: Path) -> None:
+    """Each rank sees it, also where the gradient is finite, so none waits for the other."""
+    result = run("tests/many.py", "diverge", str(tmp_path), "vanilla", timeout=120)
+    assert result.returncode != 0
+    said = {(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)}
+    assert len(said) == 1
+    assert said.pop().startswith("D/adversarial is inf on rank 1, at image 48: training has diverged")
+
+
+def test_ranks_that_disagree_end_with_names(tmp_path: Path) -> None:
+    """One rank skips a turn that the other makes: an error on both instead of a hang."""
+    result = run("tests/many.py", "disagree", str(tmp_path), "vanilla", timeout=120)
+    assert result.returncode != 0
+    said = [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)]
+    assert said[0].startswith("in D's turn only some ranks have gradients for D.")
+    assert said[1].startswith("in G's turn only some ranks have gradients for D.")
+    assert all("every rank must take the same decisions" in message for message in said)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_torchrun_and_resume_on_fewer_processes(tmp_path: Path) -> None:
+    """Two ranks of torchrun share one folder, resume in it, and one process goes on with a sentence."""
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
+    quick = ["metrics=none", "logger=csv", "callbacks.checkpoints.every=32"]
+    folder = tmp_path / "run"
+    first = run(*torchrun, "train.py", *FAST, *quick, "max_images=64", f"hydra.run.dir={folder}")
+    assert first.returncode == 0, first.stderr
+    assert "2 x cpu" in first.stdout
+    second = run(*torchrun, "train.py", f"resume={folder}", "max_images=96")
+    assert second.returncode == 0, second.stderr
+    assert "bit for bit" not in second.stdout
+    third = run("train.py", f"resume={folder}", "max_images=128", "trainer=cpu")
+    assert third.returncode == 0, third.stderr
+    assert "resuming a run of 2 processes on 1" in third.stdout
+    assert "not bit for bit" in third.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 128
+    images = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+    assert images == sorted(set(images), key=int)
+
+
+@pytest.mark.slow
+def test_the_slurm_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs on two machines each, by SLURM's own commands as far as tests/slurm imitates them."""
+    monkeypatch.setenv("PATH", f"{ROOT / 'tests' / 'slurm'}:{os.environ['PATH']}")
+    slurm = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", f"hydra.sweep.dir={tmp_path}"]
+    slurm += ["trainer.devices=1", "trainer.num_nodes=2"]
+    result = run("train.py", "-m", *FAST, *slurm, "metrics=none", "logger=csv", "max_images=64", "seed=1,2")
+    assert result.returncode == 0, result.stderr
+    for job in ("dcgan-digits-0", "dcgan-digits-1"):
+        assert "2 x cpu" in (tmp_path / job / "report.md").read_text()
+        assert len(read(tmp_path / job / "checkpoints" / "last.ckpt")["zoo"]["ranks"]) == 2
+
+
+def test_a_job_that_is_queued_again_goes_on(small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    train(small("vanilla"))
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(small("vanilla", "max_images=160"))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    trainer = train(small("vanilla", "max_images=160"))
+    assert trainer.lightning_module.images == 160  # type: ignore[union-attr]
 
 
 FAILING = """

@@ -66,6 +66,15 @@ def test_a_resumed_run_is_the_straight_one(
     assert rows(straight) == rows(broken)
 
 
+def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> None:
+    run(small("vanilla", "logger=wandb", "logger.wandb.name=x", "max_images=64"))
+    run(small("vanilla", "logger=wandb", "logger.wandb.name=x", "resume=here"))
+    wandb = Path(small("vanilla").run_dir, "wandb")
+    ids = {folder.name.rsplit("-", 1)[1] for folder in wandb.glob("offline-run-*")}
+    assert len(list(wandb.glob("offline-run-*"))) == 2
+    assert ids == {(wandb / "run-id").read_text()}
+
+
 def logging_every(images: int, init: Callable[..., None]) -> Callable[..., None]:
     def patched(self: GAN, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)

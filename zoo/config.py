@@ -17,8 +17,22 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+REFUSED = {  # Lightning's own settings that games can't use: why not, and what serves instead
+    "trainer.accumulate_grad_batches": (
+        "a turn sees its whole batch, since the other player moves before the next; raise data.batch_size, shared "
+        "among more processes (trainer.devices=) if it does not fit one"
+    ),
+    "trainer.strategy": (
+        "Lightning's strategies wrap all players into one; use trainer=ddp or trainer=ddp_cpu. Sharding (fsdp, "
+        "deepspeed) is not supported: lower model.width or data.image_size if a network does not fit one GPU"
+    ),
+    "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
+    "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
+}
 
 
 class Mistake(ValueError):
@@ -37,7 +51,22 @@ def checked(config: DictConfig) -> DictConfig:
         ValueError: for a setting that the defaults do not have, with the nearest valid name; and for a value of
             another type than the default, with what was expected.
     """
+    for key, remedy in REFUSED.items():
+        value = OmegaConf.select(config, key)
+        if value not in (None, "auto") and not isinstance(value, DictConfig):
+            raise Mistake(f"{key}={value} does not fit players that take turns: {remedy}")
+    for name in ("image_size", "channels"):
+        of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
+        if None not in (of_model, of_data) and of_model != of_data:
+            raise Mistake(
+                f"model.{name}={of_model} is not data.{name}={of_data}: set data.{name}, which the model follows"
+            )
     run = HydraConfig.get()
+    if run.mode is RunMode.MULTIRUN and config.trainer.get("num_nodes") and "SLURM_PROCID" not in os.environ:
+        raise Mistake(
+            "-m can't start several processes for each run of a sweep: call train.py once for each run (a loop in the "
+            "shell), or give hydra/launcher=slurm"
+        )
     added = [override.lstrip("+").split("=")[0] for override in run.overrides.task if override.startswith("+")]
     groups = [f"{g}={c}" for g, c in run.runtime.choices.items() if c and not g.startswith(("hydra/", "experiment"))]
     defaults = plain(hydra.compose(run.job.config_name, overrides=groups))
@@ -56,14 +85,22 @@ def command_line(arguments: list[str]) -> list[str]:
         ValueError: if RUN is no run's folder.
     """
     arguments = [quoted(argument) for argument in arguments]
-    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)))
-    if rank > 0 and "LOCAL_RANK" in os.environ:  # torchrun starts every rank anew: only the first one has a folder
-        arguments = [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null"]
+    if any(argument.startswith("hydra.run.dir=") for argument in arguments):  # as Lightning starts the other ranks
+        return arguments
+    arguments = _resumed(arguments)
+    # torchrun and srun start every rank with the same line, and a user every machine: the first rank has the folder.
+    if any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "SLURM_PROCID", "NODE_RANK")):
+        folder = [] if any(argument.startswith("hydra.run.dir=") for argument in arguments) else ["hydra.run.dir=."]
+        arguments = [*arguments, *folder, "hydra.output_subdir=null"]
+    return arguments
+
+
+def _resumed(arguments: list[str]) -> list[str]:
     wanted = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
-    if not wanted or any(argument.startswith("hydra.run.dir=") for argument in arguments):
+    if not wanted:
         return arguments
     others = [argument for argument in arguments if not argument.startswith("resume=")]
-    run = _newest_run(others) if wanted[-1] == "auto" else Path(wanted[-1]).expanduser()
+    run = _newest_run(others) if wanted[-1] == "auto" else Path(wanted[-1].strip("'")).expanduser()
     if run is None:
         print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
         return others
@@ -196,7 +233,11 @@ def _sentence(error: BaseException) -> str | None:
         if typo:
             return f"there is no setting {typo[1]!r}; {nearest(typo[1], _names())}"
     while isinstance(error, InstantiationException) and error.__cause__:  # raised by what Hydra built
+        where = str(error).rsplit("full_key: ", 1)[-1]
         error = error.__cause__
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if isinstance(error, TypeError) and unknown:  # +model.widht=3, or a group that this model does not have
+            return f"there is no setting '{where}.{unknown[1]}'; {nearest(f'{where}.{unknown[1]}', _names())}"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's: no such device, say
         return f"{str(error).strip().splitlines()[0]} (trainer=cpu or trainer=auto always work)"
     if isinstance(error, PermissionError):
@@ -205,6 +246,8 @@ def _sentence(error: BaseException) -> str | None:
         return re.sub(r"\s+", " ", str(error) or str(error.__cause__))
     if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
         return f"out of memory: lower data.batch_size, data.image_size or model.width ({str(error).splitlines()[0]})"
+    if "InvalidCxxCompiler" in str(error):
+        return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
     if isinstance(error, ValueError | FloatingPointError) and (
         type(error).__module__.startswith("zoo.") or _raised_here(error)
     ):

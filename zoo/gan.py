@@ -16,7 +16,6 @@ import lightning as L
 import numpy as np
 import torch
 import torch.distributed as dist
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -39,6 +38,7 @@ class GAN(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.images = 0  # shown to the discriminator so far, over all ranks, the present batch included
+        self.turns: dict[str, int] = {}  # each player's turns so far, the present one included
         self.log_every = 1_000  # images between two rows in the books
         self.lr_factor = 1.0  # on every learning rate, beside the schedule: lowered to recover from divergence
         self.latest: dict[str, float] = {}  # the newest value of everything published
@@ -73,6 +73,13 @@ class GAN(L.LightningModule):
         """Images [N, C, H, W] in [-1, 1], one for each seed, in variants that make images from latents."""
         raise NotImplementedError(f"{type(self).__name__} makes no images from nothing: give it images")
 
+    def critique(self, batch: Any) -> dict[str, Tensor]:
+        """Each discriminator's logits [N, ...] on the real images of a batch, as {"D": ...}; {} where none fits.
+
+        Health monitoring compares those of training images with those of images that no player has seen.
+        """
+        return {}
+
     def lr_scale(self, player: str, images: int) -> float:
         """The factor on a player's learning rates after so many images: a variant's schedule; constant by default."""
         return 1.0
@@ -101,6 +108,7 @@ class GAN(L.LightningModule):
             raise ValueError(f"there is no player {player!r}; the players are {', '.join(self._players)}")
         optimizers = self.optimizers()
         optimizer = optimizers[list(self._players).index(player)] if isinstance(optimizers, list) else optimizers
+        self.turns[player] += 1
         moved = False
 
         def minimize(**terms: Tensor) -> None:
@@ -111,11 +119,14 @@ class GAN(L.LightningModule):
             optimizer.zero_grad()
             objective = sum(terms.values(), start=torch.zeros((), device=self.device))
             self.manual_backward(objective)
+            parameters = [parameter for _, parameter in self._names[player]]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            # 0, or NaN where the objective is not finite on this rank: averaged, it reaches the norm on every rank.
+            gradients[-1] += objective.detach() * 0
             if self.world_size > 1:
                 self.trainer.strategy.average_gradients(player, self._names[player])  # type: ignore[attr-defined]
-            parameters = [parameter for _, parameter in self._names[player]]
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if not (norm + objective.detach()).isfinite():
+            norm = nn.utils.get_total_norm(gradients)
+            if not norm.isfinite():  # on all ranks or on none
                 raise FloatingPointError(self._diagnosis(player, terms))
             if clip_norm is not None:
                 nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
@@ -137,7 +148,7 @@ class GAN(L.LightningModule):
         self._players = self.players()
         owners: dict[int, str] = {}
         for name, optimizer in self._players.items():
-            for parameter in _parameters(optimizer):
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 if owners.setdefault(id(parameter), name) != name:
                     raise ValueError(f"players {owners[id(parameter)]} and {name} share a parameter")
         orphans = [n for n, p in self.named_parameters() if p.requires_grad and id(p) not in owners]
@@ -146,9 +157,23 @@ class GAN(L.LightningModule):
                 f"no player trains {', '.join(orphans)}: add them to an optimizer in players() or freeze them"
             )
         for player in self._players:
+            self.turns.setdefault(player, 0)
             self._names[player] = [(n, p) for n, p in self.named_parameters() if owners.get(id(p)) == player]
         self._check_trainer()
         return list(self._players.values())
+
+    def compile_networks(self, **settings: Any) -> None:
+        """Compile each network that a player trains (torch.compile), in place: checkpoints stay as they were.
+
+        Averaged networks stay eager: they are run once in a while, on batches of other sizes. Gradient penalties, which
+        compiled networks can't be differentiated twice for, run eagerly (zoo/regularizers.py).
+
+        Args:
+            settings: of torch.compile: mode, backend, ...
+        """
+        for network in self.children():
+            if any(parameter.requires_grad for parameter in network.parameters()):
+                network.compile(**settings)
 
     # Randomness -----------------------------------------------------------------------------------------------------
 
@@ -274,6 +299,7 @@ class GAN(L.LightningModule):
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
+            "turns": self.turns,
             "lr_factor": self.lr_factor,
             "config": self.config,
             "ranks": self._of_every_rank(mine),
@@ -282,14 +308,16 @@ class GAN(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the time, and this rank's random states once training starts."""
         self.images = checkpoint["zoo"]["images"]
+        self.turns |= checkpoint["zoo"]["turns"]
         self.lr_factor = min(self.lr_factor, checkpoint["zoo"]["lr_factor"])
         ranks = checkpoint["zoo"]["ranks"]
         if len(ranks) == self.world_size:
             self._random = ranks[self.trainer.global_rank]
-        else:
-            rank_zero_info(
+        elif self.trainer.is_global_zero:
+            print(
                 f"resuming a run of {len(ranks)} processes on {self.world_size}: networks, optimizers, time and data "
-                "go on; latents come from new streams, so the run is not bit for bit the one that was interrupted"
+                "go on; latents come from new streams, so the run is not bit for bit the one that was interrupted",
+                flush=True,
             )
 
     def on_train_start(self) -> None:
@@ -321,8 +349,7 @@ class GAN(L.LightningModule):
         if self.trainer.world_size > 1 and not hasattr(self.trainer.strategy, "average_gradients"):
             raise ValueError(
                 f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
-                "trainer=ddp_cpu (zoo.strategy.TurnDDP). A network that does not fit one GPU is not supported yet: "
-                "lower model.width or data.image_size"
+                "trainer=ddp_cpu (zoo.strategy.TurnDDP)"
             )
         if str(self.trainer.precision) == "16-mixed":
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
@@ -333,7 +360,3 @@ def linear_decay(images: int, start: int | None, end: int) -> float:
     if start is None or images <= start:
         return 1.0
     return max(0.0, (end - images) / (end - start))
-
-
-def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,6 +1,8 @@
 """Public sets from small files of their layouts, and refused downloads."""
 
 import gzip
+import io
+import tarfile
 from urllib.error import URLError
 
 import numpy as np
@@ -128,6 +130,22 @@ def test_cifar10_whose_sums_differ_is_not_unpickled(common, tmp_path):
         data.prepare_data()
         with pytest.raises(MissingData, match="damaged"):
             data.setup("fit")
+
+
+def test_an_archive_whose_sum_differs_is_not_extracted(common, tmp_path, monkeypatch):
+    """torchvision holds it against its MD5 first: no member of a planted tar leaves the folder, or enters it."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    with tarfile.open(folder / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../planted"), io.BytesIO())
+
+    def refuse(*args, **kwargs):
+        raise URLError("[Errno 111] Connection refused")
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", refuse)
+    with pytest.raises(MissingData, match="could not be downloaded"):
+        CIFAR10(root=str(folder), **common).prepare_data()
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
 @pytest.mark.parametrize(
