@@ -34,7 +34,7 @@ Row = tuple[int, str, bool]  # processes, precision, compile
 
 
 def measure(row: Row, options: argparse.Namespace) -> None:
-    """Train one row and print {"images": a second, "bytes": reduced over parameter bytes} as the last line."""
+    """Train one row and print {"images": a second, "bytes": {player: reduced over its own}} as the last line."""
     import hydra
     import lightning as L
     import torch
@@ -61,10 +61,13 @@ def measure(row: Row, options: argparse.Namespace) -> None:
 
         def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
             if trainer.is_global_zero:
-                own = sum(p.numel() * p.element_size() for named in pl_module._names.values() for _, p in named)
-                reduced = getattr(trainer.strategy, "bytes_reduced", 0) / (own * (WARMUP + options.steps))
+                sent, steps = getattr(trainer.strategy, "bytes_reduced", {}), WARMUP + options.steps
+                ratios = {
+                    player: sent.get(player, 0) / (steps * sum(p.numel() * p.element_size() for _, p in named))
+                    for player, named in pl_module._names.items()
+                }
                 images = options.batch * processes * options.steps / (self.times[1] - self.times[0])
-                print(json.dumps({"images": images, "bytes": reduced}), flush=True)
+                print(json.dumps({"images": images, "bytes": ratios}), flush=True)
 
     processes, precision, compiled = row
     torch.set_num_threads(1 if options.accelerator == "cpu" else torch.get_num_threads())
@@ -115,7 +118,7 @@ def main() -> None:
     rows: list[Row] = [(n, "32-true", False) for n in options.processes]
     if options.settings:
         rows = [(options.processes[0], p, c) for p in ("32-true", "bf16-mixed") for c in (False, True)]
-    found: dict[Row, list[dict[str, float]]] = {row: [] for row in rows}
+    found: dict[Row, list[dict[str, Any]]] = {row: [] for row in rows}
     for turn in range(options.rounds):
         for row in rows[turn % len(rows) :] + rows[: turn % len(rows)]:
             command = [sys.executable, *sys.argv, "--row", json.dumps(row)]
@@ -125,12 +128,12 @@ def main() -> None:
                 sys.exit(result.stderr)
             found[row].append(json.loads(result.stdout.splitlines()[-1]))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.accelerator}")
-    print("processes  precision   compile  images/s  ratio                bytes / parameter bytes")
+    print("processes  precision   compile  images/s  ratio                bytes in a turn / the player's")
     for row in rows:
         ratios = [a["images"] / b["images"] for a, b in zip(found[row], found[rows[0]], strict=True)]
         images = statistics.median(a["images"] for a in found[row])
         spread = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
-        sent = f"{found[row][0]['bytes']:.2f}" if row[0] > 1 else "-"
+        sent = "  ".join(f"{p} {b:.2f}" for p, b in found[row][0]["bytes"].items()) if row[0] > 1 else "-"
         print(f"{row[0]:<9}  {row[1]:<10}  {row[2]!s:<7}  {images:>8.0f}  {spread:<19}  {sent}")
 
 

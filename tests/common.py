@@ -5,7 +5,10 @@ from typing import Any
 
 import hydra
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+
+import train
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -13,6 +16,7 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 # A model that is not named here is trained on `digits` as configured: name it when that is too slow.
 SMALL: dict[str, list[str]] = {
+    "cgan": ["data=digits", "data.image_size=16", "model.width=4"],
     "dcgan": ["data=digits", "data.image_size=16", "model.width=4"],
     "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
 }
@@ -22,6 +26,14 @@ def compose(*overrides: str) -> DictConfig:
     """The configuration that this command line composes, without its run's folder."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", list(overrides))
+
+
+def make(model: str, *overrides: str) -> Any:
+    """The model of a configuration, untrained."""
+    try:
+        return train.build(compose(f"model={model}", *overrides))[1]
+    except InstantiationException as error:  # Hydra's, around what the constructor says
+        raise error.__cause__ or error from None
 
 
 def small(model: str, folder: Path | str, *overrides: str) -> DictConfig:

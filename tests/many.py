@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from common import small
 from hydra.utils import instantiate
 from torch import nn
@@ -43,19 +44,30 @@ original_start = GAN.on_train_batch_start
 
 def equality(folder: Path, model: str) -> None:
     """Five steps of one process and of two, on the same images and latents; each rank's state into FOLDER."""
+    reduced, all_reduce = [0], dist.all_reduce
+
+    def counted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        reduced[0] += tensor.numel() * tensor.element_size() if torch.is_grad_enabled() else 0
+        return all_reduce(tensor, *args, **kwargs)
+
+    dist.all_reduce = counted
     GAN.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
     for processes in (2, 1):
         cfg = small(model, folder / f"run{processes}", "max_images=80")
         L.seed_everything(1, verbose=False)
-        data, gan = instantiate(cfg.data, _convert_="all"), instantiate(cfg.model, _convert_="all")
+        data, gan = train.build(cfg)
         without_batch_statistics(gan)
-        gan.save_hyperparameters(cfg.model)
 
         class Save(L.Callback):
             def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
                 assert isinstance(pl_module, GAN)
-                bytes_ = getattr(trainer.strategy, "bytes_reduced", 0)
-                content = {"state": pl_module.state_dict(), "images": pl_module.images, "bytes": bytes_}
+                bytes_ = getattr(trainer.strategy, "bytes_reduced", {})
+                content = {
+                    "state": pl_module.state_dict(),
+                    "images": pl_module.images,
+                    "bytes": bytes_,
+                    "all": reduced[0],
+                }
                 content["gradients"] = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
                 content["player_bytes"] = {
                     player: sum(p.numel() * p.element_size() for _, p in named)
@@ -89,6 +101,21 @@ def resume(folder: Path, model: str) -> None:
     train.run(small(model, folder / "straight", *metrics, *two, "max_images=96"))
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=48"))
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
+
+
+def full_disk(folder: Path, model: str) -> None:
+    """The first save finds no space; what follows goes on."""
+    save, calls = torch.save, [0]
+
+    def first_fails(*args: Any, **kwargs: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise OSError(28, "No space left on device")
+        save(*args, **kwargs)
+
+    torch.save = first_fails
+    many = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "callbacks.checkpoints.every=64"]
+    train.run(small(model, folder / "run", *many))
 
 
 def two_ranks(folder: Path, model: str, turn: Any) -> None:
@@ -137,4 +164,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     assert WholeCheckpointIO
     scenarios = {"equality": equality, "resume": resume, "diverge": diverge, "disagree": disagree}
+    scenarios["full_disk"] = full_disk
     scenarios[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -10,12 +10,15 @@ import pytest
 import torch
 from common import same
 from omegaconf import DictConfig
+from typer.testing import CliRunner
 
 import zoo
 from train import run
-from zoo.checkpoint import WholeCheckpointIO, find, read
-from zoo.config import command_line
+from zoo.checkpoint import WholeCheckpointIO, find, newest, read
+from zoo.cli import app
+from zoo.config import command_line, trusted
 
+Small = Callable[..., DictConfig]
 CONTENT: dict[str, Any] = {"zoo": {"variant": "zoo.model.dcgan.DCGAN"}, "weights": torch.arange(1000.0)}
 
 
@@ -105,3 +108,38 @@ def test_nothing_is_fetched_to_be_unpickled(url: str) -> None:
         command_line([f"resume={url}"])
     with pytest.raises(ValueError, match="can't be read"):
         WholeCheckpointIO().load_checkpoint(url)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True},
+        {"_target_": "zoo.data.public.np.load", "file": "x.npy"},
+        {"_target_": "zoo.data.public.Path", "_args_": ["x"]},
+        {"_target_": "zoo.data.embedded.Digits", "image_size": {"_target_": "os.mkdir", "path": "x"}},
+        {"_target_": "zoo.data.embedded.Digits", "_partial_": True},
+    ],
+)
+def test_a_checkpoint_s_settings_build_this_project_s_classes_only(
+    node: dict[str, Any], small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are plain data, but `zoo evaluate` builds data and metrics from them."""
+    cfg = small("vanilla", "max_images=16")
+    run(cfg)
+    path = find(cfg.run_dir)
+    checkpoint = read(path)
+    checkpoint["zoo"]["config"]["metrics"] = {"extractor": {"_target_": "zoo.metrics.extractors.DigitClassifier"}}
+    trusted(checkpoint["zoo"]["config"]["metrics"])
+    checkpoint["zoo"]["config"]["data"] = node
+    WholeCheckpointIO().save_checkpoint(checkpoint, path)
+    with pytest.raises(ValueError, match="the file is refused"):
+        CliRunner().invoke(app, ["evaluate", str(path)], catch_exceptions=False)
+
+
+def test_a_truncated_last_checkpoint_gives_way_to_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {**CONTENT, "zoo": {"images": 5}}
+    WholeCheckpointIO().save_checkpoint(content, tmp_path / "checkpoints" / "best.ckpt")
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"PK half")
+    assert newest(tmp_path).name == "best.ckpt"
+    assert "last.ckpt is refused" in capsys.readouterr().out
+    assert newest(tmp_path / "checkpoints" / "best.ckpt").name == "best.ckpt"

@@ -1,9 +1,15 @@
 """The `zoo` command on a small run."""
 
+import csv
+import hashlib
+import json
+import re
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -56,6 +62,121 @@ def test_sample_a_grid_and_a_folder(trained: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "many").iterdir()) == ["000005.png", "000006.png", "000007.png"]
     many, one = (np.asarray(Image.open(tmp_path / f / "000006.png")).astype(int) for f in ("many", "one"))
     assert abs(many - one).max() <= 1
+
+
+class Painter:
+    """A class-conditional model: the first pixel of an image tells its label, the second its seed."""
+
+    hparams: ClassVar = {"classes": ["cat", "Dog", "T-shirt/top"]}
+    images = 1000
+
+    def sample(self, n: int, *, seed: int, labels: list[int]) -> torch.Tensor:
+        assert len(labels) == n <= 256
+        images = torch.zeros(n, 1, 2, 2)
+        images[:, 0, 0, 0] = torch.tensor(labels) * 100 / 255
+        images[:, 0, 0, 1] = torch.arange(seed, seed + n) % 256 / 255
+        return images
+
+
+@pytest.fixture
+def painter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr("zoo.checkpoint.load", lambda run, device: Painter())
+    return path
+
+
+def painted(path: Path) -> tuple[int, int]:
+    label, seed = np.asarray(Image.open(path).convert("L"))[0].tolist()
+    return label // 100, seed
+
+
+def test_a_class_by_name_or_number(painter: Path, tmp_path: Path) -> None:
+    for asked, label, folder in (("Dog", 1, "Dog"), ("1", 1, "Dog"), ("2", 2, "T-shirt_top")):
+        zoo("sample", painter, "--label", asked, "-n", 3, "--seed", 5, "-o", tmp_path / asked)
+        files = sorted((tmp_path / asked).rglob("*.png"))
+        assert [str(file.relative_to(tmp_path / asked)) for file in files] == [
+            f"{folder}/00000{i}.png" for i in (5, 6, 7)
+        ]
+        assert [painted(file) for file in files] == [(label, 5), (label, 6), (label, 7)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels", "columns"),
+    [
+        (["--all-labels"], [0, 1, 2], 8),
+        (["--all-labels", "-n", 3], [0, 1, 2], 3),
+        (["--label", "2", "--label", "cat", "-n", 4], [2, 0], 4),
+    ],
+)
+def test_a_row_for_each_class_and_a_column_for_each_seed(
+    painter: Path, tmp_path: Path, arguments: list[object], labels: list[int], columns: int
+) -> None:
+    zoo("sample", painter, *arguments, "--seed", 9, "-o", tmp_path / "grid.png")
+    grid = np.asarray(Image.open(tmp_path / "grid.png").convert("L"))
+    assert grid.shape == (4 * len(labels) + 2, 4 * columns + 2)  # images of 2 pixels, 2 between
+    assert (grid[2::4, 2::4] == 100 * np.array(labels)[:, None]).all()
+    assert (grid[2::4, 3::4] == 9 + np.arange(columns)).all()
+
+
+def test_per_class_writes_a_labelled_folder_with_a_manifest(painter: Path, tmp_path: Path) -> None:
+    """In batches, and no seed twice."""
+    zoo("sample", painter, "--per-class", 300, "--seed", 7, "-o", tmp_path / "set")
+    with (tmp_path / "set" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list((tmp_path / "set").rglob("*.png"))) == 900
+    assert sorted(int(row["seed"]) for row in rows) == list(range(7, 907))
+    for row in rows[::37]:
+        assert painted(tmp_path / "set" / row["path"]) == (int(row["label"]), int(row["seed"]) % 256)
+        assert row["class"] == Painter.hparams["classes"][int(row["label"])]
+    origin = json.loads((tmp_path / "set" / "manifest.json").read_text())
+    assert origin["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert origin["command"] == f"zoo sample {painter} --per-class=300 --seed=7 -o {tmp_path / 'set'}"
+
+    zoo("sample", painter, "--per-class", 300, "--seed", 7, "--label", "Dog", "-o", tmp_path / "dogs")
+    (folder,) = (path for path in (tmp_path / "dogs").iterdir() if path.is_dir())
+    both = [sorted((file.name, painted(file)) for file in (tmp_path / s / "Dog").iterdir()) for s in ("set", "dogs")]
+    assert folder.name == "Dog"
+    assert both[0] == both[1]
+
+
+def test_what_sample_refuses(painter: Path, trained: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--label", "dgo"], "dgo is none of the 3 classes (0 cat, 1 Dog, 2 T-shirt/top): did you mean Dog?"),
+        (["--label", "3"], "--label=3 is none of the 3 classes (0 cat, 1 Dog, 2 T-shirt/top)"),
+        (["--label", "1", "--all-labels"], "leave --label out"),
+        (["--per-class", "5"], "give a folder"),
+        (["--per-class", "5", "-o", "a.png"], "give a folder"),
+        (["--per-class", "5", "-n", "4", "-o", tmp_path / "set"], "no -n"),
+        (["--per-class", "5", "-o", painter.parent], "not empty"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            zoo("sample", painter, *arguments)
+    assert not (tmp_path / "set").exists()
+
+
+def test_labels_need_a_model_with_classes(trained: Path, tmp_path: Path) -> None:
+    for arguments in (["--label", "7"], ["--all-labels"], ["--per-class", "3", "-o", tmp_path / "set"]):
+        with pytest.raises(ValueError, match=r"DCGAN makes images without classes.*model=cgan"):
+            zoo("sample", trained, *arguments)
+
+
+def test_synthetic_data_of_a_conditional_gan_are_a_data_set(tmp_path: Path) -> None:
+    from common import compose, small
+    from hydra.utils import instantiate
+
+    from zoo.checkpoint import load
+
+    run(small("cgan", tmp_path / "run", "max_images=32"))
+    assert "10 classes" in zoo("sample", tmp_path / "run", "--per-class", 3, "-o", tmp_path / "set")
+    root = [f"data.root={tmp_path / 'set'}", "data.image_size=16", "data.channels=1", "data.batch_size=16"]
+    data = instantiate(compose("data=labelled_folder", *root).data, _convert_="all")
+    images, labels, _ = data.split("train")[range(30)]
+    assert data.classes == list("0123456789")
+    assert labels.tolist() == [label for label in range(10) for _ in range(3)]
+    expected = load(tmp_path / "run").sample(30, labels=labels.tolist()).mul(255).round()
+    assert (images - expected).abs().max() <= 1  # batches of other sizes
+    assert len(images.flatten(1).unique(dim=0)) == 30
 
 
 def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from common import ROOT, compose
 
 from train import run
-from zoo.config import check, command_line, nearest, plain, quoted, readable_errors
+from zoo.config import alone_in, check, command_line, nearest, plain, quoted, readable_errors
 
 
 def line(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,21 +36,22 @@ def line(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("+model.widht=3", "there is no setting 'model.widht'; did you mean model.width?"),
         ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
         ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 does not fit players that take turns: each"),
+        ("divergence_retries=1 trainer=ddp_cpu", "divergence_retries works on one process"),
         ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_remedy(argument: str, sentence: str, tmp_path: Path) -> None:
-    result = line(argument, f"hydra.run.dir={tmp_path}")
+    result = line(*argument.split(), f"hydra.run.dir={tmp_path}")
     assert result.returncode == 2, result.stderr
     said = result.stderr.strip().splitlines()
     assert said[-1].startswith(f"train.py: {sentence}")
-    assert len(said) == 1 or said[:-1] == [f"Error executing job with overrides: ['{argument}']"]
+    assert len(said) == 1 or said[:-1] == [f"Error executing job with overrides: {argument.split()}"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["data.image_size=30"], "image_size=30x30 does not fit DCGAN"),
+        (["data.image_size=30"], "image_size=30x30 does not fit these networks"),
         (["data=folder", "metrics=none"], "data.root"),
         (["data=folder", "metrics=none", "data.root=/nowhere"], "/nowhere"),
         (["callbacks.samples.every=-1"], "interval of -1 images"),
@@ -79,6 +80,42 @@ def test_a_typo_in_an_experiment_is_found() -> None:
     defaults = plain(compose("hydra.run.dir=x", "run_dir=x", "logger=none", "callbacks.report.overrides=[]"))
     with pytest.raises(ValueError, match=r"no setting 'model.widht'; did you mean model.width\?"):
         check({"model": {"widht": 3}}, defaults)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        alone_in(str(tmp_path)),
+        pytest.raises(ValueError, match="another process is training in"),
+        alone_in(str(tmp_path)),
+    ):
+        pass
+    with alone_in(str(tmp_path)):
+        pass
+
+
+def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_folder = tmp_path / "x"
+    (run_folder / "checkpoints").mkdir(parents=True)
+    (run_folder / ".hydra").mkdir()
+    settings = run_folder / ".hydra" / "overrides.yaml"
+    settings.write_text("- seed=3\n")
+    new = [f"hydra.run.dir={run_folder}", "seed=3"]
+    assert command_line([*new, "resume=auto"]) == new  # no checkpoint yet: a new run in that folder
+    (run_folder / "checkpoints" / "best.ckpt").touch()
+    goes_on = ["seed=3", f"resume='{run_folder}'", f"hydra.run.dir='{run_folder}'"]
+    assert command_line([*new, "resume=auto"]) == goes_on
+    assert command_line([f"resume={run_folder}"]) == goes_on
+    file = run_folder / "checkpoints" / "best.ckpt"
+    assert command_line([f"resume={file}"]) == ["seed=3", f"resume='{file}'", f"hydra.run.dir='{run_folder}'"]
+    with pytest.raises(ValueError, match=r"leave out hydra\.run\.dir"):
+        command_line([f"resume={run_folder}", "hydra.run.dir=elsewhere"])
+    monkeypatch.setenv("RANK", "1")  # torchrun's second rank writes nothing there
+    assert command_line([f"resume={run_folder}"]) == [*goes_on, "hydra.output_subdir=null"]
+    assert command_line(["seed=3"]) == ["seed=3", "hydra.run.dir=.", "hydra.output_subdir=null"]
+    settings.write_text("- +callbacks.budget._target_=os.system\n")
+    with pytest.raises(ValueError, match="names code to run"):
+        command_line([f"resume={run_folder}"])
 
 
 def test_a_sweep_over_processes_says_how_to(tmp_path: Path) -> None:
@@ -111,7 +148,7 @@ def test_help_and_cfg_answer_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
-    assert "model: dcgan, vanilla" in result.stdout
+    assert "model: cgan, dcgan, vanilla" in result.stdout
     assert "max_images: 150000" in line("--cfg", "job").stdout
 
 

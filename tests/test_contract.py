@@ -11,15 +11,17 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from common import CONF, MODELS, same
-from hydra.utils import get_class, instantiate
+from common import CONF, MODELS, compose, same
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import zoo
-from train import run
+from train import build, run
+from zoo.augment import Augment
 from zoo.checkpoint import read
 from zoo.gan import GAN
+from zoo.regularizers import Regularizer
 
 Small = Callable[..., DictConfig]
 
@@ -36,7 +38,13 @@ def targets(node: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_yaml_is_the_one_home_of_each_number(path: Any) -> None:
     """Keys equal the constructor's keyword-only parameters, which have no defaults of their own."""
-    for node in targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+    text = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    if path.parent.name == "model":  # some of its keys are groups of their own
+        text = OmegaConf.to_container(compose(f"model={path.stem}").model, resolve=False)
+    parts = {"regularizer": Regularizer, "augment": Augment}
+    if path.parent.name in parts:
+        text = {"_target_": f"{parts[path.parent.name].__module__}.{parts[path.parent.name].__name__}", **text}
+    for node in targets(text):
         if not node["_target_"].startswith("zoo."):
             continue
         parameters = inspect.signature(get_class(node["_target_"])).parameters
@@ -60,7 +68,7 @@ def trained(cfg: DictConfig) -> tuple[L.Trainer, GAN]:
 def test_it_trains(model: str, small: Small) -> None:
     cfg = small(model)
     L.seed_everything(cfg.seed, verbose=False)
-    before = {name: value.clone() for name, value in instantiate(cfg.model, _convert_="all").named_parameters()}
+    before = {name: value.clone() for name, value in build(cfg)[1].named_parameters()}
     _, gan = trained(cfg)
     assert gan.images == 128
     for name, parameter in gan.named_parameters():
@@ -182,7 +190,7 @@ def test_the_run_folder_has_grids_books_and_report(model: str, small: Small) -> 
 
 def test_generate_and_sample_where_images_come_from_latents(model: str, small: Small) -> None:
     cfg = small(model)
-    gan = instantiate(cfg.model, _convert_="all")
+    _, gan = build(cfg)
     if type(gan).generate is GAN.generate:
         with pytest.raises(NotImplementedError, match="give it images"):
             gan.sample(1)

@@ -11,7 +11,9 @@ from common import MODELS, same
 from omegaconf import DictConfig
 
 from train import run
+from zoo.callbacks.evaluate import Evaluate
 from zoo.checkpoint import newest, read
+from zoo.config import readable_errors
 from zoo.gan import GAN
 
 Small = Callable[..., DictConfig]
@@ -64,6 +66,43 @@ def test_a_resumed_run_is_the_straight_one(
     for part in a:
         assert same(a[part], b[part]), part
     assert rows(straight) == rows(broken)
+
+
+def test_a_run_that_is_killed_at_its_end_does_not_train_again(small: Small, tmp_path: Path) -> None:
+    """Killed in the evaluation at the end, and resumed: the straight run; resumed once more: nothing changes."""
+    settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.checkpoints.every=64"]
+    straight = small("vanilla", *settings, f"run_dir={tmp_path / 'straight'}")
+    run(straight)
+    broken = small("vanilla", *settings, "callbacks.evaluate.every=1_000")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evaluate, "on_train_end", die)
+        with pytest.raises(InterruptedError):
+            run(broken)
+    broken.resume = "here"
+    for _ in range(2):
+        run(broken)
+        checkpoint = read(f"{broken.run_dir}/checkpoints/last.ckpt")
+        assert checkpoint["zoo"]["images"] == 128
+        assert same(checkpoint["state_dict"], read(f"{straight.run_dir}/checkpoints/last.ckpt")["state_dict"])
+
+
+def die(*args: Any) -> None:
+    raise InterruptedError
+
+
+def test_rates_given_on_resume_count(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    run(small("vanilla", "max_images=64"))
+    trainer = run(small("vanilla", "resume=here", "model.lr.D=1e-5", "model.betas=[0.3,0.9]"))
+    group = trainer.optimizers[0].param_groups[0]
+    assert (group["lr"], tuple(group["betas"])) == (1e-5, (0.3, 0.9))
+    assert "going on with other settings: model.lr.D 0.0002 -> 1e-05" in capsys.readouterr().out
+
+
+def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    run(small("vanilla", "max_images=32"))
+    with pytest.raises(SystemExit), readable_errors():
+        run(small("vanilla", "resume=here", "model.hidden=[8,16]"))
+    assert "the checkpoint is of another model than these settings make" in capsys.readouterr().err
 
 
 def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> None:

@@ -23,6 +23,7 @@ class Preview(NamedTuple):
 
     fake: Tensor  # float32 [N, C, H, W] in [-1, 1]
     real: Tensor  # float32 [N, C, H, W] in [-1, 1]
+    label: Tensor | None = None  # int64 [N]: the class that each fake was asked to be, where a model takes one
 
 
 def from_bytes(image: Tensor) -> Tensor:

@@ -59,16 +59,27 @@ def find(run: str | os.PathLike) -> Path:
 
 
 def newest(run: str | os.PathLike) -> Path:
-    """The checkpoint of a run's folder that has seen most images: the one to go on from.
+    """The checkpoint to go on from: a file itself, or of a run's folder the one that has seen most images.
 
     Raises:
-        ValueError: if there is none, or one can't be read.
+        ValueError: if there is none that can be read.
     """
-    folder = Path(run).expanduser() / "checkpoints"
-    candidates = [folder / name for name in ("last.ckpt", "best.ckpt") if (folder / name).is_file()]
-    if not candidates:
-        raise ValueError(f"there is nothing to resume: no checkpoint in {folder}")
-    return max(candidates, key=lambda path: read(path)["zoo"]["images"])
+    path = Path(run).expanduser()
+    if path.is_file():
+        read(path)
+        return path
+    images, problems = {}, []
+    for candidate in (path / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")):
+        try:
+            if candidate.is_file():
+                images[candidate] = read(candidate)["zoo"]["images"]
+        except ValueError as error:
+            problems.append(str(error))
+    if not images:
+        raise ValueError("; ".join([f"there is nothing to resume: no checkpoint in {path}/checkpoints", *problems]))
+    for problem in problems:
+        print(f"{problem}; going on from {max(images, key=images.__getitem__)}", flush=True)
+    return max(images, key=images.__getitem__)
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

@@ -3,6 +3,12 @@
 Everything heavy is imported inside the commands, so that `zoo --help` and `zoo list` answer at once.
 """
 
+import csv
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,46 +25,76 @@ app = typer.Typer(
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, or a checkpoint file")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps")]
 CONF = Path(__file__).parent.parent / "conf"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 @app.command("list")
 def list_() -> None:
     """Variants, data sets, metrics and recipes, as train.py takes them."""
-    for group in ("model", "data", "metrics", "trainer", "logger", "experiment"):
+    for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
         typer.echo(f"{group}=")
         for path in sorted((CONF / group).glob("*.yaml")):
-            typer.echo(f"  {path.stem:<18}{_headline(path)}")
+            typer.echo(f"  {path.stem:<22}{_headline(path)}")
     typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
 
 
 @app.command()
 def sample(
     run: Run,
-    number: Annotated[int, typer.Option("-n", "--number", min=1, help="how many images")] = 64,
-    output: Annotated[Path, typer.Option("-o", "--output", help="a picture, or a folder for one file an image")] = Path(
-        "samples.png"
-    ),
+    number: Annotated[
+        int | None,
+        typer.Option("-n", "--number", min=1, help="how many images; of each class, where there are several"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="a picture, or a folder for one file an image")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="the first image's seed; the others' follow it")] = 0,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="of this class, by name or number; may be repeated")
+    ] = None,
+    all_labels: Annotated[bool, typer.Option("--all-labels", help="a row of each class")] = False,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="a labelled folder: N images of each class, and a manifest")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
-    """Draw images from a trained generator: a grid if OUTPUT has a picture's extension, else a folder of PNG files."""
-    from torchvision.transforms.functional import to_pil_image
+    """Draw images from a trained generator: a grid if OUTPUT has a picture's extension, else a folder of PNG files.
+
+    By default 64 images into samples.png. Several classes: a row of 8 images for each, the same seeds in every row.
+    --per-class 500 -o FOLDER: images for data=labelled_folder data.root=FOLDER, no seed twice.
+    """
+    import torch
     from torchvision.utils import make_grid, save_image
 
     from zoo.checkpoint import load
 
-    picture = output.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-    images = load(run, device=device).sample(number, seed=seed)
-    if picture:
-        output.parent.mkdir(parents=True, exist_ok=True)
+    if label and all_labels:
+        raise ValueError("--all-labels means every class: leave --label out, or name several (--label 3 --label 7)")
+    model = load(run, device=device)
+    labels = range(len(_classes(model))) if all_labels or (per_class and not label) else _labels(model, label or [])
+    if per_class:
+        if number or all_labels or output is None or output.suffix.lower() in PICTURES:
+            raise ValueError("--per-class=N means N images of each class: give a folder, -o FOLDER, and no -n")
+        _write_labelled_folder(model, run, output, labels, per_class, seed)
+        typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
+        return
+    output = output or Path("samples.png")
+    number = number or (8 if len(labels) > 1 else 64)
+    rows = [model.sample(number, seed=seed, labels=[label] * number) for label in labels]
+    rows = rows or [model.sample(number, seed=seed)]
+    if output.suffix.lower() in PICTURES:
+        images = torch.cat(rows)
         if images.shape[1] not in (1, 3):  # a grid is for looking at: grey or colour, without alpha
             images = images[:, : 1 if images.shape[1] == 2 else 3]
-        save_image(make_grid(images, nrow=round(number**0.5), padding=2, pad_value=0.5), output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        columns = number if len(rows) > 1 else round(number**0.5)
+        save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), output)
     else:
-        output.mkdir(parents=True, exist_ok=True)
-        for i, image in enumerate(images, start=seed):
-            to_pil_image(image).save(output / f"{i:06d}.png")
-    typer.echo(f"{number} images, seeds {seed} to {seed + number - 1}: {output}")
+        names = [folder_name(_classes(model)[label]) for label in labels]
+        for folder, images in zip(names or ["."], rows, strict=True):
+            _write_images(images, output / folder, seed)
+    of_what = f" of each of {', '.join(_classes(model)[label] for label in labels)}" if labels else ""
+    typer.echo(f"{number} images{of_what}, seeds {seed} to {seed + number - 1}: {output}")
 
 
 @app.command()
@@ -74,10 +110,13 @@ def evaluate(
     from hydra.utils import instantiate
 
     from zoo import checkpoint
+    from zoo.config import trusted
 
     path = checkpoint.find(run)
     model = checkpoint.load(path, device=device)
     config = _with(checkpoint.read(path)["zoo"]["config"], overrides or [])
+    for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
+        trusted(config[part])
     if not config["metrics"]:
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
@@ -104,6 +143,87 @@ def check_data(
     typer.echo("\n".join(report.lines()))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _classes(model: Any) -> list[str]:
+    """The names of a model's classes, by label."""
+    names = model.hparams.get("classes")
+    if not names or model.hparams.get("condition_dim"):
+        raise ValueError(
+            f"{type(model).__name__} makes images without classes: --label, --all-labels and --per-class are for a "
+            "class-conditional model, such as model=cgan trained on labelled data"
+        )
+    return names
+
+
+def _labels(model: Any, asked: list[str]) -> list[int]:
+    """The labels that are meant by names or numbers; a class that is called 7 goes before the one at position 7."""
+    return [_label(name, _classes(model)) for name in asked]
+
+
+def _label(asked: str, classes: list[str]) -> int:
+    if asked in classes:
+        return classes.index(asked)
+    if asked.isdecimal() and int(asked) < len(classes):
+        return int(asked)
+    lower = [name.lower() for name in classes]
+    near = difflib.get_close_matches(asked.lower(), lower, n=1)
+    hint = f": did you mean {classes[lower.index(near[0])]}?" if near else ""
+    shown = [f"{label} {name}" if name != str(label) else name for label, name in enumerate(classes)]
+    listed = ", ".join(shown if len(shown) <= 20 else [*shown[:20], "..."])
+    raise ValueError(f"--label={asked} is none of the {len(classes)} classes ({listed}){hint}")
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's: `T-shirt/top` is `T-shirt_top`."""
+    return re.sub(r'^\.|[/\\:*?"<>|\0]', "_", name)
+
+
+def _write_images(images: Any, folder: Path, seed: int) -> None:
+    """Images [N, C, H, W] in [0, 1] as FOLDER/<seed>.png, from `seed` on."""
+    from torchvision.transforms.functional import to_pil_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images.mul(255).round().byte(), start=seed):
+        to_pil_image(image).save(folder / f"{i:06d}.png")
+
+
+def _write_labelled_folder(model: Any, run: Path, folder: Path, labels: Sequence[int], n: int, seed: int) -> None:
+    """FOLDER/<class>/<seed>.png: n images of each class, label y's of the seeds from `seed` + y * n on.
+
+    manifest.csv names each image with its label, class and seed; manifest.json says where they come from.
+    """
+    import hashlib
+
+    from zoo import checkpoint
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    classes, path = _classes(model), checkpoint.find(run)
+    with path.open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    of_some = [] if len(labels) == len(classes) else [f"--label={classes[label]}" for label in labels]
+    command = ["zoo", "sample", str(run), f"--per-class={n}", f"--seed={seed}", *of_some, "-o", str(folder)]
+    origin = {
+        "command": shlex.join(command),
+        "checkpoint": str(path),
+        "checkpoint_sha256": digest,
+        "variant": type(model).__name__,
+        "trained_for": f"{model.images} images",
+        "classes": classes,
+    }
+    (folder / "manifest.json").write_text(json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(["path", "label", "class", "seed"])
+        for label in labels:
+            of_class, first = folder_name(classes[label]), seed + label * n
+            for start in range(first, first + n, 256):  # no more than these in memory
+                size = min(256, first + n - start)
+                _write_images(model.sample(size, seed=start, labels=[label] * size), folder / of_class, start)
+                for i in range(start, start + size):
+                    manifest.writerow([f"{of_class}/{i:06d}.png", label, classes[label], i])
 
 
 def _headline(path: Path) -> str:

@@ -5,6 +5,7 @@ that is not there is a typo, and a value of another type than its default is a m
 """
 
 import difflib
+import importlib
 import os
 import re
 import sys
@@ -35,6 +36,12 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
 }
 
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+
 class Mistake(ValueError):
     """A setting that can't be meant. The message names it and the remedy."""
 
@@ -61,6 +68,11 @@ def checked(config: DictConfig) -> DictConfig:
             raise Mistake(
                 f"model.{name}={of_model} is not data.{name}={of_data}: set data.{name}, which the model follows"
             )
+    if config.divergence_retries and config.trainer.get("num_nodes"):
+        raise Mistake(
+            "divergence_retries works on one process, since several can't be started twice; without it a run that "
+            "diverges ends, and resume=RUN model.lr.D=... model.lr.G=... goes on with lower rates"
+        )
     run = HydraConfig.get()
     if run.mode is RunMode.MULTIRUN and config.trainer.get("num_nodes") and "SLURM_PROCID" not in os.environ:
         raise Mistake(
@@ -75,6 +87,56 @@ def checked(config: DictConfig) -> DictConfig:
     return config
 
 
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which settings of model, data and seed differ, in words: "model.width 32 -> 64"."""
+    old, new = ({k: v for k, v in flatten(s).items() if not isinstance(v, Mapping)} for s in (before, now))
+    mine = [key for key in new if key.startswith(("model.", "data.", "seed"))]
+    return [f"{key} {old.get(key)} -> {new[key]}" for key in mine if old.get(key) != new[key]]
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Hold a run's folder while this process trains in it; the other ranks follow the first.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    if fcntl is None or not first_process():
+        yield
+        return
+    with Path(folder, ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake(f"another process is training in {folder}: give hydra.run.dir=, or wait for it") from None
+        yield
+
+
+def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings that came in a file: all that they can build are this project's classes.
+
+    Raises:
+        ValueError: if a `_target_` names anything else, since building it could run any code.
+    """
+    for key, value in flatten(settings).items():
+        leaf = key.rsplit(".", 1)[-1]
+        if leaf == "_target_":
+            module, _, name = str(value).rpartition(".")
+            if not re.fullmatch(r"zoo\.(data|metrics)\.\w+", module) or not _defined(module, name):
+                raise ValueError(
+                    f"{key}={value} is no class of this project: the file is refused, it could run any code"
+                )
+        elif re.fullmatch(r"_\w+_", leaf):
+            raise ValueError(f"{key}={value}: the file is refused, such settings could run any code")
+    return settings
+
+
+def _defined(module: str, name: str) -> bool:
+    """Whether a module of this project defines a class of that name."""
+    found = getattr(importlib.import_module(module), name, None)
+    return isinstance(found, type) and found.__module__ == module
+
+
 def command_line(arguments: list[str]) -> list[str]:
     """What Hydra shall parse: `resume=` turned into that run's settings and folder, and one folder for all ranks.
 
@@ -85,31 +147,50 @@ def command_line(arguments: list[str]) -> list[str]:
         ValueError: if RUN is no run's folder.
     """
     arguments = [quoted(argument) for argument in arguments]
-    if any(argument.startswith("hydra.run.dir=") for argument in arguments):  # as Lightning starts the other ranks
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0 and "hydra.output_subdir=null" in arguments:  # started by Lightning
         return arguments
     arguments = _resumed(arguments)
     # torchrun and srun start every rank with the same line, and a user every machine: the first rank has the folder.
-    if any(int(os.environ.get(name, 0)) > 0 for name in ("RANK", "SLURM_PROCID", "NODE_RANK")):
-        folder = [] if any(argument.startswith("hydra.run.dir=") for argument in arguments) else ["hydra.run.dir=."]
+    if not first_process():
+        folder = [] if _value("hydra.run.dir", arguments) else ["hydra.run.dir=."]
         arguments = [*arguments, *folder, "hydra.output_subdir=null"]
     return arguments
 
 
+def first_process() -> bool:
+    """Whether this is the first of the processes that train together, on the first machine."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
+
+
+def _value(key: str, arguments: list[str]) -> str | None:
+    """What the command line gives for a setting, the last of several; None if nothing."""
+    return next((a.partition("=")[2].strip("'") for a in reversed(arguments) if a.startswith(f"{key}=")), None)
+
+
 def _resumed(arguments: list[str]) -> list[str]:
-    wanted = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
-    if not wanted:
+    wanted, folder = _value("resume", arguments), _value("hydra.run.dir", arguments)
+    if wanted is None:
         return arguments
-    others = [argument for argument in arguments if not argument.startswith("resume=")]
-    run = _newest_run(others) if wanted[-1] == "auto" else Path(wanted[-1].strip("'")).expanduser()
-    if run is None:
-        print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
-        return others
+    others = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
+    if wanted == "auto":
+        run = _newest_run(others) if folder is None else Path(folder)
+        if run is None or not list(run.glob("checkpoints/*.ckpt")):
+            print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
+            return [argument for argument in arguments if not argument.startswith("resume=")]
+        wanted = str(run)
+    start = Path(wanted).expanduser()
+    run = start.parent.parent if start.suffix == ".ckpt" else start
+    if folder is not None and Path(folder).resolve() != run.resolve():
+        raise ValueError(f"resume={run} goes on in that folder: leave out hydra.run.dir={folder}")
     settings = run / ".hydra" / "overrides.yaml"
     if not settings.is_file():
         raise ValueError(f"resume={run} is no run's folder: it has no {settings.relative_to(run)}")
     changed = {argument.lstrip("+~").split("=")[0] for argument in others}
-    kept = [o for o in OmegaConf.load(settings) if str(o).lstrip("+~").split("=")[0] not in {*changed, "resume"}]
-    return [*map(str, kept), *others, f"resume='{run}'", f"hydra.run.dir='{run}'"]
+    kept = [str(o) for o in OmegaConf.load(settings) if str(o).lstrip("+~").split("=")[0] not in {*changed, "resume"}]
+    code = [override for override in kept if re.search(r"_target_|_partial_|_args_", override)]
+    if code:
+        raise ValueError(f"{settings} names code to run, {code[0]}: if you trust it, give it on the command line too")
+    return [*kept, *others, f"resume='{start}'", f"hydra.run.dir='{run}'"]
 
 
 def quoted(argument: str) -> str:
@@ -126,7 +207,7 @@ def quoted(argument: str) -> str:
 
 def _newest_run(settings: list[str]) -> Path | None:
     runs = []
-    for file in Path("outputs").glob("*/*/.hydra/overrides.yaml"):
+    for file in [*Path("outputs").glob("*/*/.hydra/overrides.yaml"), *Path("outputs").glob("sweep/*/*/.hydra/o*.yaml")]:
         theirs = [str(o) for o in OmegaConf.load(file) if not str(o).startswith("resume=")]
         checkpoints = list(file.parent.parent.glob("checkpoints/*.ckpt"))
         if checkpoints and sorted(theirs) == sorted(settings):
@@ -246,6 +327,9 @@ def _sentence(error: BaseException) -> str | None:
         return re.sub(r"\s+", " ", str(error) or str(error.__cause__))
     if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
         return f"out of memory: lower data.batch_size, data.image_size or model.width ({str(error).splitlines()[0]})"
+    if isinstance(error, RuntimeError) and "Error(s) in loading state_dict" in str(error):
+        first = str(error).splitlines()[1].strip()
+        return f"the checkpoint is of another model than these settings make, {first} (resume=RUN alone keeps them)"
     if "InvalidCxxCompiler" in str(error):
         return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
     if isinstance(error, ValueError | FloatingPointError) and (

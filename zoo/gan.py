@@ -44,6 +44,7 @@ class GAN(L.LightningModule):
         self.latest: dict[str, float] = {}  # the newest value of everything published
         self.config: dict[str, Any] = {}  # the run's settings as plain data: a checkpoint alone tells how it was made
         self._players: dict[str, Optimizer] = {}
+        self._settings: dict[str, list[dict[str, Any]]] = {}  # each player's rates, betas, ..., as configured
         self._names: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's parameters, named
         self._random: dict[str, Any] | None = None  # a resumed run's random states, until training starts
         self._rng: torch.Generator | None = None
@@ -69,8 +70,11 @@ class GAN(L.LightningModule):
         """
         raise NotImplementedError
 
-    def generate(self, seeds: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], one for each seed, in variants that make images from latents."""
+    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], one for each seed, in variants that make images from latents.
+
+        Class-conditional variants take a class for each, int64 [N]; None: the seed modulo the number of classes.
+        """
         raise NotImplementedError(f"{type(self).__name__} makes no images from nothing: give it images")
 
     def critique(self, batch: Any) -> dict[str, Tensor]:
@@ -146,6 +150,8 @@ class GAN(L.LightningModule):
     def configure_optimizers(self) -> list[Optimizer]:
         """The players' optimizers, in the order of `players()`."""
         self._players = self.players()
+        for name, optimizer in self._players.items():
+            self._settings[name] = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         owners: dict[int, str] = {}
         for name, optimizer in self._players.items():
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
@@ -197,13 +203,31 @@ class GAN(L.LightningModule):
         return torch.stack(rows).to(self.device)
 
     @torch.no_grad()
-    def sample(self, n: int = 16, *, seed: int = 0) -> Tensor:
+    def sample(self, n: int = 16, *, seed: int = 0, labels: Sequence[int] | None = None) -> Tensor:
         """Generated images of the seeds `seed` to `seed + n - 1`, float32 [n, C, H, W] in [0, 1], on the CPU.
 
         Each seed's image is the same whatever the others, up to the float arithmetic of the batch.
+
+        Args:
+            n: how many.
+            seed: the first image's.
+            labels: each image's class, [n], for class-conditional variants; None: seed 0 has the first class, seed 1
+                the second, and so on, over and over.
+
+        Raises:
+            ValueError: if n is not positive, for labels that are not n, and for labels where there are no classes.
         """
-        batches = torch.arange(seed, seed + n, device=self.device).split(256)
-        return torch.cat([to_unit(self.generate(batch)).cpu() for batch in batches])
+        if n < 1:
+            raise ValueError(f"n={n} images: give 1 or more")
+        seeds = torch.arange(seed, seed + n, device=self.device)
+        if labels is None:
+            return torch.cat([to_unit(self.generate(batch)).cpu() for batch in seeds.split(256)])
+        if "classes" not in self.hparams:
+            raise ValueError(f"{type(self).__name__} makes images without classes: train model=cgan on labelled data")
+        if len(labels) != n:
+            raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
+        pairs = zip(seeds.split(256), torch.as_tensor(labels, device=self.device).split(256), strict=True)
+        return torch.cat([to_unit(self.generate(*pair)).cpu() for pair in pairs])
 
     # Time and schedules ---------------------------------------------------------------------------------------------
 
@@ -211,6 +235,10 @@ class GAN(L.LightningModule):
     def world_size(self) -> int:
         """The number of processes that train this model."""
         return self.trainer.world_size if self._trainer is not None else 1
+
+    def agreed(self, value: Tensor) -> float:
+        """A scalar's mean over the ranks: what a decision that all ranks must take alike may depend on."""
+        return float(self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean"))
 
     def synchronise(self) -> None:
         """Make the buffers of all ranks equal: every rank calls it before the model is looked at."""
@@ -228,8 +256,8 @@ class GAN(L.LightningModule):
         """Set the learning rates for the images seen so far, then count this batch."""
         for name, optimizer in self._players.items():
             scale = self.lr_factor * self.lr_scale(name, self.images)
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+            for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
+                group["lr"] = settings["lr"] * scale
         size = len(batch[0]) * self.world_size
         self.images += size
         self._row_due = self.images % self.log_every < size
@@ -321,7 +349,13 @@ class GAN(L.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Take up the random states of a resumed run, and the row that was being written."""
+        """Take up the random states of a resumed run, and the row that was being written.
+
+        Of the optimizers a checkpoint restores the moments; rates and betas are those that are configured now.
+        """
+        for name, optimizer in self._players.items():
+            for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
+                group.update(settings)
         if self._random is None:
             return
         mine, self._random = self._random, None

@@ -26,7 +26,7 @@ class TurnDDP(DDPStrategy):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bytes_reduced = 0  # by `average_gradients`, on this rank
+        self.bytes_reduced: dict[str, int] = {}  # in each player's turns, on this rank
         self._checked: dict[str, int] = {}  # turns in which the ranks have compared their gradients, by player
 
     def configure_ddp(self) -> None:
@@ -59,7 +59,7 @@ class TurnDDP(DDPStrategy):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
             flat /= self.world_size
-            self.bytes_reduced += flat.numel() * flat.element_size()
+            self.bytes_reduced[player] = self.bytes_reduced.get(player, 0) + flat.numel() * flat.element_size()
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view(g.shape) for part, g in zip(parts, bucket, strict=True)])
 
@@ -87,6 +87,21 @@ class TurnDDP(DDPStrategy):
         for tensor in tensors:
             if not tensor.is_floating_point():
                 dist.broadcast(tensor, src=0)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Rank 0 writes. Where it can't, every rank raises, so that none waits for it.
+
+        Raises:
+            OSError: on every rank, with rank 0's reason.
+        """
+        reason = None
+        try:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+        except OSError as error:
+            reason = str(error)
+        reason = self.broadcast(reason)
+        if reason is not None:
+            raise OSError(reason)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The state to save, the same on every rank."""

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from common import make
 from torch import nn
 
-from zoo.model.dcgan import DCGAN, Discriminator, Generator, doublings
+from zoo.layers import doublings
+from zoo.model.dcgan import Discriminator, Generator
 
 
 def test_figure_1() -> None:
@@ -22,7 +24,7 @@ def test_figure_1() -> None:
 
 def test_guidelines_of_section_3() -> None:
     G = Generator(latent_dim=100, channels=3, height=64, width=64, base=128, most=1024)
-    D = Discriminator(channels=3, height=64, width=64, base=128, most=1024)
+    D = Discriminator(channels=3, height=64, width=64, base=128, most=1024, norm="batch")
     assert isinstance(G[-1], nn.Tanh)
     assert not isinstance(G[-2], nn.BatchNorm2d)
     assert not isinstance(D[1], nn.BatchNorm2d)
@@ -38,7 +40,7 @@ def test_guidelines_of_section_3() -> None:
 )
 def test_sizes_and_channels(size: tuple[int, int], channels: int) -> None:
     G = Generator(latent_dim=8, channels=channels, height=size[0], width=size[1], base=2, most=8)
-    D = Discriminator(channels=channels, height=size[0], width=size[1], base=2, most=8)
+    D = Discriminator(channels=channels, height=size[0], width=size[1], base=2, most=8, norm="batch")
     image = G(torch.randn(2, 8))
     assert image.shape == (2, channels, *size)
     assert D(image).shape == (2,)
@@ -53,19 +55,7 @@ def test_sizes_that_do_not_fit_name_the_nearest(size: tuple[int, int], nearest: 
 
 
 def test_initial_weights() -> None:
-    gan = DCGAN(
-        image_size=64,
-        channels=3,
-        latent_dim=100,
-        width=64,
-        max_width=1024,
-        lr={"D": 0.0002, "G": 0.0002},
-        betas=[0.5, 0.999],
-        clip_norm=None,
-        decay_start=None,
-        decay_end=1,
-        ema_half_life=1,
-    )
+    gan = make("dcgan", "data.image_size=64", "data.channels=3", "model.width=64")
     for module in [*gan.G, *gan.D]:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.weight.numel() > 1000:
             assert abs(module.weight.mean().item()) < 0.002
@@ -76,3 +66,21 @@ def test_initial_weights() -> None:
         "D": (0.0002, (0.5, 0.999)),
         "G": (0.0002, (0.5, 0.999)),
     }
+
+
+def test_spectral_norm_bounds_each_layer_of_d() -> None:
+    """The largest singular value of each weight comes to 1: Miyato et al. 2018."""
+    gan = make("dcgan", "model.discriminator_norm=spectral", "model.width=4")
+    for _ in range(100):
+        gan.D(torch.zeros(2, 1, 32, 32))
+    convolutions = [m for m in gan.D.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 4
+    for conv in convolutions:
+        assert torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in gan.D.modules())
+
+
+def test_gradient_penalty_needs_a_d_without_batchnorm() -> None:
+    with pytest.raises(ValueError, match=r"set model\.discriminator_norm=none or spectral"):
+        make("dcgan", "regularizer=gradient_penalty")
+    make("dcgan", "regularizer=gradient_penalty", "model.discriminator_norm=none")

@@ -2,26 +2,14 @@
 
 import pytest
 import torch
+from common import make
 from torch import nn
 
 from zoo.model.vanilla import VanillaGAN
 
 
-def gan(**changes: object) -> VanillaGAN:
-    settings: dict[str, object] = {
-        "image_size": 28,
-        "channels": 1,
-        "latent_dim": 100,
-        "hidden": [256, 512, 1024],
-        "discriminator": "dense",
-        "lr": {"D": 0.0002, "G": 0.0002},
-        "betas": [0.5, 0.999],
-        "clip_norm": None,
-        "decay_start": None,
-        "decay_end": 1,
-        "ema_half_life": 1,
-    }
-    return VanillaGAN(**(settings | changes))  # type: ignore[arg-type]
+def gan(*overrides: str) -> VanillaGAN:
+    return make("vanilla", "data.image_size=28", *overrides)
 
 
 def widths(network: nn.Module) -> list[int]:
@@ -36,7 +24,7 @@ def test_dense_networks() -> None:
 
 
 def test_convolutional_discriminator() -> None:
-    convolutions = [m for m in gan(discriminator="conv").D if isinstance(m, nn.Conv2d)]
+    convolutions = [m for m in gan("model.discriminator=conv").D if isinstance(m, nn.Conv2d)]
     assert [(c.out_channels, c.kernel_size, c.stride) for c in convolutions] == [
         (64, (3, 3), (2, 2)),
         (128, (3, 3), (2, 2)),
@@ -46,7 +34,8 @@ def test_convolutional_discriminator() -> None:
 @pytest.mark.parametrize("discriminator", ["dense", "conv"])
 @pytest.mark.parametrize(("size", "channels"), [(28, 1), (32, 3), ([17, 30], 2)])
 def test_any_size_and_channel_count(discriminator: str, size: object, channels: int) -> None:
-    model = gan(discriminator=discriminator, image_size=size, channels=channels, hidden=[8, 16])
+    settings = [f"model.discriminator={discriminator}", f"data.image_size={size}", f"data.channels={channels}"]
+    model = gan(*settings, "model.hidden=[8,16]")
     height, width = size if isinstance(size, list) else (size, size)
     image = model.G(torch.randn(3, 100))
     assert image.shape == (3, channels, height, width)
@@ -55,4 +44,4 @@ def test_any_size_and_channel_count(discriminator: str, size: object, channels: 
 
 def test_unknown_discriminator() -> None:
     with pytest.raises(ValueError, match="discriminator='convs' must be 'dense' or 'conv'"):
-        gan(discriminator="convs")
+        gan("model.discriminator=convs")

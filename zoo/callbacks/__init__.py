@@ -4,6 +4,22 @@ A callback meets a model only through `preview`, `images` (the time), and `lates
 `synchronise` (many processes).
 """
 
+import logging
+from pathlib import Path
+
+import lightning as L
+
+log = logging.getLogger(__name__)
+
+
+def save(trainer: L.Trainer, path: Path) -> None:
+    """Save a checkpoint. A full disk is no reason to stop: the earlier one is whole, and training goes on."""
+    try:
+        trainer.save_checkpoint(path, weights_only=False)
+    except OSError as error:
+        if trainer.is_global_zero:
+            log.warning("%s; training goes on", error)
+
 
 class Every:
     """True once in each stretch of so many images.

@@ -1,15 +1,12 @@
 """The newest state of a run, on disk."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from zoo.callbacks import Every
-
-log = logging.getLogger(__name__)
+from zoo.callbacks import Every, save
 
 
 class Checkpoints(Checkpoint):
@@ -32,10 +29,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
-            try:
-                trainer.save_checkpoint(self.path, weights_only=False)
-            except OSError as error:  # a full disk is no reason to stop: the earlier checkpoint is whole
-                log.warning("%s; training goes on", error)
+            save(trainer, self.path)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         # Also where the last interval ended just now: the evaluation at the end belongs into the checkpoint.

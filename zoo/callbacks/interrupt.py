@@ -9,6 +9,9 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
+
+TIME_IS_UP = 1  # beside the numbers of SIGINT and SIGTERM
 
 
 class Interrupt(L.Callback):
@@ -37,18 +40,25 @@ class Interrupt(L.Callback):
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        wanted = bool(self._signal) or time.monotonic() - self._start > self.seconds
-        if trainer.world_size > 1:
-            wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
-        if not wanted:
+        time_is_up = time.monotonic() - self._start > self.seconds
+        self._leave_if(trainer, pl_module, self._signal or (TIME_IS_UP if time_is_up else 0))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """For a signal that came during the evaluation at the end."""
+        self._leave_if(trainer, pl_module, self._signal)
+
+    def _leave_if(self, trainer: L.Trainer, pl_module: Any, reason: int) -> None:
+        if trainer.world_size > 1:  # whichever rank has heard of it
+            reason = int(trainer.strategy.reduce(torch.tensor(reason, device=pl_module.device), reduce_op="max"))
+        if not reason:
             return
         trainer.save_checkpoint(self.folder / "checkpoints" / "last.ckpt", weights_only=False)
         if not trainer.is_global_zero:
             raise SystemExit(0)
-        reason = signal.Signals(self._signal).name if self._signal else "max_time"
+        name = "max_time" if reason == TIME_IS_UP else signal.Signals(reason).name
         folder = os.path.relpath(self.folder)
-        print(f"\n{reason}: saved at image {pl_module.images:,}; to go on: python train.py resume={folder}", flush=True)
-        raise SystemExit(128 + self._signal if self._signal else 0)
+        print(f"\n{name}: saved at image {pl_module.images:,}; to go on: python train.py resume={folder}", flush=True)
+        raise SystemExit(0 if reason == TIME_IS_UP else 128 + reason)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         for number, handler in self._before.items():
@@ -57,7 +67,7 @@ class Interrupt(L.Callback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        signal.signal(number, self._before[number] or signal.SIG_DFL)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def parse_time(text: str) -> int:

@@ -26,13 +26,13 @@ class MNIST5k(ImageDataModule):
     """5,000 real MNIST digits. Test: the last 100 of each class; training: the other 4,000."""
 
     name = "mnist5k"
+    names = DIGITS
 
     def prepare_data(self) -> None:
         """Fill the cache once, so that no two processes parse the text at the same time."""
         read_mnist5k(self.cache_dir)
 
     def load(self) -> dict[Split, ImageSet]:
-        self.classes = DIGITS
         images, labels = read_mnist5k(self.cache_dir)
         images = with_channels(mnist_size(images, self.image_size), self.channels)
         return split_by_rank(images, labels, is_test=lambda rank: rank >= 400)
@@ -46,12 +46,12 @@ class Digits(ImageDataModule):
     """
 
     name = "digits"
+    names = DIGITS
 
     def load(self) -> dict[Split, ImageSet]:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        self.classes = DIGITS
         images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
         if self.image_size != (8, 8):
             images = resize(F.pad(images, (3, 3, 3, 3)), self.image_size)

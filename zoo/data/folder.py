@@ -269,6 +269,13 @@ class LabelledImageFolder(ImageFolder):
         number = {name: label for label, name in enumerate(self.classes)}
         return files, [number[file.split("/", 1)[0]] for file in files]
 
+    @property
+    def class_names(self) -> list[str]:
+        if not self.classes:
+            check_is_folder(self.root)
+            self.files_and_labels()
+        return self.classes
+
     def parameters(self) -> dict[str, Any]:
         return {**super().parameters(), "classes": self.classes}
 

@@ -160,6 +160,7 @@ class ImageDataModule(LightningDataModule):
     """
 
     name = "images"  # what data= calls it
+    names: ClassVar[list[str]] = []  # of the classes, where they are always the same
     no_test_remedy: ClassVar[str] = "measure against the training images instead (split=train)"
 
     def __init__(
@@ -187,7 +188,7 @@ class ImageDataModule(LightningDataModule):
         self.flip = flip
         self.seed = seed
         self.cache_dir = os.path.expanduser(cache_dir)
-        self.classes: list[str] = []  # names by label; empty where the set has no labels
+        self.classes = list(self.names)  # by label; empty where the set has no labels
         self._sets: dict[Split, ImageSet] = {}
         self._digests: dict[Split, str] = {}
         self._flips: tuple[int, Tensor] | None = None  # epoch, bool [length of the training set]
@@ -209,6 +210,11 @@ class ImageDataModule(LightningDataModule):
         if not self._sets:
             self._sets = self.load()
         return self._sets
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes' names by label, before anything is downloaded; of a folder, by a look into it."""
+        return self.classes
 
     @property
     def num_classes(self) -> int:

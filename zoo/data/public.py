@@ -108,8 +108,6 @@ class PublicImages(ImageDataModule):
 class InMemoryPublicImages(PublicImages):
     """A public set that is small enough for memory: one array of images and one of labels a split."""
 
-    names: ClassVar[list[str]]  # of the classes
-
     def read(self, split: Split) -> Arrays:
         """The split's arrays.
 
@@ -124,7 +122,6 @@ class InMemoryPublicImages(PublicImages):
         return resize(images, self.image_size)
 
     def load(self) -> dict[Split, ImageSet]:
-        self.classes = self.names
         return {"train": self._part("train"), "test": self._part("test")}
 
     def _part(self, split: Split) -> InMemoryImages:

@@ -5,6 +5,7 @@ Symbols
     G      generator, z -> x: fractionally-strided convolutions (Figure 1)
     D      discriminator, x -> logit: strided convolutions
     z      latent, N(0, I)
+    T      augmentation of all that D sees; the identity by default
 
 Faithful: section 3's guidelines (strides instead of pooling, BatchNorm in both except in G's output and D's input, no
           hidden dense layers, ReLU and tanh in G, LeakyReLU 0.2 in D) and section 4's training (Adam 2e-4 with
@@ -14,34 +15,19 @@ Departs:  z is normal instead of uniform; width and image size are free. G's res
           batches for D's BatchNorm, as in the authors' code.
 """
 
-import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo import losses
+from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
 from zoo.gan import GAN, linear_decay
-
-START = 4  # the shorter side of the smallest feature map, Figure 1
-
-
-def doublings(height: int, width: int) -> int:
-    """How often the 4-pixel start is doubled to reach the image.
-
-    Raises:
-        ValueError: unless the shorter side is a power of two from 16 to 256, and the longer one START * 2**n * k.
-    """
-    n = round(math.log2(min(height, width) / START))
-    if min(height, width) != START * 2**n or not 16 <= min(height, width) <= 256 or max(height, width) % 2**n:
-        nearest = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), 256)
-        raise ValueError(
-            f"image_size={height}x{width} does not fit DCGAN: the shorter side must be 16, 32, 64, 128 or 256 and the "
-            f"longer one a multiple of a quarter of it; try data.image_size={nearest}"
-        )
-    return n
+from zoo.layers import doublings, init_weights, spectral_normalize
+from zoo.regularizers import Regularizer
 
 
 class Generator(nn.Sequential):
@@ -68,9 +54,12 @@ class Generator(nn.Sequential):
 
 
 class Discriminator(nn.Sequential):
-    """image [N, C, H, W] -> logit [N]; `width` channels after the image, doubling down to the 4-pixel end."""
+    """image [N, C, H, W] -> logit [N]; `width` channels after the image, doubling down to the 4-pixel end.
 
-    def __init__(self, *, channels: int, height: int, width: int, base: int, most: int) -> None:
+    `norm` is the paper's "batch", or "spectral" (Miyato et al. 2018, arXiv:1802.05957) or "none".
+    """
+
+    def __init__(self, *, channels: int, height: int, width: int, base: int, most: int, norm: str) -> None:
         n = doublings(height, width)
         sizes = [min(base * 2**k, most) for k in range(n)]
         layers: list[nn.Module] = [
@@ -79,27 +68,13 @@ class Discriminator(nn.Sequential):
         ]
         for c_in, c_out in pairwise(sizes):
             layers += [
-                nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(c_out),
+                nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=norm != "batch"),
+                *([nn.BatchNorm2d(c_out)] if norm == "batch" else []),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         # "the last convolution layer is flattened and then fed into a single sigmoid output", which is in the loss.
         layers += [nn.Conv2d(sizes[-1], 1, (height >> n, width >> n)), nn.Flatten(0)]
         super().__init__(*layers)
-
-
-def init_weights(module: nn.Module) -> None:
-    """Section 4: "All weights were initialized from a zero-centered Normal distribution with standard deviation 0.02".
-
-    BatchNorm's scales are drawn around 1, as in the authors' code.
-    """
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)
 
 
 class DCGAN(GAN):
@@ -112,12 +87,18 @@ class DCGAN(GAN):
         latent_dim: the dimension of z.
         width: channels next to the image, doubled at each halving of the resolution.
         max_width: the most channels of a layer.
+        discriminator_norm: "batch", "spectral" or "none": what D's layers are normalised by.
         lr: Adam's learning rate for each player.
         betas: Adam's.
         clip_norm: the largest norm of a player's gradient in a turn, or None.
         decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
             decay_start None keeps them constant.
         ema_half_life: of G's average, in images.
+        n_critic: turns of D for each turn of G.
+        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
+        loss: the objective's name in zoo/losses.py.
+        regularizer: weights of the gradient penalties, see `zoo.regularizers.Regularizer`.
+        augment: what is done to the images that D sees, see `zoo.augment.Augment`.
 
     Raises:
         ValueError: for an image size that the network can't make, with the nearest that it can.
@@ -131,21 +112,41 @@ class DCGAN(GAN):
         latent_dim: int,
         width: int,
         max_width: int,
+        discriminator_norm: str,
         lr: dict[str, float],
         betas: list[float],
         clip_norm: float | None,
         decay_start: int | None,
         decay_end: int,
         ema_half_life: float,
+        n_critic: int,
+        skip_d_above: float | None,
+        loss: str,
+        regularizer: dict[str, Any],
+        augment: dict[str, Any],
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.loss = losses.NonSaturating()
+        if discriminator_norm not in ("batch", "spectral", "none"):
+            raise ValueError(f"model.discriminator_norm={discriminator_norm} must be batch, spectral or none")
+        if regularizer["gradient_penalty"] and discriminator_norm == "batch":
+            raise ValueError(
+                "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
+                "set model.discriminator_norm=none or spectral"
+            )
+        if n_critic < 1:
+            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        self.loss = losses.named(loss)
+        self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
         self.G = Generator(latent_dim=latent_dim, channels=channels, height=h, width=w, base=width, most=max_width)
-        self.D = Discriminator(channels=channels, height=h, width=w, base=width, most=max_width)
+        self.D = Discriminator(
+            channels=channels, height=h, width=w, base=width, most=max_width, norm=discriminator_norm
+        )
         self.G.apply(init_weights)
         self.D.apply(init_weights)
+        if discriminator_norm == "spectral":
+            spectral_normalize(self.D)
         self.G_ema = EMA(self.G, half_life=ema_half_life)
 
     def players(self) -> dict[str, torch.optim.Optimizer]:
@@ -159,25 +160,40 @@ class DCGAN(GAN):
         return linear_decay(images, self.hparams["decay_start"], self.hparams["decay_end"])
 
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        """Goodfellow et al. 2014, Algorithm 1 with k = 1 and the non-saturating objective."""
+        """Goodfellow et al. 2014, Algorithm 1 with k = n_critic; the paper's: 1, and the non-saturating objective."""
         x = batch.image  # [N, C, H, W]
-        clip_norm = self.hparams["clip_norm"]
+        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
         fake = self.G(self.latent(len(x)))
 
-        # Ascend log D(x) + log(1 - D(G(z))).
+        # Ascend log D(x) + log(1 - D(G(z))), unless D is too strong already.
         with self.turn("D", clip_norm=clip_norm) as minimize:
-            real_logit, fake_logit = self.D(x), self.D(fake.detach())  # [N] each
-            minimize(adversarial=self.loss.discriminator(real_logit, fake_logit))
+            real, generated = self.T(x, self.rng), self.T(fake.detach(), self.rng)
+            real_logit, fake_logit = self.D(real), self.D(generated)  # [N] each
+            judgement = self.loss.judgement(real_logit, fake_logit)
+            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
+            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
+                minimize(
+                    adversarial=self.loss.discriminator(real_logit, fake_logit),
+                    **self.regularizer(self.D, real, generated, turn=self.turns["D"], generator=self.rng),
+                )
 
-        # Ascend log D(G(z)).
-        with self.turn("G", clip_norm=clip_norm) as minimize:
-            minimize(adversarial=self.loss.generator(self.D(fake)))
+        # Ascend log D(G(z)), after each n_critic turns of D.
+        if self.turns["D"] % self.hparams["n_critic"] == 0:
+            with self.turn("G", clip_norm=clip_norm) as minimize:
+                real_logit = self.D(self.T(x, self.rng)) if self.loss.paired else None
+                minimize(adversarial=self.loss.generator(self.D(self.T(fake, self.rng)), real_logit))
 
         self.G_ema.update(self.G, images=len(x) * self.world_size)
-        self.observe("D", losses.judgement(real_logit, fake_logit))
+        self.T.adapt(judgement["accuracy_real"], images=len(x) * self.world_size)
+        self.observe("D", judgement)
+        if self.T.target is not None:
+            self.observe("T", {"p": self.T.strength})
 
-    def generate(self, seeds: Tensor) -> Tensor:
+    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.G_ema(self.latent_of(seeds))
+
+    def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
+        return {"D": self.D(batch.image)}
 
     def preview(self, batch: LabelledImages) -> dict[str, Preview]:
         return {"samples": Preview(fake=self.generate(batch.index), real=batch.image)}

@@ -4,6 +4,7 @@ Symbols
     G      generator, z -> x
     D      discriminator, x -> logit; the paper's D(x) is its sigmoid
     z      latent, N(0, I)
+    T      augmentation of all that D sees; the identity by default
 
 Faithful: Algorithm 1 with one D step (k = 1) before each G step, and section 3's non-saturating objective for G.
 Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxout and dropout, Adam instead of SGD with
@@ -12,13 +13,17 @@ Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxou
           G's result is an exponential moving average, G_ema. Both turns use the same z (one forward of G serves both).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from zoo import losses
+from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
 from zoo.gan import GAN, linear_decay
+from zoo.regularizers import Regularizer
 
 
 def dense_generator(*, latent_dim: int, hidden: list[int], channels: int, height: int, width: int) -> nn.Sequential:
@@ -68,6 +73,11 @@ class VanillaGAN(GAN):
         decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
             decay_start None keeps them constant.
         ema_half_life: of G's average, in images.
+        n_critic: turns of D for each turn of G.
+        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
+        loss: the objective's name in zoo/losses.py.
+        regularizer: weights of the gradient penalties, see `zoo.regularizers.Regularizer`.
+        augment: what is done to the images that D sees, see `zoo.augment.Augment`.
 
     Raises:
         ValueError: for an unknown discriminator.
@@ -87,11 +97,19 @@ class VanillaGAN(GAN):
         decay_start: int | None,
         decay_end: int,
         ema_half_life: float,
+        n_critic: int,
+        skip_d_above: float | None,
+        loss: str,
+        regularizer: dict[str, Any],
+        augment: dict[str, Any],
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.loss = losses.NonSaturating()
+        if n_critic < 1:
+            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        self.loss = losses.named(loss)
+        self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
         self.G = dense_generator(latent_dim=latent_dim, hidden=hidden, channels=channels, height=height, width=width)
         if discriminator == "dense":
             self.D = dense_discriminator(hidden=hidden[:0:-1], channels=channels, height=height, width=width)
@@ -112,25 +130,40 @@ class VanillaGAN(GAN):
         return linear_decay(images, self.hparams["decay_start"], self.hparams["decay_end"])
 
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
-        """Algorithm 1, k = 1."""
+        """Algorithm 1, k = n_critic."""
         x = batch.image  # [N, C, H, W]
-        clip_norm = self.hparams["clip_norm"]
+        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
         fake = self.G(self.latent(len(x)))
 
-        # Ascend log D(x) + log(1 - D(G(z))).
+        # Ascend log D(x) + log(1 - D(G(z))), unless D is too strong already.
         with self.turn("D", clip_norm=clip_norm) as minimize:
-            real_logit, fake_logit = self.D(x), self.D(fake.detach())  # [N, 1] each
-            minimize(adversarial=self.loss.discriminator(real_logit, fake_logit))
+            real, generated = self.T(x, self.rng), self.T(fake.detach(), self.rng)
+            real_logit, fake_logit = self.D(real), self.D(generated)  # [N, 1] each
+            judgement = self.loss.judgement(real_logit, fake_logit)
+            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
+            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
+                minimize(
+                    adversarial=self.loss.discriminator(real_logit, fake_logit),
+                    **self.regularizer(self.D, real, generated, turn=self.turns["D"], generator=self.rng),
+                )
 
-        # Ascend log D(G(z)).
-        with self.turn("G", clip_norm=clip_norm) as minimize:
-            minimize(adversarial=self.loss.generator(self.D(fake)))
+        # Ascend log D(G(z)), after each n_critic turns of D.
+        if self.turns["D"] % self.hparams["n_critic"] == 0:
+            with self.turn("G", clip_norm=clip_norm) as minimize:
+                real_logit = self.D(self.T(x, self.rng)) if self.loss.paired else None
+                minimize(adversarial=self.loss.generator(self.D(self.T(fake, self.rng)), real_logit))
 
         self.G_ema.update(self.G, images=len(x) * self.world_size)
-        self.observe("D", losses.judgement(real_logit, fake_logit))
+        self.T.adapt(judgement["accuracy_real"], images=len(x) * self.world_size)
+        self.observe("D", judgement)
+        if self.T.target is not None:
+            self.observe("T", {"p": self.T.strength})
 
-    def generate(self, seeds: Tensor) -> Tensor:
+    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.G_ema(self.latent_of(seeds))
+
+    def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
+        return {"D": self.D(batch.image)}
 
     def preview(self, batch: LabelledImages) -> dict[str, Preview]:
         return {"samples": Preview(fake=self.generate(batch.index), real=batch.image)}

@@ -1,0 +1,76 @@
+"""What is swapped by configuration in each variant that has it: objectives, penalties, balance, augmentation."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from common import CONF, MODELS, compose, same
+from omegaconf import DictConfig
+
+from train import run
+from zoo import losses
+from zoo.gan import GAN
+
+Small = Callable[..., DictConfig]
+OPEN = [model for model in MODELS if "regularizer" in compose(f"model={model}").model]
+WITHOUT_BATCHNORM = {"dcgan": ["model.discriminator_norm=none"], "cgan": ["model.condition=projection"]}
+
+
+runs = itertools.count()
+
+
+def trained(cfg: DictConfig) -> Any:
+    cfg.run_dir = f"{cfg.run_dir}-{next(runs)}"
+    return run(cfg).lightning_module
+
+
+@pytest.mark.parametrize("model", OPEN)
+@pytest.mark.parametrize("loss", sorted(path.stem for path in (CONF / "loss").glob("*.yaml")))
+@pytest.mark.parametrize("regularizer", ["none", "gradient_penalty"])
+def test_every_objective_trains_every_variant(model: str, loss: str, regularizer: str, small: Small) -> None:
+    settings = ["max_images=48", f"loss={loss}", f"regularizer={regularizer}", *WITHOUT_BATCHNORM.get(model, [])]
+    gan = trained(small(model, *settings, "logger=none"))
+    assert gan.turns == {"D": 3, "G": 3}
+    assert all(parameter.isfinite().all() for parameter in gan.parameters())
+
+
+@pytest.mark.parametrize("model", OPEN)
+def test_n_critic_and_lazy_penalties(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    terms: list[tuple[str, set[str]]] = []
+    observe = GAN.observe
+    watch = lambda self, player, values: (terms.append((player, set(values))), observe(self, player, values))
+    monkeypatch.setattr(GAN, "observe", watch)
+    settings = ["max_images=96", "model.n_critic=3", "regularizer=r1", "model.regularizer.every=2"]
+    gan = trained(small(model, *settings))
+    assert gan.turns == {"D": 6, "G": 2}
+    assert [("r1" in names) for player, names in terms if player == "D" and "adversarial" in names] == [True, False] * 3
+
+
+@pytest.mark.parametrize("model", OPEN)
+def test_a_strong_discriminator_skips_its_turn(model: str, small: Small) -> None:
+    """With the threshold below every accuracy D never moves, above every accuracy it always does."""
+    initial = trained(small(model, "max_images=16", "model.lr.D=0.0")).D.state_dict()
+    never = trained(small(model, "max_images=64", "model.skip_d_above=-0.1"))
+    always, plain = (trained(small(model, "max_images=64", f"model.skip_d_above={at}")) for at in (1.0, "null"))
+    weights = {name for name, _ in never.D.named_parameters()}
+    assert same({n: never.D.state_dict()[n] for n in weights}, {n: initial[n] for n in weights})
+    assert same(always.state_dict(), plain.state_dict())
+    assert never.turns["D"] == 4
+
+
+@pytest.mark.parametrize("model", OPEN)
+@pytest.mark.parametrize("augment", ["diffaugment", "ada"])
+def test_augmentation_changes_what_d_sees(model: str, augment: str, small: Small) -> None:
+    """D is trained on other images; ADA's strength has moved, and is part of the state."""
+    plain = trained(small(model, "max_images=512"))
+    gan = trained(small(model, "max_images=512", f"augment={augment}", "model.augment.speed=2_000"))
+    assert not same(dict(gan.D.named_parameters()), dict(plain.D.named_parameters()))
+    if augment == "ada":
+        assert "T.p" in gan.state_dict()
+    assert gan.sample(2).shape[0] == 2
+
+
+def test_an_unknown_objective_names_the_valid_ones() -> None:
+    with pytest.raises(ValueError, match="loss='hinges' must be one of non_saturating"):
+        losses.named("hinges")

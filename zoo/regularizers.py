@@ -1,0 +1,109 @@
+"""Gradient penalties on the discriminator, which keep it smooth: pure functions, and the weights that a user sets.
+
+D is any callable from images [N, ...] to logits; a conditional model passes a closure, `lambda x: self.D(x, label)`.
+Where D gives several logits for an image (PatchGAN, [N, 1, h, w]), its value there is their mean, as in the objectives:
+with P patches whose fields overlap little, gamma has to be about P times as large to act alike.
+
+A penalty is computed in float32 whatever the trainer's precision, since in bfloat16 its gradient is off by percents,
+and eagerly where D is compiled, since compiled networks can't be differentiated twice. It runs D once more, so what D
+updates in training (BatchNorm's statistics, spectral normalisation's vectors) moves once more. The penalties look at
+each image alone: a D with BatchNorm mixes them (Gulrajani et al. 2017, section 4, "No critic batch normalization").
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Discriminator = Callable[[Tensor], Tensor]
+
+
+def r1(D: Discriminator, real: Tensor) -> Tensor:
+    """E_x[||grad D(x)||^2] / 2 on real images, a scalar: R1 of Mescheder et al. 2018 (arXiv:1801.04406), eq. (9).
+
+    Its weight is the paper's gamma: the term is gamma / 2 * E[||grad D(x)||^2]. (The authors' published code leaves out
+    the half, so that its 10 is a gamma of 20 here.)
+    """
+    return gradient(D, real).square().sum(1).mean() / 2
+
+
+def r2(D: Discriminator, fake: Tensor) -> Tensor:
+    """E_z[||grad D(G(z))||^2] / 2 on generated images, a scalar: R2 of Mescheder et al. 2018, eq. (10).
+
+    G is not part of it: no gradient reaches `fake`.
+    """
+    return gradient(D, fake).square().sum(1).mean() / 2
+
+
+def gradient_penalty(D: Discriminator, real: Tensor, fake: Tensor, *, generator: torch.Generator) -> Tensor:
+    """E[(||grad D(x^)|| - 1)^2], a scalar: WGAN-GP, Gulrajani et al. 2017 (arXiv:1704.00028), eq. (3), two-sided.
+
+    x^ = e x + (1 - e) G(z) with e ~ U[0, 1] for each pair of rows; its weight is the paper's lambda.
+
+    Args:
+        generator: of e, on the images' device: each rank's own stream.
+    """
+    assert real.shape == fake.shape, f"{tuple(real.shape)} real and {tuple(fake.shape)} fake images can't be paired"
+    e = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator, device=real.device)  # [N, 1, 1, 1]
+    return (gradient(D, e * real + (1 - e) * fake).norm(dim=1) - 1).square().mean()
+
+
+def gradient(D: Discriminator, image: Tensor) -> Tensor:
+    """The gradient of D at each image, [N, pixels], itself differentiable with respect to D's weights."""
+    image = image.detach().to(torch.promote_types(image.dtype, torch.float32)).requires_grad_()
+    with torch.autocast(image.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
+        value = D(image).reshape(len(image), -1).mean(1)  # [N]
+        return torch.autograd.grad(value.sum(), image, create_graph=True)[0].flatten(1)
+
+
+class Regularizer:
+    """The penalties of one discriminator, as terms of its objective.
+
+        minimize(adversarial=..., **self.regularizer(self.D, x, fake, turn=self.turns["D"], generator=self.rng))
+
+    With every = k the penalties are lazy (Karras et al. 2020, arXiv:1912.04958, section 3.1 and appendix B): computed
+    in D's turns 1, 1 + k, 1 + 2k, ... and multiplied by k there, so that their mean over all turns stays. The books
+    show the mean over the turns that computed them: k times the mean over all. StyleGAN2 takes them in the same turns,
+    but in a second step of the same optimizer, with Adam's rate and betas corrected for the additional step; here they
+    are part of the one step that a turn makes, and nothing needs correction.
+
+    Args:
+        r1: gamma of `r1`; 0 is off, here and below.
+        r2: gamma of `r2`.
+        gradient_penalty: lambda of `gradient_penalty`.
+        every: D's turns from one computation to the next; 1 is each turn.
+
+    Raises:
+        ValueError: for a negative weight, or `every` below 1.
+    """
+
+    def __init__(self, *, r1: float, r2: float, gradient_penalty: float, every: int) -> None:
+        for name, weight in {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty}.items():
+            if not weight >= 0:
+                raise ValueError(f"regularizer.{name}={weight} must not be negative; 0 switches it off")
+        if every < 1 or every != int(every):
+            raise ValueError(f"regularizer.every={every} must be a whole number from 1; 1 is each of D's turns")
+        self.r1, self.r2, self.gradient_penalty, self.every = r1, r2, gradient_penalty, every
+
+    def __call__(
+        self, D: Discriminator, real: Tensor, fake: Tensor, *, turn: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The terms of this turn, by name: weight * every * penalty; none in turns in which they are not due.
+
+        Args:
+            D: images [N, ...] -> logits.
+            real, fake: images [N, ...]; no gradient reaches them.
+            turn: D's turns so far, this one included: the first is 1.
+            generator: this rank's stream of random numbers, on the images' device.
+        """
+        if (turn - 1) % self.every:
+            return {}
+        terms = {}
+        if self.r1:
+            terms["r1"] = self.r1 * self.every * r1(D, real)
+        if self.r2:
+            terms["r2"] = self.r2 * self.every * r2(D, fake)
+        if self.gradient_penalty:
+            penalty = gradient_penalty(D, real, fake, generator=generator)
+            terms["gradient_penalty"] = self.gradient_penalty * self.every * penalty
+        return terms
