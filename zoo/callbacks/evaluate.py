@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning as L
 
-from zoo.callbacks import Every
-from zoo.metrics.evaluation import Evaluation
+from zoo.callbacks import Every, save
+from zoo.metrics.evaluation import Evaluation, Result
 
 
 class Evaluate(L.Callback):
@@ -26,6 +26,7 @@ class Evaluate(L.Callback):
         self.path = Path(folder) / "checkpoints" / "best.ckpt"
         self.history: list[dict[str, float]] = []  # a row for each evaluation: images, and every value
         self.protocol: dict[str, Any] = {}
+        self.result: Result | None = None  # the newest of this process, with the features that it compared
 
     @property
     def metric(self) -> str | None:
@@ -62,7 +63,7 @@ class Evaluate(L.Callback):
     def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
         assert self.evaluation is not None
         model.synchronise()
-        result = self.evaluation.evaluate(
+        self.result = result = self.evaluation.evaluate(
             model.preview,
             trainer.datamodule,  # type: ignore[attr-defined]
             device=model.device,
@@ -77,7 +78,7 @@ class Evaluate(L.Callback):
         self.history.append({"images": model.images, **result.values})
         model.publish(result.values)
         if self.best["images"] == model.images:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            save(trainer, self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "protocol": self.protocol}

@@ -6,6 +6,16 @@
     classes    the share of classes covered: one counts when its share among the fakes is at least a tenth of its
                share among the reals. Only with an extractor that classifies
 
+Where each fake was asked to be of a class (`Preview.label`), also
+
+    accuracy   the share of fakes that the extractor puts into the class that was asked for. Only with an extractor that
+               classifies, into the classes of the data. `accuracy_of_reals` in the protocol is what it makes of reals
+    fid/CLASS  the Frechet distance of a class's fakes to its reals, and `fid_per_class`, the mean of these ("intra
+               FID": Miyato and Koyama 2018, arXiv:1802.05637, section 4.1). Few images bias it upwards (Chong and
+               Forsyth 2020, arXiv:1911.07023): 250 real images of an MNIST digit are 0.61 from 250 others in
+               fid_mnist, the mean over digits, where 2,500 of all are 0.15 from 2,500 others
+               (tests/metrics/test_extractors.py). The protocol's `per_class` says how many images there were
+
 The value of N processes equals that of one: every image has a global position, each rank takes its share of positions,
 and what is reduced are sums and tables with a row per position. What depends on real images alone is computed once and
 cached by the fingerprint of data and extractor.
@@ -17,7 +27,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,7 +45,7 @@ from zoo.metrics.extractors import Extractor
 
 log = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # of the cached real statistics: raise it when their meaning changes
+CACHE_VERSION = 2  # of the cached real statistics: raise it when their meaning changes
 COVERED = 0.1  # a class is covered from this ratio of its share among fakes to its share among reals
 
 Plain = str | int | float | bool
@@ -45,6 +55,7 @@ class Data(Protocol):
     """What an evaluation asks of a data module."""
 
     channels: int
+    classes: list[str]  # names by label; asked only where fakes have labels
 
     @property
     def description(self) -> str:
@@ -59,7 +70,7 @@ class Data(Protocol):
     def evaluation_loader(self, *, split: str, num: int, rank: int, world_size: int, batch_size: int) -> Iterable[Any]:
         """Yields LabelledImages, or another tuple of tensors with an `index`: range(rank, num, world_size), in order.
 
-        What stands at a position depends on the position alone.
+        What stands at a position depends on the position alone. Where fakes have labels, so have the reals: `label`.
         """
 
 
@@ -69,6 +80,8 @@ class Result:
 
     values: dict[str, float]  # {"fid_mnist": 12.3, "X->Y/fid": 45.6, ...}
     protocol: dict[str, Plain]
+    # {"samples": (real [n, F], fake [m, F])}: the features that precision and recall compare; on rank 0 only.
+    features: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class Evaluation:
@@ -82,6 +95,7 @@ class Evaluation:
         neighbours: k of precision and recall; 3 in the paper.
         prc_images: at most this many images of each side enter precision and recall, drawn once with a fixed seed:
             their cost grows with the square (5,000 against 5,000 take seconds; 50,000 would take minutes).
+        per_class: measure the Frechet distance of each class too, where fakes have labels.
         batch_size: images per rank and step.
         cache_dir: where real statistics are kept from run to run; None: in memory only.
 
@@ -98,6 +112,7 @@ class Evaluation:
         num_fake: int,
         neighbours: int,
         prc_images: int,
+        per_class: bool,
         batch_size: int,
         cache_dir: str | None,
     ) -> None:
@@ -113,6 +128,7 @@ class Evaluation:
         self.num_fake = num_fake
         self.neighbours = neighbours
         self.prc_images = prc_images
+        self.per_class = per_class
         self.batch_size = batch_size
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else None
         self._reals: dict[str, dict[str, Tensor]] = {}  # what rank 0 knows already, by cache key
@@ -155,9 +171,9 @@ class Evaluation:
         The random state of the training is left as it was.
 
         Args:
-            preview: a batch on `device` -> {"samples": Preview(fake, real)}, images in [-1, 1]. Fakes must depend on
-                `batch.index`, not on the rank or on a random state. Under any key but "samples", the key becomes the
-                prefix of the values' names: "X->Y/fid".
+            preview: a batch on `device` -> {"samples": Preview(fake, real, label)}, images in [-1, 1]. Fakes must
+                depend on `batch.index` and what else stands in its row, not on the rank or on a random state. Under
+                any key but "samples", the key becomes the prefix of the values' names: "X->Y/fid".
             data: the data module.
             device: where images are generated and features computed.
             rank, world_size: of torch.distributed's default group, which must be up when world_size > 1.
@@ -193,25 +209,27 @@ class Evaluation:
             )
         )
 
-        def next_previews() -> tuple[Tensor | None, Mapping[str, Preview]]:
+        def next_previews() -> tuple[Any, Mapping[str, Preview]]:
             batch = next(batches, None)
-            if batch is None:
-                return None, {}
-            return batch.index.cpu(), preview(batch._make(field.to(device) for field in batch))
+            return (batch, {}) if batch is None else (batch, preview(batch._make(field.to(device) for field in batch)))
 
         # A rank beyond the number of images has no batch, and only rank 0 looks into the cache: it tells the others.
-        index, previews = next_previews()
-        cache_keys = {key: self._cache_key(stamp, key) for key in previews}
+        batch, previews = next_previews()
+        labelled = {key: shown.label is not None for key, shown in previews.items()}
+        cache_keys = {key: self._cache_key(stamp, key, labelled[key]) for key in previews}
         reals = {key: self._load(cache_key) for key, cache_key in cache_keys.items()} if rank == 0 else {}
-        cached = _from_rank_0({key: known is not None for key, known in reals.items()}, device, world_size)
-        judges = {key: _Judge(self, num_real=num_real, cached=cached[key], device=device) for key in cached}
-        last = self.num_fake if all(cached.values()) else num
+        start = {key: {"cached": known is not None, "labelled": labelled[key]} for key, known in reals.items()}
+        start = _from_rank_0(start, device, world_size)
+        judges = {key: _Judge(self, data, num_real, device, **start[key]) for key in start}
+        last = self.num_fake if all(begun["cached"] for begun in start.values()) else num
 
-        while index is not None and int(index.min()) < last:
+        while batch is not None and int(batch.index.min()) < last:
+            index = batch.index.cpu()
             for key, judge in judges.items():
-                judge.real.update(self.extractor, previews[key].real, index)
-                judge.fake.update(self.extractor, previews[key].fake, index)
-            index, previews = next_previews()
+                shown = previews[key]
+                judge.real.update(shown.real, index, batch.label if judge.labelled else None)
+                judge.fake.update(shown.fake, index, shown.label)
+            batch, previews = next_previews()
 
         values: dict[str, float] = {}
         error = None
@@ -222,20 +240,18 @@ class Evaluation:
                 for key, judge in judges.items():
                     if (known := reals[key]) is not None:
                         judge.real.load_state(known)
-                    values |= self._named(key, judge.values())
+                    prefix = "" if key == "samples" else f"{key}/"
+                    values |= {prefix + name: value for name, value in judge.values().items()}
+                    stamp |= {prefix + name: value for name, value in judge.protocol().items()}
                     if known is None:
                         self._save(cache_keys[key], judge.real.state())
             except Exception as raised:  # the other ranks wait for an answer: tell them first
                 error = raised
-        values, failure = _from_rank_0((values, repr(error) if error else None), device, world_size)
+        values, stamp, failure = _from_rank_0((values, stamp, repr(error) if error else None), device, world_size)
         if failure is not None:
             raise RuntimeError(f"evaluation failed on rank 0: {failure}") from error
-        return Result(values, stamp)
-
-    def _named(self, key: str, values: dict[str, float]) -> dict[str, float]:
-        prefix = "" if key == "samples" else f"{key}/"
-        suffix = f"_{self.extractor.name}" if self.extractor.name else ""
-        return {f"{prefix}{metric}{suffix}": value for metric, value in values.items()}
+        tables = {key: (judge.real.table, judge.fake.table) for key, judge in judges.items()} if rank == 0 else {}
+        return Result(values, stamp, tables)
 
     def _protocol(self, data: Data, num_real: int) -> dict[str, Plain]:
         extractor = self.extractor
@@ -257,9 +273,10 @@ class Evaluation:
 
     # Real statistics: in memory, and in a file for the next run.
 
-    def _cache_key(self, stamp: Mapping[str, Plain], key: str) -> str:
+    def _cache_key(self, stamp: Mapping[str, Plain], key: str, labelled: bool) -> str:
         names = ("fingerprint", "split", "num_real", "prc_images", "extractor", "weights_sha256", "resize")
-        return hashlib.sha256(json.dumps([CACHE_VERSION, key, *map(stamp.get, names)]).encode()).hexdigest()
+        content = [CACHE_VERSION, key, labelled, labelled and self.per_class, *map(stamp.get, names)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def _load(self, cache_key: str) -> dict[str, Tensor] | None:
         if cache_key not in self._reals and self.cache_dir is not None:
@@ -303,41 +320,65 @@ class _Given(nn.Module):
 
 
 class _Side:
-    """The sums and tables of one side, real or fake: whatever they hold is reduced over ranks by a sum."""
+    """The sums and tables of one side, real or fake: whatever they hold is reduced over ranks by a sum.
+
+    The sums are kept for each class where FID is measured for each, else for a single group: the whole is their sum.
+    """
 
     def __init__(
-        self, fid: FrechetInceptionDistance, side: str, num: int, cached: bool, prc_images: int, extractor: Extractor
+        self,
+        name: str,
+        num: int,
+        *,
+        cached: bool,
+        groups: int,
+        prc_images: int,
+        extractor: Extractor,
+        home: torch.device,
     ) -> None:
-        self.fid, self.side, self.num = fid, side, num
+        self.name, self.num, self.extractor = name, num, extractor
         self.cached = cached  # known already: nothing to count
-        home = fid.device
+        features = extractor.num_features
+        # float64, or the distance is rounded to float32.
+        self.count = torch.zeros(groups, dtype=torch.int64, device=home)  # images
+        self.sum = torch.zeros(groups, features, dtype=torch.float64, device=home)  # of features
+        self.products = torch.zeros(groups, features, features, dtype=torch.float64, device=home)  # of pairs of them
         # Images for precision and recall are drawn from all positions: a data set may come sorted by class.
         drawn = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:prc_images].sort().values
         self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
         self.row[drawn] = torch.arange(len(drawn))
-        self.table = torch.zeros(len(drawn), extractor.num_features, device=home)
-        self.classes = torch.zeros(extractor.num_classes, dtype=torch.int64, device=home)
+        self.table = torch.zeros(len(drawn), features, device=home)
+        self.classes = torch.zeros(len(extractor.classes), dtype=torch.int64, device=home)
+        self.correct = torch.zeros(1, dtype=torch.int64, device=home)  # images in the class of their label
 
-    def update(self, extractor: Extractor, images: Tensor, index: Tensor) -> None:
+    def update(self, images: Tensor, index: Tensor, label: Tensor | None) -> None:
         """Counts images [N, C, H, W] in [-1, 1] at their positions [N], on the CPU; those beyond `num` are left out."""
         wanted = (index < self.num).nonzero().squeeze(1)
         if self.cached or not len(wanted):
             return
-        features = extractor(to_bytes(images[wanted.to(images.device)]))
-        if extractor.num_classes:
-            self.classes += extractor.classify(features).bincount(minlength=extractor.num_classes).to(self.table.device)
-        features = features.to(self.table.device)
-        self.fid.update(features.double(), real=self.side == "real")  # float64, or the distance is rounded to float32
-        row = self.row[index[wanted]].to(features.device)
+        home = self.table.device
+        features = self.extractor(to_bytes(images[wanted.to(images.device)]))
+        if label is not None:
+            label = label.to(home)[wanted.to(home)]
+        if self.extractor.classes:
+            found = self.extractor.classify(features).to(home)
+            self.classes += found.bincount(minlength=len(self.classes))
+            if label is not None:
+                self.correct += (found == label).sum()
+        features = features.to(home)
+        row = self.row[index[wanted]].to(home)
         self.table[row[row >= 0]] = features[row >= 0]
+        features = features.double()
+        for group in range(len(self.count)):
+            part = features[label == group] if label is not None and len(self.count) > 1 else features
+            self.count[group] += len(part)
+            self.sum[group] += part.sum(0)
+            self.products[group] += part.T @ part
 
     def state(self) -> dict[str, Tensor]:
         """Everything this side has counted."""
-        sums = ("features_sum", "features_cov_sum", "features_num_samples")
-        return {name: getattr(self.fid, f"{self.side}_{name}") for name in sums} | {
-            "table": self.table,
-            "classes": self.classes,
-        }
+        names = ("count", "sum", "products", "table", "classes", "correct")
+        return {name: getattr(self, name) for name in names}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         for name, mine in self.state().items():
@@ -347,15 +388,28 @@ class _Side:
 class _Judge:
     """All metrics of one preview key."""
 
-    def __init__(self, evaluation: Evaluation, *, num_real: int, cached: bool, device: torch.device):
+    def __init__(
+        self, evaluation: Evaluation, data: Data, num_real: int, device: torch.device, *, cached: bool, labelled: bool
+    ) -> None:
         extractor = evaluation.extractor
         self.neighbours = evaluation.neighbours
-        home = device if device.type in ("cpu", "cuda") else torch.device("cpu")  # MPS has no float64
-        # Reduced below, together with the rest: torchmetrics refuses a rank that had no image.
-        self.fid = FrechetInceptionDistance(_Given(extractor.num_features), sync_on_compute=False).to(home)
-        self.fid.orig_dtype = torch.float64
-        self.real = _Side(self.fid, "real", num_real, cached, evaluation.prc_images, extractor)
-        self.fake = _Side(self.fid, "fake", evaluation.num_fake, False, evaluation.prc_images, extractor)
+        self.suffix = f"_{extractor.name}" if extractor.name else ""
+        self.labelled = labelled
+        self.classes = list(data.classes) if labelled and evaluation.per_class else []
+        self.classifies = labelled and list(extractor.classes) == list(data.classes)
+
+        def side(name: str, num: int, cached: bool) -> _Side:
+            return _Side(
+                name,
+                num,
+                cached=cached,
+                groups=len(self.classes) or 1,
+                prc_images=evaluation.prc_images,
+                extractor=extractor,
+                home=device if device.type in ("cpu", "cuda") else torch.device("cpu"),  # MPS has no float64
+            )
+
+        self.real, self.fake = side("real", num_real, cached), side("fake", evaluation.num_fake, False)
 
     def reduce(self, world_size: int) -> None:
         if world_size == 1:
@@ -366,27 +420,62 @@ class _Judge:
                     dist.all_reduce(tensor)
 
     def values(self) -> dict[str, float]:
-        """{"fid": ..., "precision": ..., "recall": ..., "classes": ...}
+        """{"fid": ..., "precision": ..., "recall": ..., "classes": ...}, each with the extractor's name.
 
         Raises:
             RuntimeError: an image is missing, or was counted twice.
         """
         for side in (self.real, self.fake):
-            if (counted := int(side.state()["features_num_samples"])) != side.num:
+            if (counted := int(side.count.sum())) != side.num:
                 raise RuntimeError(
-                    f"{counted} {side.side} images were counted instead of {side.num}: evaluation_loader must yield "
-                    "range(rank, num, world_size) in `index`"
+                    f"{counted} {side.name} images were counted instead of {side.num}: evaluation_loader must yield "
+                    "range(rank, num, world_size) in `index`, and labels the numbers of data.classes"
                 )
+        s = self.suffix
         precision, recall = calculate_precision_recall_part(  # in float64: distances by matrix products are inexact
             self.fake.table.double(), self.real.table.double(), self.neighbours
         )
-        # On the CPU: its eigenvalues need no CUDA library that may be missing, and are the same everywhere.
-        values = {"fid": self.fid.cpu().compute().item(), "precision": precision, "recall": recall}
+        values = {f"fid{s}": self._frechet(...), f"precision{s}": precision, f"recall{s}": recall}
         if len(self.real.classes):
             real, fake = (side.classes / side.num for side in (self.real, self.fake))
             present = real > 0
-            values["classes"] = (fake[present] >= COVERED * real[present]).double().mean().item()
+            values[f"classes{s}"] = (fake[present] >= COVERED * real[present]).double().mean().item()
+        if self.classifies:
+            values[f"accuracy{s}"] = self.fake.correct.item() / self.fake.num
+        if measured := self._measured():
+            of_class = {f"fid{s}/{self.classes[group]}": self._frechet([group]) for group in measured}
+            values |= {f"fid{s}_per_class": sum(of_class.values()) / len(of_class), **of_class}
         return values
+
+    def protocol(self) -> dict[str, Plain]:
+        """What the values of classes rest on."""
+        found: dict[str, Plain] = {}
+        if self.classifies:
+            found["accuracy_of_reals"] = round(self.real.correct.item() / self.real.num, 4)
+        if measured := self._measured():
+            found["per_class"] = ", ".join(
+                [f"{len(measured)} of {len(self.classes)} classes"]
+                + [
+                    f"{side.count[measured].min()} to {side.count[measured].max()} {side.name}s each"
+                    for side in (self.real, self.fake)
+                ]
+            )
+        return found
+
+    def _measured(self) -> list[int]:
+        """The classes with the two images on each side without which there is no covariance."""
+        return [group for group in range(len(self.classes)) if min(self.real.count[group], self.fake.count[group]) > 1]
+
+    def _frechet(self, groups: Any) -> float:
+        """The Frechet distance over the images of some groups."""
+        # On the CPU: its eigenvalues need no CUDA library that may be missing, and are the same everywhere.
+        fid = FrechetInceptionDistance(_Given(self.real.extractor.num_features))
+        fid.orig_dtype = torch.float64
+        for side in (self.real, self.fake):
+            getattr(fid, f"{side.name}_features_sum").copy_(side.sum[groups].sum(0))
+            getattr(fid, f"{side.name}_features_cov_sum").copy_(side.products[groups].sum(0))
+            getattr(fid, f"{side.name}_features_num_samples").copy_(side.count[groups].sum())
+        return FrechetInceptionDistance.compute(fid).item()  # of the class: the object's own warns that no update was
 
 
 def _check_enough(argument: str, number: int | None, neighbours: int) -> None:

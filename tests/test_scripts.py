@@ -1,0 +1,103 @@
+"""The scripts that make figures, on little data."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from common import ROOT, compose
+from hydra.utils import instantiate
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from zoo.metrics.extractors import DigitClassifier, DigitNetwork
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def small_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 of scikit-learn's digits as a labelled folder, and as one whose labels are off by one."""
+    folder = tmp_path_factory.mktemp("digits")
+    data = instantiate(compose("data=digits", "data.image_size=16").data, _convert_="all")
+    images, labels, _ = data.split("train")[range(300)]
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        for name, of in (("right", label), ("wrong", (label + 1) % 10)):
+            (folder / name / str(of)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(folder / name / str(of) / f"{i}.png")
+    return folder
+
+
+def test_classification_accuracy_score(small_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the set's own images: as good as them. Of wrongly named ones: worse than chance."""
+    module = script("classification_accuracy")
+    module.BATCH_SIZE = 20  # more steps from few images
+    found = module.main([str(small_digits / "right"), "--data", "digits", "data.image_size=16", "--shown", "3_000"])
+    assert list(found) == ["synthetic", "as many real", "all real"]
+    assert min(found.values()) > 0.7
+    printed = capsys.readouterr().out
+    assert "accuracy on 355 real test images, after 3,000 training images, seed 0" in printed
+    assert f"synthetic          300 images  {found['synthetic']:.2%}" in printed
+
+    real = module.data_module(["data=digits", "data.image_size=16"])
+    sets = [module.synthetic_like(real, small_digits / name) for name in ("wrong", "right")]
+    settings = {"classes": 10, "seed": 0, "shown": 3_000}
+    wrong, right = (module.accuracy(images, module.everything(real, "test"), **settings) for images in sets)
+    assert wrong < 0.1
+    assert right == found["synthetic"]
+
+
+def test_classification_accuracy_needs_the_same_classes(small_digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "0").symlink_to(small_digits / "right" / "0")
+    with pytest.raises(ValueError, match=r"has the classes 0, the real images 0, 1, 2"):
+        script("classification_accuracy").main([str(tmp_path / "set"), "--data", "digits"])
+
+
+def test_train_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two classes, dark and bright: learned, stored as float16, with the accuracy of what was stored."""
+    labels = np.arange(400) % 2
+    noise = np.random.default_rng(0).integers(0, 128, (400, 28, 28), np.uint8)
+    images = noise + (labels * 120).astype(np.uint8)[:, None, None]
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    np.savez(tmp_path / "set.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["_", "mnist", "--data", "set.npz", "--output", "w.safetensors", "--epochs", "3"])
+    module = script("train_classifier")
+    module.RECIPES["mnist"] = replace(module.RECIPES["mnist"], batch_size=20)  # few images, but sixty steps
+    module.main()
+    with safe_open("w.safetensors", "pt") as file:
+        metadata = file.metadata()
+        trained = DigitNetwork()
+        trained.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    accuracy = module.accuracy(trained, DigitClassifier.inputs(torch.from_numpy(images)[:, None]), torch.tensor(labels))
+    assert accuracy > 0.9
+    assert metadata["accuracy"] == f"{accuracy:.4f}"
+    assert metadata["command"] == "python scripts/train_classifier.py mnist --data set.npz --epochs 3 --seed 0"
+    assert all(value.dtype != torch.float32 for value in load_file("w.safetensors").values())
+
+
+def test_flip_and_crop_moves_each_image_by_itself() -> None:
+    x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(x, (4, 4, 4, 4), mode="reflect")
+    found = []
+    for i, y in enumerate(script("train_classifier").flip_and_crop(x)):
+        windows = ((a, b, flip) for a in range(9) for b in range(9) for flip in (False, True))
+        for a, b, flip in windows:
+            window = padded[i, :, a : a + 32, b : b + 32]
+            if torch.equal(y, window.flip(2) if flip else window):
+                found.append((a, b, flip))
+    assert len(found) == 64
+    assert len(set(found)) > 30
+    assert {flip for _, _, flip in found} == {False, True}
