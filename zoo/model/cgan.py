@@ -8,8 +8,8 @@ Symbols
     y      condition: a class, or a vector
     T      augmentation of all that D sees; the identity by default
 
-condition=joined (2014)       Figure 1: y joins the input of both players: an embedding of it is appended to z, and another,
-                              as large as the image, is one more channel of x. BatchNorm.
+condition=joined (2014)       Figure 1: y joins the input of both players: one embedding of it is appended to z, and
+                              another, as large as the image, is one more channel of x. BatchNorm.
 condition=projection (2018)   y acts in every layer of G by conditional BatchNorm, and D adds to its unconditional logit
                               the inner product of y's embedding with phi(x), its features: eq. (3). Spectral
                               normalisation in D (arXiv:1802.05957).
