@@ -2,6 +2,7 @@
 
 import csv
 import platform
+import re
 import shlex
 import time
 from pathlib import Path
@@ -102,7 +103,8 @@ def draw_curves(table: Path, picture: Path) -> bool:
     names = [name for name in (rows[0] if rows else []) if name != "images" and not name.endswith("/lr")]
     panels: dict[str, list[str]] = {}
     for name in names:  # "D/accuracy_real" belongs with "D/accuracy_fake", "G/adversarial" with "D/adversarial"
-        panels.setdefault(name.rsplit("/", 1)[-1].split("_")[0], []).append(name)
+        kind = "fid of classes" if re.search(r"fid[^/]*/", name) else name.rsplit("/", 1)[-1].split("_")[0]
+        panels.setdefault(kind, []).append(name)
     if not panels:
         return False
     columns = min(3, len(panels))
