@@ -18,12 +18,25 @@ class LabelledImages(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # int64 [N]: position in the data set; during evaluation, position in the evaluation: the seed
 
 
+class ImagePairs(NamedTuple):
+    """A batch of images of two domains, X and Y: row by row the same scene in aligned sets, unrelated in others."""
+
+    x: Tensor  # float32 [N, C_X, H, W] in [-1, 1]; uint8 until it has reached the device
+    y: Tensor  # float32 [N, C_Y, H, W] in [-1, 1]; likewise
+    label_x: Tensor  # int64 [N]: what x shows; 0 throughout where there are no labels
+    label_y: Tensor  # int64 [N]
+    aligned: Tensor  # bool [N]: whether x and y show the same scene, pixel by pixel
+    index: Tensor  # type: ignore[assignment]  # int64 [N]: position in the data set; during evaluation, in the evaluation
+
+
 class Preview(NamedTuple):
     """What metrics and grids see of a model: its images beside the real ones of the same batch."""
 
     fake: Tensor  # float32 [N, C, H, W] in [-1, 1]
     real: Tensor  # float32 [N, C, H, W] in [-1, 1]
-    label: Tensor | None = None  # int64 [N]: the class that each fake was asked to be, where a model takes one
+    label: Tensor | None = None  # int64 [N]: the class that each fake is meant to show, where there are classes
+    target: Tensor | None = None  # float32 [N, C, H, W]: what each fake should be, pixel by pixel, where that is known
+    panel: tuple[Tensor, ...] = ()  # what is shown of each row, side by side, each [N, C, H, W]; empty: the fake alone
 
 
 def from_bytes(image: Tensor) -> Tensor:
