@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.callbacks.evaluate import Evaluate
+from zoo.callbacks.health import Health
 
 
 class Report(L.Callback):
@@ -36,6 +37,7 @@ class Report(L.Callback):
         seconds = time.perf_counter() - self._start
         shown = pl_module.images - self._first
         evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
+        health = next((c for c in trainer.callbacks if isinstance(c, Health)), None)  # type: ignore[attr-defined]
         grids = sorted(p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit())
         curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
         lines = [
@@ -55,10 +57,20 @@ class Report(L.Callback):
             lines += ["| value | final | best |", "|---|---|---|"]
             lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
             lines += ["", "Protocol: " + ", ".join(f"{k} {v}" for k, v in evaluate.protocol.items()) + ".", ""]
-            name = evaluate.metric or "images"
-            summary = [f"{name} {final[name]:.2f} at the end, {best[name]:.2f} at best (image {best['images']:,})"]
+            summary = [result_in_words(evaluate)]
+            lines += [summary[0] + ".", ""]
+        if health and (health.history or health.said):
+            lines += ["## Health", "", f"{len(health.history)} looks at the game.", ""]
+            lines += [f"- {words}" for words in health.said] or ["Nothing was wrong."]
+            lines += [""]
         if grids:
-            lines += ["## Samples", "", f"![samples](samples/{grids[-1].name})", ""]
+            images = [pl_module.images]
+            if evaluate and evaluate.best and evaluate.best["images"] != pl_module.images:
+                images.insert(0, int(evaluate.best["images"]))
+            lines += ["## Samples", ""]
+            for number in images:
+                shown_then = [grid for grid in grids if int(grid.stem[-9:]) == number]
+                lines += [f"![image {number:,}](samples/{grid.name})" for grid in shown_then] + [""]
         if curves:
             lines += ["## Curves", "", "![curves](curves.png)", ""]
         (self.folder / "report.md").write_text("\n".join(lines))
@@ -86,6 +98,17 @@ class Report(L.Callback):
             "  python train.py data=folder data.root=~/pictures metrics=none     your own images",
             "  zoo list                                  every variant, data set and recipe",
         ]
+
+
+def result_in_words(evaluate: Evaluate) -> str:
+    """Which generator of the run is its result, and what it is worth: `best.ckpt`, along the run or at its end."""
+    final, best, name = evaluate.history[-1], evaluate.best, evaluate.metric
+    if name is None or not best:
+        return f"result: last.ckpt, image {final['images']:,}"
+    where = f"result: best.ckpt, the averaged generator at image {best['images']:,}, {name} {best[name]:.2f}"
+    if best["images"] == final["images"]:
+        return f"{where}: the last is the best"
+    return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {final[name] / best[name] - 1:.1%} more"
 
 
 def draw_curves(table: Path, picture: Path) -> bool:

@@ -1,0 +1,155 @@
+"""The health of the game: closed forms, what is said of games made to fail, and that looking changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+from common import same
+from omegaconf import DictConfig
+from PIL import Image
+
+from train import run
+from zoo.callbacks.health import Health, Limits, judge, nearest, spacing, superiority
+
+Small = Callable[..., DictConfig]
+LIMITS = Limits(after=0, won=0.99, progress=0.05, diversity=0.5, movement=0.5, gap=0.8, duplicates=0.1)
+HEALTHY = {
+    "D/accuracy_real": 0.8,
+    "D/accuracy_fake": 0.8,
+    "fid": 9.0,
+    "health/D/gap": 0.55,
+    "health/diversity": 0.9,
+    "health/spread": 1.1,
+    "health/movement": 0.2,
+    "health/duplicates": 0.01,
+}
+
+
+def test_superiority_is_mann_and_whitneys() -> None:
+    assert superiority(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0])) == 1
+    assert superiority(torch.tensor([1.0, 3.0]), torch.tensor([2.0])) == 0.5
+    assert superiority(torch.zeros(5), torch.zeros(7)) == 0.5
+    torch.manual_seed(0)  # two normals a distance d apart: Phi(d / sqrt 2)
+    a, b = torch.randn(4000) + 1, torch.randn(4000)
+    assert superiority(a, b) == pytest.approx(NormalDist().cdf(0.5**0.5), abs=0.01)
+
+
+def test_distances() -> None:
+    square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    assert spacing(square) == pytest.approx((4 + 2 * 2**0.5) / 6)
+    assert nearest(square, square).tolist() == [1.0] * 4
+    assert nearest(square + 0.25, square).tolist() == pytest.approx([2**0.5 / 4] * 4)
+    assert nearest(square, square.clone()).tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"D/accuracy_real": 1.0, "D/accuracy_fake": 0.995}, "discriminator won"),
+        ({"health/diversity": 0.4}, "mode collapse"),
+        ({"health/spread": 0.1}, "mode collapse"),  # alike within each class
+        ({"health/movement": 0.8}, "generator oscillating"),
+        ({"health/D/gap": 0.9}, "overfitting"),
+        ({"health/duplicates": 0.3}, "memorisation"),
+    ],
+)
+def test_each_complaint_has_its_figure_and_a_remedy(change: dict[str, float], name: str) -> None:
+    assert judge(HEALTHY, HEALTHY, LIMITS) == []
+    (complaint,) = judge(HEALTHY | change, HEALTHY, LIMITS)
+    assert complaint.name == name
+    assert any(character.isdigit() for character in complaint.seen)
+    assert len(complaint.remedy) > 20
+
+
+def test_a_generator_that_still_learns_is_left_alone() -> None:
+    """A strong D and images that move are as they should be while the Frechet distance falls."""
+    early = HEALTHY | {"fid": 50.0}
+    strong = {"D/accuracy_real": 1.0, "D/accuracy_fake": 1.0, "health/movement": 1.2}
+    assert judge(HEALTHY | strong, early, LIMITS) == []
+    assert {c.name for c in judge(HEALTHY | strong | {"fid": 49.0}, early, LIMITS)} == {
+        "discriminator won",
+        "generator oscillating",
+    }
+
+
+def test_two_directions_are_told_apart() -> None:
+    now = {"health/X->Y/diversity": 0.2, "health/X->Y/spread": 0.3, "health/Y->X/diversity": 0.9}
+    (complaint,) = judge(now | {"health/Y->X/spread": 1.0}, {}, LIMITS)
+    assert "of X->Y" in complaint.seen
+
+
+def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[str], str]:
+    """A game on 8x8 digits with metrics, 4,000 images, judged from the second look on."""
+    alerts: list[str] = []
+    cfg = small(
+        "dcgan",
+        "metrics=mnist",
+        "metrics.num_fake=300",
+        "metrics.prc_images=300",
+        "max_images=4_800",
+        "callbacks.health.limits.after=0",
+        "callbacks.health.every=1_200",
+        "callbacks.evaluate.every=1_200",
+        f"run_dir={folder}",
+        *overrides,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.logger.CSV.alert", lambda self, title, text: alerts.append(title), raising=False)
+        trainer = run(cfg)
+    health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
+    return health, alerts, (folder / "report.md").read_text()
+
+
+def test_a_frozen_generator(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    health, alerts, report = failing(small, tmp_path / "run", "model.lr.G=0")
+    assert "discriminator won" in alerts
+    assert alerts == [words.split(": ")[1] for words in health.said]
+    assert all(words in report for words in health.said)
+    assert "health, image" in capsys.readouterr().out
+    assert [row["health/movement"] for row in health.history[1:]] == pytest.approx([0] * 3, abs=0.05)
+
+
+def test_a_discriminator_a_hundred_times_faster(small: Small, tmp_path: Path) -> None:
+    """A hundred turns for each of G's."""
+    _, alerts, _ = failing(small, tmp_path / "run", "model.n_critic=100")
+    assert "discriminator won" in alerts
+
+
+def test_a_collapsed_generator(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has stopped to look at z."""
+    from zoo.model.dcgan import DCGAN
+
+    monkeypatch.setattr(DCGAN, "latent_of", lambda self, seeds: torch.zeros(len(seeds), 100, device=self.device))
+    health, alerts, _ = failing(small, tmp_path / "run")
+    assert "mode collapse" in alerts
+    assert health.history[-1]["health/diversity"] == pytest.approx(0, abs=1e-6)
+
+
+def test_looking_changes_nothing(small: Small, tmp_path: Path) -> None:
+    """Weights, buffers and random states are those of a run that nobody looks at."""
+    watched, blind = (
+        run(small("dcgan", f"run_dir={tmp_path / str(every)}", f"callbacks.health.every={every}")).lightning_module
+        for every in (16, 10_000)
+    )
+    assert same(watched.state_dict(), blind.state_dict())
+    assert torch.equal(watched.rng.get_state(), blind.rng.get_state())
+
+
+def test_without_metrics_the_gap_remains(small: Small) -> None:
+    trainer = run(small("dcgan"))
+    health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
+    assert 0 <= health.history[-1]["health/D/gap"] <= 1
+    assert "health/diversity" not in health.history[-1]
+    assert health.history[-1]["images"] == 128
+
+
+def test_without_held_out_images_there_is_no_gap(small: Small, tmp_path: Path) -> None:
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    trainer = run(small("dcgan", "data=folder", f"data.root={tmp_path}", "data.channels=1", "metrics=none"))
+    health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
+    assert not [name for name in health.history[-1] if name.startswith("health/")]

@@ -1,0 +1,279 @@
+"""The health of the game: what goes wrong with GANs, measured, and said in words with a remedy.
+
+    health/D/gap        P(D(x) > D(x')) for a training image x and one that no player has seen, x' (Mann and Whitney's
+                        statistic): 0.5 where D can't tell them apart, 1 where it knows its training images by heart.
+                        Hayes et al. 2019, arXiv:1705.07663, section 4.2, attack with D's logits
+    health/diversity    mean distance between two fakes, over that between two real images, in the features of the
+                        metrics: 0 for a collapsed generator, about 1 for a healthy one
+    health/spread       mean distance from a fake to the nearest other fake, over the same of as many real images:
+                        near 0 where samples differ only between classes, or a few modes are left
+    health/movement     mean distance that the images of fixed latents have moved since the last look, over that between
+                        two real images: 0 for a generator that stands still
+    health/duplicates   the share of fakes that lie nearer to a training image than 99 % of held-out images do: 0.01 is
+                        what new images of the same kind would have. After Meehan et al. 2020, arXiv:2004.05675
+
+D's accuracies and the players' gradient norms are in the books already, as D/accuracy_real, D/accuracy_fake,
+D/grad_norm. The features are those of the newest evaluation; with `metrics=none` the gap and the accuracies remain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from zoo.batch import from_bytes, to_bytes
+from zoo.callbacks import Every
+from zoo.callbacks.evaluate import Evaluate
+
+FOLLOWED = 256  # latents whose images are followed from look to look
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a value is a complaint; conf/callbacks/default.yaml says why each is where it is."""
+
+    after: int  # images before which nothing is said
+    won: float  # D's accuracy on real and on fake images, both above it, without progress: D has won
+    progress: float  # the Frechet distance falls by less than this share from look to look: no progress
+    diversity: float  # below it, or a spread below it: collapsed
+    movement: float  # above it without progress: oscillating
+    gap: float  # above it: overfitting
+    duplicates: float  # above it: memorising
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong, the figures that show it, and what to change."""
+
+    name: str
+    seen: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.seen}. {self.remedy}"
+
+
+def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits) -> list[Complaint]:
+    """What is wrong with a game, by two successive looks at it.
+
+    Args:
+        now, before: `health/*`, `D/accuracy_real`, `D/accuracy_fake` and `fid`, as far as they are known.
+        limits: from where on it is a complaint.
+    """
+    found = []
+    of = lambda kind: {name: value for name, value in now.items() if name.rsplit("/", 1)[-1] == kind}
+    falls = "fid" in now and now["fid"] < (1 - limits.progress) * before.get("fid", float("inf"))
+    stands = f"while the Frechet distance went from {before['fid']:.1f} to {now['fid']:.1f}" if "fid" in before else ""
+
+    for name, real in of("accuracy_real").items():
+        player = name.rsplit("/", 1)[0]
+        fake = now[f"{player}/accuracy_fake"]
+        if min(real, fake) > limits.won and not falls:
+            found.append(
+                Complaint(
+                    "discriminator won",
+                    f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images {stands}".strip(),
+                    f"Slow {player} down: a lower model.lr.{player}, model.n_critic=1, model.skip_d_above=0.9, or "
+                    "regularizer=r1; or raise model.lr.G",
+                )
+            )
+    for name, value in of("diversity").items():
+        spread = now[name.removesuffix("diversity") + "spread"]
+        if min(value, spread) < limits.diversity:
+            found.append(
+                Complaint(
+                    "mode collapse",
+                    f"two samples{_of(name)} are {value:.2f} times as far apart as two real images, the nearest two "
+                    f"{spread:.2f} times",
+                    "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger data.batch_size, "
+                    "or lower model.lr.G",
+                )
+            )
+    for name, value in of("movement").items():
+        if value > limits.movement and not falls:
+            found.append(
+                Complaint(
+                    "generator oscillating",
+                    f"the same latents' images{_of(name)} moved by {value:.2f} of the distance between two real images "
+                    f"since the last look, {stands}",
+                    "Lower model.lr.D and model.lr.G, let them fall (model.decay_start=), or average over more images "
+                    "(model.ema_half_life=)",
+                )
+            )
+    for name, value in of("gap").items():
+        if value > limits.gap:
+            player = name.split("/")[1]
+            found.append(
+                Complaint(
+                    "overfitting",
+                    f"{player} rates a training image above one that it has not seen {value:.0%} of the time",
+                    "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D",
+                )
+            )
+    for name, value in of("duplicates").items():
+        if value > limits.duplicates:
+            found.append(
+                Complaint(
+                    "memorisation",
+                    f"{value:.0%} of the samples{_of(name)} are nearer to a training image than 99 % of unseen images",
+                    "Take more data or augment=ada; best.ckpt may be from before",
+                )
+            )
+    return found
+
+
+def _of(name: str) -> str:
+    """The preview that a value belongs to, in words, where there are several."""
+    parts = name.split("/")
+    return f" of {'/'.join(parts[1:-1])}" if len(parts) > 2 else ""
+
+
+class Health(L.Callback):
+    """Looks at the game every so many images, logs `health/*`, and says what is wrong, once.
+
+    A complaint is said when two looks in a row have it: on the console, as an alert of the loggers that have one
+    (W&B), and in the report. Training goes on.
+
+    Args:
+        every: images between two looks; None: a tenth of `max_images`, the budget.
+        count: training images, and held-out ones, whose logits are compared.
+        limits: see `Limits`.
+    """
+
+    def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
+        self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
+        self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
+        self.said: list[str] = []  # every complaint so far, in words
+        self._suspected: list[str] = []  # the names of the last look's complaints
+        self._followed: dict[str, Tensor] = {}  # fakes of the last look, in features, by preview
+        self._batches: dict[str, Any] = {}  # a batch of each split, its images as bytes
+        self._radius: float | None = None  # nearer to a training image than this is a duplicate
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.every.start(pl_module.images)
+        if trainer.is_global_zero:
+            self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if self.every(pl_module.images) and trainer.is_global_zero:
+            self._look(trainer, pl_module)
+
+    @torch.no_grad()
+    def _look(self, trainer: L.Trainer, model: Any) -> None:
+        """Measure, judge, speak. Only rank 0 looks: nothing here waits for another rank."""
+        values = self._gaps(model)
+        known = {name: v for name, v in model.latest.items() if name.endswith(("/accuracy_real", "/accuracy_fake"))}
+        evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
+        if evaluate and evaluate.result and evaluate.history[-1]["images"] == model.images:
+            values |= self._of_samples(evaluate)
+            if evaluate.metric:
+                known["fid"] = evaluate.history[-1][evaluate.metric]
+        model.publish(values)
+        before = self.history[-1] if self.history else {}
+        self.history.append({"images": model.images, **known, **values})
+        if model.images < self.limits.after:
+            return
+        complaints = judge(self.history[-1], before, self.limits)
+        for complaint in complaints:
+            if complaint.name in self._suspected and not any(complaint.name in words for words in self.said):
+                self._say(trainer, complaint, model.images)
+        self._suspected = [complaint.name for complaint in complaints]
+
+    def _say(self, trainer: L.Trainer, complaint: Complaint, images: int) -> None:
+        self.said.append(f"image {images:,}: {complaint}")
+        print(f"\nhealth, {self.said[-1]}", flush=True)
+        for logger in trainer.loggers:
+            if hasattr(logger, "alert"):
+                logger.alert(complaint.name, self.said[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        """So that a resumed run measures, and says, what the straight one does."""
+        return {
+            "history": self.history,
+            "said": self.said,
+            "suspected": self._suspected,
+            "followed": self._followed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.said = state_dict["history"], state_dict["said"]
+        self._suspected, self._followed = state_dict["suspected"], state_dict["followed"]
+
+    def _batch(self, data: Any, split: str) -> Any:
+        """The first `count` images of a split's evaluation, kept as bytes; None where there is no such split."""
+        try:
+            count = min(self.count, data.num_images(split))
+        except ValueError:
+            return None
+        batch = next(iter(data.evaluation_loader(split=split, num=count, batch_size=count)))
+        return batch._make(to_bytes(field) if field.dim() == 4 else field for field in batch)
+
+    def _critique(self, model: Any, split: str) -> dict[str, Tensor]:
+        """Each discriminator's mean logit [n] of the split's images."""
+        batch = self._batches[split]
+        found = []
+        for rows in torch.arange(len(batch[0])).split(64):
+            part = [field[rows].to(model.device) for field in batch]
+            found.append(model.critique(batch._make(from_bytes(f) if f.dim() == 4 else f for f in part)))
+        return {
+            name: torch.cat(
+                [logits[name].flatten(1).mean(1) if logits[name].dim() > 1 else logits[name] for logits in found]
+            )
+            for name in found[0]
+        }
+
+    def _gaps(self, model: Any) -> dict[str, float]:
+        """P(D(x) > D(x')) of each discriminator, which is left as it was."""
+        if self._batches["test"] is None:
+            return {}
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
+        with torch.compiler.set_stance(
+            "force_eager"
+        ):  # another size of batch, once in a while: not worth a compilation
+            seen, unseen = (self._critique(model, split) for split in ("train", "test"))
+        for module, mode in modes.items():
+            module.training = mode
+        return {f"health/{name}/gap": superiority(seen[name], unseen[name]) for name in seen}
+
+    def _of_samples(self, evaluate: Evaluate) -> dict[str, float]:
+        """Diversity, spread, movement and duplicates, in the features of the newest evaluation."""
+        assert evaluate.result
+        assert evaluate.evaluation
+        values: dict[str, float] = {}
+        for key, (real, fake) in evaluate.result.features.items():
+            n = min(len(real), len(fake))
+            prefix = "health/" if key == "samples" else f"health/{key}/"
+            real, fake = real[:n].cpu(), fake[:n].cpu()
+            scale = spacing(real)
+            values[f"{prefix}diversity"] = spacing(fake) / scale
+            values[f"{prefix}spread"] = float(nearest(fake, fake).mean() / nearest(real, real).mean())
+            followed = fake[:FOLLOWED].clone()
+            if key in self._followed:
+                values[f"{prefix}movement"] = float((followed - self._followed[key]).norm(dim=1).mean() / scale)
+            self._followed[key] = followed
+            if key == "samples" and self._batches["test"] is not None and evaluate.evaluation.split == "train":
+                if self._radius is None:
+                    unseen = evaluate.evaluation.extractor(self._batches["test"].image).cpu()
+                    self._radius = float(nearest(unseen, real).quantile(0.01))
+                values[f"{prefix}duplicates"] = float((nearest(fake, real) < self._radius).float().mean())
+        return values
+
+
+def superiority(a: Tensor, b: Tensor) -> float:
+    """P(a > b) + P(a = b) / 2 for a, b drawn from a [n] and b [m]: Mann and Whitney's statistic."""
+    return float((1 + (a.float()[:, None] - b.float()[None]).sign().mean()) / 2)
+
+
+def spacing(x: Tensor) -> float:
+    """Mean Euclidean distance between two different rows of x [n, F]."""
+    return float(torch.pdist(x.double()).mean())
+
+
+def nearest(a: Tensor, b: Tensor) -> Tensor:
+    """Distance of each row of a [n, F] to the nearest row of b [m, F], itself excepted where a is b: [n]."""
+    distances = torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return (distances.fill_diagonal_(float("inf")) if a is b else distances).min(1).values
