@@ -16,6 +16,7 @@ from train import run
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
 from zoo.callbacks.progress import losses
+from zoo.callbacks.report import result_in_words
 from zoo.callbacks.samples import grid
 from zoo.checkpoint import read
 
@@ -98,6 +99,16 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
     assert resumed.best["images"] == 400  # a resumed run does not forget its best
 
 
+def test_the_result_is_the_best_generator_in_words() -> None:
+    callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")  # type: ignore[arg-type]
+    callback.history = [{"images": 100, "fid_mnist": 4.0}, {"images": 500, "fid_mnist": 5.0}]
+    assert result_in_words(callback) == (
+        "result: best.ckpt, the averaged generator at image 100, fid_mnist 4.00; the last, at 500, has 5.00, 25.0% more"
+    )
+    callback.history.append({"images": 600, "fid_mnist": 3.0})
+    assert result_in_words(callback).endswith("at image 600, fid_mnist 3.00: the last is the best")
+
+
 def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:
     callback = Evaluate(evaluation={}, every=1, max_images=1, folder=str(tmp_path))  # type: ignore[arg-type]
     it: Any = Run()
@@ -162,7 +173,7 @@ def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
     assert "python train.py model=dcgan" in report
     assert f"| fid_mnist | {callback.history[-1]['fid_mnist']:.6g} |" in report
     assert "weights_sha256" in report
-    assert "![samples](samples/000000128.png)" in report
+    assert "(samples/000000128.png)" in report
     assert (folder / "curves.png").stat().st_size > 10_000
 
     picture = np.asarray(Image.open(folder / "samples" / "000000128.png"))

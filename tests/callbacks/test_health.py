@@ -153,3 +153,17 @@ def test_without_held_out_images_there_is_no_gap(small: Small, tmp_path: Path) -
     trainer = run(small("dcgan", "data=folder", f"data.root={tmp_path}", "data.channels=1", "metrics=none"))
     health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
     assert not [name for name in health.history[-1] if name.startswith("health/")]
+
+
+def test_a_generator_that_replays_its_training_images(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.batch import Preview
+    from zoo.model.dcgan import DCGAN
+
+    monkeypatch.setattr(DCGAN, "preview", lambda self, batch: {"samples": Preview(fake=batch.image, real=batch.image)})
+    health, alerts, _ = failing(small, tmp_path / "run", "max_images=2_400")
+    assert "memorisation" in alerts
+    found = 300 / 1_440  # the training images that are looked among
+    assert health.history[-1]["health/duplicates"] == pytest.approx(found, abs=0.06)
+    assert health.history[-1]["health/diversity"] == pytest.approx(1, abs=0.05)

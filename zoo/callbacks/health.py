@@ -10,7 +10,9 @@
     health/movement     mean distance that the images of fixed latents have moved since the last look, over that between
                         two real images: 0 for a generator that stands still
     health/duplicates   the share of fakes that lie nearer to a training image than 99 % of held-out images do: 0.01 is
-                        what new images of the same kind would have. After Meehan et al. 2020, arXiv:2004.05675
+                        what new images of the same kind would have. After Meehan et al. 2020, arXiv:2004.05675.
+                        It looks among the training images of the evaluation's precision and recall (prc_images): where
+                        these are a tenth of the set, a tenth of the duplicates is found
 
 D's accuracies and the players' gradient norms are in the books already, as D/accuracy_real, D/accuracy_fake,
 D/grad_norm. The features are those of the newest evaluation; with `metrics=none` the gap and the accuracies remain.
@@ -28,6 +30,7 @@ from zoo.batch import from_bytes, to_bytes
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
 
+COMPARED = 1_000  # images of each side, at most: the cost grows with the square
 FOLLOWED = 256  # latents whose images are followed from look to look
 
 
@@ -245,9 +248,9 @@ class Health(L.Callback):
         assert evaluate.evaluation
         values: dict[str, float] = {}
         for key, (real, fake) in evaluate.result.features.items():
-            n = min(len(real), len(fake))
+            n = min(len(real), len(fake), COMPARED)
             prefix = "health/" if key == "samples" else f"health/{key}/"
-            real, fake = real[:n].cpu(), fake[:n].cpu()
+            every_real, real, fake = real.cpu(), real[:n].cpu(), fake[:n].cpu()
             scale = spacing(real)
             values[f"{prefix}diversity"] = spacing(fake) / scale
             values[f"{prefix}spread"] = float(nearest(fake, fake).mean() / nearest(real, real).mean())
@@ -258,8 +261,8 @@ class Health(L.Callback):
             if key == "samples" and self._batches["test"] is not None and evaluate.evaluation.split == "train":
                 if self._radius is None:
                     unseen = evaluate.evaluation.extractor(self._batches["test"].image).cpu()
-                    self._radius = float(nearest(unseen, real).quantile(0.01))
-                values[f"{prefix}duplicates"] = float((nearest(fake, real) < self._radius).float().mean())
+                    self._radius = float(nearest(unseen, every_real).quantile(0.01))
+                values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
         return values
 
 
