@@ -62,7 +62,7 @@ def checked(config: DictConfig) -> DictConfig:
         value = OmegaConf.select(config, key)
         if value not in (None, "auto") and not isinstance(value, DictConfig):
             raise Mistake(f"{key}={value} does not fit players that take turns: {remedy}")
-    for name in ("image_size", "channels"):
+    for name in ("image_size", "channels", "channels_x", "channels_y"):
         of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
         if None not in (of_model, of_data) and of_model != of_data:
             raise Mistake(
