@@ -99,17 +99,25 @@ def split_mnist5k(cache_dir: str) -> dict[Split, tuple[Tensor, Tensor]]:
 def colour_in(digits: Tensor, *, seed: int, test: bool) -> Tensor:
     """Grey digits uint8 [N, 1, 32, 32] in colours over patches of photographs: uint8 [N, 3, 32, 32].
 
-    Each image is a * colour + (1 - a) * patch, where a is the digit in [0, 1].
-
     Args:
         seed: which patches and colours.
         test: cut from the part of the photographs that is kept for tests.
     """
     draw = seeded(COMPOSITION_SEED, seed)
     patches = cut_patches(len(digits), draw, test=test)
-    colours = bright_colours(len(digits), draw)[:, :, None, None]  # [N, 3, 1, 1]
+    return paint(digits, patches, bright_colours(len(digits), draw))
+
+
+def paint(digits: Tensor, patches: Tensor, colours: Tensor) -> Tensor:
+    """a * colour + (1 - a) * BRIGHTEST * patch, where a is the digit in [0, 1]: uint8 [N, 3, H, W].
+
+    Args:
+        digits: uint8 [N, 1, H, W].
+        patches: uint8 [N, 3, H, W].
+        colours: float32 [N, 3] in [0, 1].
+    """
     a = digits.float() / 255
-    return torch.lerp(patches * BRIGHTEST, 255 * colours, a).round_().to(torch.uint8)
+    return torch.lerp(patches * BRIGHTEST, 255 * colours[:, :, None, None], a).round_().to(torch.uint8)
 
 
 def bright_colours(n: int, draw: torch.Generator) -> Tensor:
@@ -120,7 +128,7 @@ def bright_colours(n: int, draw: torch.Generator) -> Tensor:
 
 
 def cut_patches(n: int, draw: torch.Generator, *, test: bool) -> Tensor:
-    """Square patches of the photographs, at random places and scales: float32 [N, 3, 32, 32] in [0, 255]."""
+    """Square patches of the photographs, at random places and scales: uint8 [N, 3, 32, 32]."""
     photographs = [part_of(photograph, test=test) for photograph in read_photographs()]
     which = torch.randint(len(photographs), (n,), generator=draw).tolist()
     low, high = PATCH
@@ -131,7 +139,7 @@ def cut_patches(n: int, draw: torch.Generator, *, test: bool) -> Tensor:
         left, top = (int(at[k + 1] * (photograph.size[k] - side + 1)) for k in (0, 1))
         box = left, top, left + side, top + side
         patches[i] = np.asarray(photograph.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
-    return torch.from_numpy(patches).permute(0, 3, 1, 2).float()
+    return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 
 
 def read_photographs() -> list[Image.Image]:
