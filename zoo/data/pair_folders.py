@@ -307,7 +307,7 @@ class UnpairedFolder(PairFolder):
         if self.aligned_test and not test:
             raise MissingData(
                 f"data.aligned_test=true needs folders of test images, and {self.root} has neither "
-                f"{self.test_folder_x} nor {self.test_folder_y}: name them, data.test_folder_x=NAME data.test_folder_y=NAME."
+                f"{self.test_folder_x} nor {self.test_folder_y}: set data.test_folder_x and data.test_folder_y."
             )
         folders: dict[Split, list[Path]] = {"train": [x, y], "test": test or [x, y]}
         if test:

@@ -178,13 +178,12 @@ class PairDataModule(DataModule):
 
     @property
     def description(self) -> str:
-        """For reports: "colour_digits: 2,000 + 2,000 training and 500 + 500 test images, 32x32, 3 + 1 channels"."""
-        counts = [f"{size(self.split(split))} {word}" for split, word in WORDS.items() if split in self.sets]
-        kind = "pairs" if all(self.split(split).aligned for split in self.sets) else "images"
+        """For reports: "maps: 1,096 + 1,096 training images and 100 test pairs, 256x256, 3 + 3 channels"."""
+        counts = [count(self.split(split), word) for split, word in WORDS.items() if split in self.sets]
         height, width = self.image_size
         skipped = f", {len(self.skipped):,} unreadable files skipped" if self.skipped else ""
         return (
-            f"{self.name}: {' and '.join(counts)} {kind}, {height}x{width}, "
+            f"{self.name}: {' and '.join(counts)}, {height}x{width}, "
             f"{self.channels_x} + {self.channels_y} channels{skipped}"
         )
 
@@ -238,9 +237,11 @@ class PairDataModule(DataModule):
 WORDS: dict[Split, str] = {"train": "training", "test": "test"}
 
 
-def size(images: UnpairedImages | AlignedImages) -> str:
-    """How many images there are: "2,000 + 1,500" of two domains, "4,000" pairs."""
-    return f"{len(images.x):,} + {len(images.y):,}" if isinstance(images, UnpairedImages) else f"{len(images):,}"
+def count(images: UnpairedImages | AlignedImages, word: str) -> str:
+    """How many images there are: "2,000 + 1,500 training images" of two domains, "4,000 training pairs"."""
+    if isinstance(images, UnpairedImages):
+        return f"{len(images.x):,} + {len(images.y):,} {word} images"
+    return f"{len(images):,} {word} pairs"
 
 
 def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Tensor:
