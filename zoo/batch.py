@@ -30,11 +30,16 @@ class ImagePairs(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What metrics and grids see of a model: its images beside the real ones of the same batch."""
+    """What metrics and grids see of a model: its images beside the real ones of the same batch.
+
+    Each field that is given is measured, in zoo/metrics/evaluation.py: fakes against `real` as a distribution, against
+    `label` by a classifier, against `target` pixel by pixel. A round trip through two networks gives `target` alone.
+    """
 
     fake: Tensor  # float32 [N, C, H, W] in [-1, 1]
-    real: Tensor  # float32 [N, C, H, W] in [-1, 1]
+    real: Tensor | None = None  # float32 [N, C, H, W] in [-1, 1]: what fakes should look like, row by row unrelated
     label: Tensor | None = None  # int64 [N]: the class that each fake is meant to show, where there are classes
+    real_label: Tensor | None = None  # int64 [N]: the class of each real; with `label`, classes are compared one by one
     target: Tensor | None = None  # float32 [N, C, H, W]: what each fake should be, pixel by pixel, where that is known
     panel: tuple[Tensor, ...] = ()  # what is shown of each row, side by side, each [N, C, H, W]; empty: the fake alone
 

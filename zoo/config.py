@@ -34,6 +34,11 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
     "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
     "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
 }
+# The settings that may be null though their defaults are not.
+NULLABLE = {
+    *("metrics.cache_dir", "metrics.num_fake", "data.load_size"),
+    *("data.test_folder", "data.test_folder_x", "data.test_folder_y"),
+}
 
 
 try:
@@ -62,7 +67,7 @@ def checked(config: DictConfig) -> DictConfig:
         value = OmegaConf.select(config, key)
         if value not in (None, "auto") and not isinstance(value, DictConfig):
             raise Mistake(f"{key}={value} does not fit players that take turns: {remedy}")
-    for name in ("image_size", "channels"):
+    for name in ("image_size", "channels", "channels_x", "channels_y"):
         of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
         if None not in (of_model, of_data) and of_model != of_data:
             raise Mistake(
@@ -265,10 +270,10 @@ def _fits(key: str, value: Any, default: Any) -> bool:
     if default is None:  # what null stands for, the constructor knows
         return True
     if value is None:
-        return key == "metrics.cache_dir"  # the one setting that may be null though its default is not
+        return key in NULLABLE
     if isinstance(value, bool) or isinstance(default, bool):
         return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, int) and key.endswith("image_size"):
+    if isinstance(default, int) and key.endswith(("image_size", "load_size")):
         return isinstance(value, int | list)  # one number, or [height, width]
     if isinstance(default, int | float):
         return isinstance(value, int | type(default))

@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from train import run
+from zoo.batch import Preview
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
 from zoo.callbacks.progress import losses
 from zoo.callbacks.report import result_in_words
-from zoo.callbacks.samples import grid
+from zoo.callbacks.samples import SampleGrids, grid, panels
 from zoo.checkpoint import read
 
 Small = Callable[..., DictConfig]
@@ -49,7 +50,7 @@ class Scripted:
 
     def prepare(self) -> None: ...
 
-    def check(self, data: Any) -> None: ...
+    def check(self, preview: Any, data: Any, *, device: Any) -> None: ...
 
     def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Any:
         return SimpleNamespace(values={"fid_mnist": next(self.values), "recall_mnist": 0.5}, protocol={"num_fake": 10})
@@ -131,6 +132,33 @@ def test_grid_of_any_channel_count(channels: int, expected: int) -> None:
 def test_grid_of_wide_images_is_near_square() -> None:
     picture = grid(torch.zeros(16, 3, 16, 64))
     assert picture.shape[1] == pytest.approx(picture.shape[2], rel=0.2)
+
+
+def test_panels_are_rows_of_the_batch_side_by_side() -> None:
+    """Grey, colour and colour with alpha: columns in their order, as many rows as asked for."""
+    grey = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 1, 4, 6)
+    colour = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(5, 3, 4, 6)
+    picture = panels((grey, colour, torch.ones(5, 4, 4, 6)), rows=3)
+    assert picture.shape == (3, 3 * (4 + 2) + 2, 3 * (6 + 2) + 2)
+    for row in range(3):
+        y = 3 + row * 6
+        assert picture[:, y, 3].tolist() == [row * 0.25] * 3
+        assert picture[:, y, 3 + 8].tolist() == [0.0, 0.5, 1.0]
+        assert picture[:, y, 3 + 16].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_panel_is_drawn_in_place_of_the_fakes(tmp_path: Path) -> None:
+    fake = torch.zeros(9, 3, 8, 8)
+    shown = {"X->Y": Preview(fake, panel=(fake[:, :1], fake, fake)), "Y->X": Preview(fake, real=fake)}
+    model: Any = SimpleNamespace(preview=lambda batch: shown, images=128)
+    logged: list[tuple[str, int]] = []
+    logger = SimpleNamespace(log_image=lambda key, images, step: logged.append((key, images[0].shape[1])))
+    grids = SampleGrids(folder=str(tmp_path), every=None, max_images=128, count=9)
+    grids._draw(SimpleNamespace(loggers=[logger]), model)  # type: ignore[arg-type]
+    names = ["X-to-Y-000000128.png", "Y-to-X-000000128.png", "Y-to-X-real.png"]
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == names
+    assert Image.open(tmp_path / "samples" / names[0]).size == (3 * 10 + 2, 3 * 10 + 2)
+    assert logged == [("X->Y", 32), ("Y->X", 32)]
 
 
 def test_losses_line() -> None:

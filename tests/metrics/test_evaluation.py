@@ -68,7 +68,7 @@ def labelled(batch: LabelledImages) -> dict[str, Preview]:
     """Fakes whose class is asked for: the pixel of that number is brighter, seldom the brightest."""
     fake = preview(batch)["samples"].fake.clone()
     fake.flatten(1).scatter_add_(1, batch.label[:, None], torch.full((len(fake), 1), 0.2))
-    return {"samples": Preview(fake, batch.image, batch.label)}
+    return {"samples": Preview(fake, batch.image, batch.label, batch.label)}
 
 
 def evaluation(extractor: Extractor | None = None, **changes) -> Evaluation:
@@ -177,9 +177,10 @@ def test_other_previews_prefix_their_values():
     both = lambda batch: {"X->Y": preview(batch)["samples"], "Y->X": Preview(batch.image, batch.image)}
     values = evaluate(evaluation(), preview=both).values
     assert values["Y->X/recall_pixels"] > values["X->Y/recall_pixels"]
-    assert set(values) == {
+    assert list(values) == ["mean/fid_pixels"] + [
         f"{p}/{m}_pixels" for p in ("X->Y", "Y->X") for m in ("fid", "precision", "recall", "classes")
-    }
+    ]
+    assert values["mean/fid_pixels"] == (values["X->Y/fid_pixels"] + values["Y->X/fid_pixels"]) / 2
 
 
 def test_the_protocol_is_plain_and_complete():
@@ -246,7 +247,7 @@ def test_labels_add_values_and_change_none():
 
 
 def told_in_vain(batch):
-    return {"samples": preview(batch)["samples"]._replace(label=batch.label)}
+    return {"samples": preview(batch)["samples"]._replace(label=batch.label, real_label=batch.label)}
 
 
 def test_accuracy_needs_the_classes_of_the_data():
@@ -270,6 +271,120 @@ def test_a_label_that_is_no_class_is_found():
     data.labels[7] = 4
     with pytest.raises(RuntimeError, match=r"49 real images were counted instead of 50.*the numbers of data\.classes"):
         evaluate(evaluation(), data, told_in_vain)
+
+
+# Fakes beside what they should be.
+
+
+def level(*levels: int) -> Tensor:
+    """Images [N, 1, 2, 2] in [-1, 1], each of one level."""
+    return from_bytes(torch.tensor(levels, dtype=torch.uint8))[:, None, None, None].expand(-1, 1, 2, 2)
+
+
+def held_against(fake: Tensor, target: Tensor, **changes) -> dict[str, float]:
+    """The values of given fakes and targets [N, C, H, W]."""
+    row = lambda batch: batch.index % len(fake)  # the loader spans the reals too
+    shown = lambda batch: {"samples": Preview(fake[row(batch)], target=target[row(batch)])}
+    return evaluate(evaluation(num_fake=len(fake), **changes), preview=shown).values
+
+
+def test_psnr_and_l1_in_closed_form():
+    """Differences of 0.1 and 0.2 throughout: 20 and 13.98 dB, whose mean is not that of the mean error."""
+    fake = torch.tensor([0.2, -0.4, 0.2, -0.4]).view(4, 1, 1, 1).expand(4, 3, 2, 5)
+    values = held_against(fake, torch.zeros(4, 3, 2, 5))
+    assert list(values) == ["psnr", "l1", "pixel_accuracy"]
+    assert values["psnr"] == pytest.approx((20 - 20 * math.log10(0.2)) / 2)
+    assert values["l1"] == pytest.approx(0.15)
+
+
+def test_psnr_of_each_image_averages_its_pixels_first():
+    fake = torch.zeros(4, 1, 2, 2)
+    fake[:, :, 0, 0] = 1.0  # an error of 0.5 in a quarter of the pixels
+    values = held_against(fake, torch.zeros(4, 1, 2, 2))
+    assert values["psnr"] == pytest.approx(-10 * math.log10(0.25 / 4))
+    assert values["l1"] == pytest.approx(0.125)
+    assert values["pixel_accuracy"] == 0.75
+
+
+def test_equal_images_have_100_db():
+    image = torch.rand(5, 1, 2, 2)
+    assert held_against(image, image) == {"psnr": pytest.approx(100.0), "l1": 0.0, "pixel_accuracy": 1.0}
+
+
+def test_values_beyond_the_range_count_as_its_ends():
+    assert held_against(torch.full((4, 1, 2, 2), 1.5), torch.ones(4, 1, 2, 2))["l1"] == 0.0
+
+
+def test_a_pixel_is_right_up_to_16_levels_in_every_channel():
+    target = level(100, 100, 100, 100, 250).repeat(1, 3, 1, 1)
+    fake = target.clone()
+    for i, off in enumerate((116, 117, 84, 83, 255)):
+        fake[i, 1] = level(off)[0]
+    assert held_against(fake, target)["pixel_accuracy"] == 3 / 5
+
+
+def test_a_round_trip_asks_nothing_of_the_extractor():
+    judge = evaluation()
+    shown = lambda batch: {"X->Y->X": Preview(preview(batch)["samples"].fake, target=batch.image)}
+    result = evaluate(judge, preview=shown)
+    assert list(result.values) == ["X->Y->X/psnr", "X->Y->X/l1", "X->Y->X/pixel_accuracy"]
+    assert judge.extractor.seen == 0
+    assert result.features == {}
+
+
+def translation(batch: LabelledImages) -> dict[str, Preview]:
+    """All that a preview may have, each in another entry."""
+    told = labelled(batch)["samples"]
+    return {
+        "X->Y": told._replace(real_label=None, target=batch.image),
+        "X->Y->X": Preview(told.fake, target=batch.image),
+        "read": Preview(told.fake, label=batch.label),
+        "Y->X": preview(batch)["samples"],
+    }
+
+
+def test_each_entry_has_what_its_fields_allow(tmp_path):
+    of_reals = [f"{metric}_pixels" for metric in ("fid", "precision", "recall", "classes")]
+    against_target = ["psnr", "l1", "pixel_accuracy"]
+    wanted = [f"X->Y/{name}" for name in [*of_reals, "accuracy_pixels", *against_target]]
+    wanted += [f"X->Y->X/{name}" for name in against_target] + ["read/accuracy_pixels"]
+    wanted += [f"Y->X/{name}" for name in of_reals]
+    judge = evaluation(cache_dir=str(tmp_path))
+    result = evaluate(judge, preview=translation)
+    assert list(result.values) == ["mean/fid_pixels", *wanted]
+    assert not [name for name in result.protocol if "accuracy_of_reals" in name]
+    assert result.values["read/accuracy_pixels"] == result.values["X->Y/accuracy_pixels"]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert set(result.features) == {"X->Y", "Y->X"}
+    judge.extractor.seen = 0
+    assert evaluate(judge, preview=translation).values == result.values
+    assert judge.extractor.seen == 3 * 37  # the fakes of three entries, no reals
+
+
+def test_as_many_fakes_as_reals():
+    result = evaluate(evaluation(num_fake=None))
+    assert result.protocol["num_fake"] == 50
+    assert result.values == evaluate(evaluation(num_fake=50)).values
+    assert evaluate(evaluation(num_fake=None, num_real=20)).protocol["seeds"] == "0 to 19"
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (Preview(torch.zeros(1, 4, 2, 2), torch.zeros(1, 1, 2, 2)), "these X->Y have 4: set metrics=none"),
+        (Preview(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2)), "these X->Y have 2: set metrics=none"),
+        (
+            Preview(torch.zeros(1, 1, 2, 2), target=torch.zeros(1, 1, 2, 3)),
+            r"X->Y are \[1, 1, 2, 2\] and their targets",
+        ),
+    ],
+)
+def test_images_that_cannot_be_compared_are_refused_early(shown, said):
+    with pytest.raises(ValueError, match=said):
+        evaluation().check(lambda batch: {"X->Y": shown}, Data(), device="cpu")
+    with pytest.raises(ValueError, match=said):
+        evaluate(evaluation(), preview=lambda batch: {"X->Y": shown})
+    evaluation().check(lambda batch: {"X->Y": Preview(shown.fake, target=shown.fake)}, Data(), device="cpu")
 
 
 # The cache of real statistics.
@@ -333,7 +448,7 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
     results = []
     for changes in settings:
         judge = evaluation(**changes)
-        for shown in (preview, labelled, labelled):
+        for shown in (preview, labelled, labelled, translation):
             result = evaluate(judge, Data(50), shown, rank=rank, world_size=world_size)
             results.append((result.values, result.protocol, len(result.features)))
     torch.save(results, f"{folder}/{rank}.pt")
@@ -355,13 +470,13 @@ def test_several_processes_equal_one(tmp_path):
     expected = [
         evaluate(evaluation(**changes), preview=shown)
         for changes in settings
-        for shown in (preview, labelled, labelled)
+        for shown in (preview, labelled, labelled, translation)
     ]
     for rank in range(3):
         for (values, protocol, tables), one in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
             assert values == pytest.approx(one.values, rel=1e-6)
             assert protocol == one.protocol
-            assert tables == (rank == 0)
+            assert tables == (len(one.features) if rank == 0 else 0)
 
 
 # Refusals.

@@ -12,7 +12,8 @@ from zoo.metrics.evaluation import Evaluation, Result
 class Evaluate(L.Callback):
     """Evaluates the model every so many images and at the end, and keeps `checkpoints/best.ckpt`.
 
-    The best checkpoint has the lowest Frechet distance, the first value whose name contains "fid".
+    The best checkpoint has the lowest Frechet distance, the first value whose name contains "fid": the mean of those
+    of all directions where a model translates in several (zoo/metrics/evaluation.py).
 
     Args:
         evaluation: what to measure, and by which protocol; None measures nothing.
@@ -50,7 +51,7 @@ class Evaluate(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
         if self.evaluation:
-            self.evaluation.check(trainer.datamodule)  # type: ignore[attr-defined]
+            self.evaluation.check(pl_module.preview, trainer.datamodule, device=pl_module.device)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.evaluation and self.every(pl_module.images):

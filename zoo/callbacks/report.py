@@ -38,7 +38,8 @@ class Report(L.Callback):
         shown = pl_module.images - self._first
         evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
         health = next((c for c in trainer.callbacks if isinstance(c, Health)), None)  # type: ignore[attr-defined]
-        grids = sorted(p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit())
+        grids = [p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit()]
+        grids.sort(key=lambda path: (path.stem[-9:], path.name))
         curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
         lines = [
             f"# {type(pl_module).__name__}, {pl_module.images:,} images",

@@ -1,5 +1,6 @@
 """Sample grids: the same latents or inputs throughout a run, as pictures that a person can judge."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from zoo.callbacks import Every
 class SampleGrids(L.Callback):
     """Writes `samples/<images>.png` every so many images and at the end, and `samples/real.png` once.
 
+    Previews of another name than "samples" are written beside them, "X->Y" as `samples/X-to-Y-<images>.png`. Where a
+    preview has a panel (an input, its translation, ...), a row of the grid is the panel of one image.
+
     Args:
         folder: the run's folder.
         every: images between two grids; None: a tenth of `max_images`, the budget.
-        count: pictures in a grid; its rows have about the square root of that.
+        count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
     """
 
     def __init__(self, *, folder: str, every: int | None, max_images: int, count: int) -> None:
@@ -47,9 +51,9 @@ class SampleGrids(L.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, preview in model.preview(self._batch).items():
             prefix = "" if name == "samples" else f"{name.replace('->', '-to-')}-"
-            if not (self.folder / f"{prefix}real.png").exists():
+            if preview.real is not None and not (self.folder / f"{prefix}real.png").exists():
                 save_image(grid(preview.real), self.folder / f"{prefix}real.png")
-            picture = grid(preview.fake)
+            picture = panels(preview.panel, round(self.count**0.5)) if preview.panel else grid(preview.fake)
             save_image(picture, self.folder / f"{prefix}{model.images:09d}.png")
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             for logger in trainer.loggers:
@@ -62,8 +66,22 @@ def grid(images: Tensor) -> Tensor:
 
     One channel is shown grey, two to the first three of more as colours.
     """
-    images = to_unit(images).cpu()
-    if images.shape[1] == 2:
-        images = torch.cat([images, images[:, :1]], 1)
     columns = round((len(images) * images.shape[2] / images.shape[3]) ** 0.5)
-    return make_grid(images[:, :3], nrow=max(columns, 1), padding=2, pad_value=0.5)
+    return make_grid(colours(images), nrow=max(columns, 1), padding=2, pad_value=0.5)
+
+
+def panels(columns: Sequence[Tensor], rows: int) -> Tensor:
+    """The first `rows` images of each [N, C, H, W] in [-1, 1], side by side: one picture [3, H', W'] in [0, 1].
+
+    A row of the picture is a row of the batch. The numbers of channels may differ.
+    """
+    side_by_side = torch.stack([colours(images[:rows]) for images in columns], dim=1).flatten(0, 1)
+    return make_grid(side_by_side, nrow=len(columns), padding=2, pad_value=0.5)
+
+
+def colours(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] in [-1, 1] as RGB [N, 3, H, W] in [0, 1], on the CPU."""
+    images = to_unit(images).cpu()
+    if images.shape[1] == 1:
+        return images.expand(-1, 3, -1, -1)
+    return torch.cat([images, images[:, :1]], 1) if images.shape[1] == 2 else images[:, :3]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo.batch import LabelledImages
 from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, MissingData, Split, as_rows, cpus
-from zoo.data.reading import Reader, UnreadableImage, colour
+from zoo.data.reading import FileReader, Reader, UnreadableImage, colour
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff", ".tga"),
@@ -41,7 +41,7 @@ class StreamedImages:
 
     streams = True
 
-    def __init__(self, root: Path, files: Sequence[str], labels: Tensor, reader: Reader, *, skip: bool) -> None:
+    def __init__(self, root: Path, files: Sequence[str], labels: Tensor, reader: FileReader, *, skip: bool) -> None:
         self.root, self.files, self.labels, self.reader, self.skip = root, files, labels, reader, skip
         self.bad = torch.zeros(len(files), dtype=torch.bool).share_memory_()
 
@@ -280,14 +280,14 @@ class LabelledImageFolder(ImageFolder):
         return {**super().parameters(), "classes": self.classes}
 
 
-def check_is_folder(root: Path) -> None:
+def check_is_folder(root: Path, remedy: str = "set data.root to a folder of images") -> None:
     """Raises:
     MissingData: `root` is not a folder.
     """
     if not root.exists():
-        raise MissingData(f"{root} does not exist: set data.root to a folder of images.")
+        raise MissingData(f"{root} does not exist: {remedy}.")
     if not root.is_dir():
-        raise MissingData(f"{root} is a file: set data.root to a folder of images.")
+        raise MissingData(f"{root} is a file: {remedy}.")
 
 
 def find_images(root: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""What every set of labelled images shares: batches, their order, the evaluation bank and the fingerprint.
+"""What every set of images shares: batches, their order, the evaluation bank and the fingerprint.
 
-A set is indexed with a list of rows and answers with one whole `LabelledImages` batch, so that a set in memory costs
-one gather a batch and no loop over images. Between set and device the images are uint8; `on_after_batch_transfer`
-turns them into [-1, 1].
+A set is indexed with a list of rows and answers with one whole batch (`LabelledImages`, or `ImagePairs` of two domains,
+see zoo/data/pairs.py), so that a set in memory costs one gather a batch and no loop over images. Between set and device
+the images are uint8; `on_after_batch_transfer` turns them into [-1, 1].
 
 Order and flips are pure functions of (seed, epoch): the only state is the number of batches shown, so that a resumed
 run goes on with the next one, and a run on N processes shows the same images, flipped the same way, as a run on one.
@@ -10,7 +10,8 @@ run goes on with the next one, and a run on N processes shows the same images, f
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -35,12 +36,15 @@ class MissingData(ValueError):
 class ImageSet(Protocol):
     """One split of a set."""
 
-    streams: bool  # True where reading a batch decodes files, so that workers are worth their cost
+    @property
+    def streams(self) -> bool:
+        """Whether reading a batch decodes files, so that workers are worth their cost."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
-        """One batch: image uint8 [N, C, H, W], label and index int64 [N]."""
+    def __getitem__(self, rows: Sequence[Any]) -> Any:
+        """One batch: images uint8 [N, C, H, W], labels and index int64 [N]."""
         ...
 
     def digest(self) -> str:
@@ -74,8 +78,8 @@ class InMemoryImages:
         return sha.hexdigest()
 
 
-def as_rows(rows: Sequence[int]) -> Tensor:
-    """The rows of one batch as int64 [N].
+def as_rows(rows: Sequence[Any]) -> Tensor:
+    """The rows of one batch as int64 [N], or [N, 2] where a row is one of each of two domains.
 
     Raises:
         TypeError: for a single row, which is what a sampler that Lightning put in place of ours asks for.
@@ -93,7 +97,7 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
-class ShuffledBatches(Sampler[list[int]]):
+class ShuffledBatches(Sampler[list[Any]]):
     """Rows of this rank's batches, without end: within an epoch each image comes at most once.
 
     With P the permutation of (seed, epoch) and G = batch_size * world_size, global batch k of the epoch is
@@ -107,47 +111,64 @@ class ShuffledBatches(Sampler[list[int]]):
         length: images in the set.
         batch_size: images a batch on this rank.
         start: batches that were shown before.
+        order: draws an epoch's permutation from a generator; None: of the rows 0 to length - 1.
     """
 
-    def __init__(self, length: int, *, batch_size: int, rank: int, world_size: int, seed: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        start: int = 0,
+        order: Callable[[torch.Generator], Tensor] | None = None,
+    ) -> None:
         self.length, self.batch_size, self.rank, self.world_size, self.seed = length, batch_size, rank, world_size, seed
         self.start = start
+        self.order = order or (lambda generator: torch.randperm(length, generator=generator))
 
     @property
     def per_epoch(self) -> int:
         """Batches in an epoch."""
         return self.length // (self.batch_size * self.world_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         whole = self.batch_size * self.world_size
         epoch, k = divmod(self.start, self.per_epoch)
         while True:
-            order = torch.randperm(self.length, generator=seeded(self.seed, epoch, ORDER))
+            order = self.order(seeded(self.seed, epoch, ORDER))
             for batch in range(k, self.per_epoch):
                 yield order[batch * whole : (batch + 1) * whole][self.rank :: self.world_size].tolist()
             epoch, k = epoch + 1, 0
 
 
 class EvaluationBatches:
-    """A rank's share of an evaluation bank: LabelledImages in [-1, 1] whose index is the position in the evaluation."""
+    """A rank's share of an evaluation bank: batches in [-1, 1] whose index is the position in the evaluation.
 
-    def __init__(self, loader: DataLoader, positions: list[range]) -> None:
-        self.loader, self.positions = loader, positions
+    Args:
+        loader: of uint8 batches.
+        positions: of each batch's images.
+        floats: turns a uint8 batch into one in [-1, 1].
+    """
+
+    def __init__(self, loader: DataLoader, positions: list[range], floats: Callable[[Any], Any]) -> None:
+        self.loader, self.positions, self.floats = loader, positions, floats
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __iter__(self) -> Iterator[LabelledImages]:
+    def __iter__(self) -> Iterator[Any]:
         for batch, positions in zip(self.loader, self.positions, strict=True):
-            yield LabelledImages(from_bytes(batch.image), batch.label, torch.tensor(positions))
+            yield self.floats(batch)._replace(index=torch.tensor(positions))
 
 
-class ImageDataModule(LightningDataModule):
-    """Base of every set of labelled images. A subclass gives `name`, `load` and, where there are labels, `classes`.
+class DataModule(LightningDataModule):
+    """Base of every set. A subclass gives `name`, `load`, what makes floats of its batches, and its description.
 
     Args:
         image_size: side of the square images, or [height, width].
-        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
         batch_size: images a batch over ALL processes, so that the number of processes does not change the training.
         num_workers: processes that decode files, on each rank; "auto" takes the CPUs at hand, at most 8. A set in
             memory uses none.
@@ -167,7 +188,6 @@ class ImageDataModule(LightningDataModule):
         self,
         *,
         image_size: int | Sequence[int],
-        channels: int,
         batch_size: int,
         num_workers: int | str,
         flip: bool,
@@ -182,7 +202,6 @@ class ImageDataModule(LightningDataModule):
         if seed < 0:
             raise ValueError(f"seed={seed} is negative: give 0 or more.")
         self.image_size = height_and_width(image_size)
-        self.channels = check_channels(channels)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.flip = flip
@@ -191,7 +210,6 @@ class ImageDataModule(LightningDataModule):
         self.classes = list(self.names)  # by label; empty where the set has no labels
         self._sets: dict[Split, ImageSet] = {}
         self._digests: dict[Split, str] = {}
-        self._flips: tuple[int, Tensor] | None = None  # epoch, bool [length of the training set]
         self.shown = 0  # images in training, over all ranks
 
     def load(self) -> dict[Split, ImageSet]:
@@ -200,7 +218,15 @@ class ImageDataModule(LightningDataModule):
 
     def parameters(self) -> dict[str, Any]:
         """What besides the content decides the pixels; part of the fingerprint."""
-        return {"set": self.name, "image_size": self.image_size, "channels": self.channels}
+        return {"set": self.name, "image_size": self.image_size}
+
+    def order(self, images: ImageSet, generator: torch.Generator) -> Tensor:
+        """A permutation of a split: the rows of all its images, each once."""
+        return torch.randperm(len(images), generator=generator)
+
+    def floats(self, batch: Any) -> Any:
+        """A uint8 batch of the evaluation in [-1, 1]."""
+        raise NotImplementedError
 
     # What a model, a metric or a report asks.
 
@@ -223,14 +249,8 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def description(self) -> str:
-        """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel" (height x width)."""
-        counts = f"{len(self.sets['train']):,} training"
-        if "test" in self.sets:
-            counts += f" and {len(self.sets['test']):,} test"
-        height, width = self.image_size
-        plural = "" if self.channels == 1 else "s"
-        skipped = f", {len(self.skipped):,} unreadable files skipped" if self.skipped else ""
-        return f"{self.name}: {counts} images, {height}x{width}, {self.channels} channel{plural}{skipped}"
+        """For reports: what the set is, and how much of it there is."""
+        raise NotImplementedError
 
     @property
     def skipped(self) -> list[str]:
@@ -307,21 +327,9 @@ class ImageDataModule(LightningDataModule):
             world_size=world_size,
             seed=self.seed,
             start=self.shown // self.batch_size,
+            order=partial(self.order, images),
         )
         return self._loader(images, batches, persistent=True)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """uint8 -> float32 in [-1, 1] on the device, and the training images' flips."""
-        if not isinstance(batch, LabelledImages) or batch.image.dtype != torch.uint8:
-            return batch
-        image = from_bytes(batch.image)
-        if self.trainer is not None and self.trainer.training:
-            if self.flip:
-                per_epoch = len(self.split("train")) // self.batch_size * self.batch_size
-                mirrored = self.flips(self.shown // per_epoch)[batch.index.cpu()].to(image.device)
-                image = torch.where(mirrored[:, None, None, None], image.flip(3), image)
-            self.shown += self.batch_size
-        return batch._replace(image=image)
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the data: images shown."""
@@ -331,12 +339,9 @@ class ImageDataModule(LightningDataModule):
         """Go on after the images that were shown; with another batch size, at the nearest batch before."""
         self.shown = state_dict["shown"]
 
-    def flips(self, epoch: int) -> Tensor:
-        """Which training images are mirrored in this epoch: bool [length], a pure function of (seed, epoch)."""
-        if self._flips is None or self._flips[0] != epoch:
-            coins = torch.rand(len(self.split("train")), generator=seeded(self.seed, epoch, FLIPS))
-            self._flips = epoch, coins < 0.5
-        return self._flips[1]
+    def epoch(self) -> int:
+        """The epoch that the next batch in training belongs to."""
+        return self.shown // (len(self.split("train")) // self.batch_size * self.batch_size)
 
     # Evaluation.
 
@@ -364,11 +369,11 @@ class ImageDataModule(LightningDataModule):
             )
         if not len(images):
             raise ValueError(f"{self.where()} has no images in its {split} split.")
-        order = torch.randperm(len(images), generator=seeded(EVALUATION_SEED)).tolist()
+        order = self.order(images, seeded(EVALUATION_SEED)).tolist()
         mine = range(rank, num, world_size)
         positions = [mine[start : start + size] for start in range(0, len(mine), size)]
         rows = [[order[i % len(order)] for i in batch] for batch in positions]
-        return EvaluationBatches(self._loader(images, rows, persistent=False), positions)
+        return EvaluationBatches(self._loader(images, rows, persistent=False), positions, self.floats)
 
     def _loader(self, images: ImageSet, batches: Any, *, persistent: bool) -> DataLoader:
         workers = self._workers() if images.streams else 0
@@ -388,24 +393,94 @@ class ImageDataModule(LightningDataModule):
         return max(1, min(8, cpus() // ranks_here))
 
 
+class ImageDataModule(DataModule):
+    """Base of every set of labelled images. A subclass gives `name`, `load` and, where there are labels, `classes`.
+
+    Args:
+        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        (others: `DataModule`)
+
+    Raises:
+        ValueError: naming the argument, its value and the remedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int | Sequence[int],
+        channels: int,
+        batch_size: int,
+        num_workers: int | str,
+        flip: bool,
+        seed: int,
+        cache_dir: str,
+    ) -> None:
+        super().__init__(
+            image_size=image_size,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            flip=flip,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        self.channels = check_channels(channels)
+        self._flips: tuple[int, Tensor] | None = None  # epoch, bool [length of the training set]
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "channels": self.channels}
+
+    @property
+    def description(self) -> str:
+        """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel" (height x width)."""
+        counts = f"{len(self.sets['train']):,} training"
+        if "test" in self.sets:
+            counts += f" and {len(self.sets['test']):,} test"
+        height, width = self.image_size
+        plural = "" if self.channels == 1 else "s"
+        skipped = f", {len(self.skipped):,} unreadable files skipped" if self.skipped else ""
+        return f"{self.name}: {counts} images, {height}x{width}, {self.channels} channel{plural}{skipped}"
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """uint8 -> float32 in [-1, 1] on the device, and the training images' flips."""
+        if not isinstance(batch, LabelledImages) or batch.image.dtype != torch.uint8:
+            return batch
+        image = from_bytes(batch.image)
+        if self.trainer is not None and self.trainer.training:
+            if self.flip:
+                mirrored = self.flips(self.epoch())[batch.index.cpu()].to(image.device)
+                image = torch.where(mirrored[:, None, None, None], image.flip(3), image)
+            self.shown += self.batch_size
+        return batch._replace(image=image)
+
+    def flips(self, epoch: int) -> Tensor:
+        """Which training images are mirrored in this epoch: bool [length], a pure function of (seed, epoch)."""
+        if self._flips is None or self._flips[0] != epoch:
+            coins = torch.rand(len(self.split("train")), generator=seeded(self.seed, epoch, FLIPS))
+            self._flips = epoch, coins < 0.5
+        return self._flips[1]
+
+    def floats(self, batch: LabelledImages) -> LabelledImages:
+        return batch._replace(image=from_bytes(batch.image))
+
+
 def cpus() -> int:
     """The CPUs that this process may use: a container's share, not the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of an image_size, which is one int or [height, width].
+def height_and_width(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
+    """(height, width) of a size, which is one int or [height, width].
 
     Raises:
         ValueError: it is neither, or not positive.
     """
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ValueError(f"data.image_size={image_size} is neither a side in pixels nor [height, width].")
+        raise ValueError(f"data.{name}={image_size} is neither a side in pixels nor [height, width].")
     return sides[0], sides[1]
 
 
-def check_channels(channels: int) -> int:
+def check_channels(channels: int, name: str = "channels") -> int:
     """`channels` itself.
 
     Raises:
@@ -413,7 +488,7 @@ def check_channels(channels: int) -> int:
     """
     if channels not in (1, 2, 3, 4):
         raise ValueError(
-            f"data.channels={channels} is not supported: use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)."
+            f"data.{name}={channels} is not supported: use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)."
         )
     return channels
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
@@ -75,9 +76,33 @@ class Reader:
             UnreadableImage: with the path and the reason.
         """
         with opened(path, max_pixels=self.max_pixels) as image:
-            image = with_channels(image, self.channels, self.background)
-            pixels = np.asarray(fit(image, self.size, self.fit, self.background))
+            return self.pixels(image)
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """The same of an image that is open already."""
+        image = with_channels(image, self.channels, self.background)
+        pixels = np.asarray(fit(image, self.size, self.fit, self.background))
         return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+class FileReader(Protocol):
+    """What a set of files asks of a reader: `Reader`, or one of pairs (zoo/data/pair_folders.py)."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        ...
+
+    @property
+    def channels(self) -> int: ...
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """uint8 [channels, height, width].
+
+        Raises:
+            UnreadableImage: with the path and the reason.
+        """
+        ...
 
 
 @contextmanager

@@ -281,4 +281,5 @@ class CGAN(GAN):
     def preview(self, batch: LabelledImages) -> dict[str, Preview]:
         """Fakes of the classes of the real images beside them."""
         label = batch.label if self.hparams["condition_dim"] is None else None
-        return {"samples": Preview(fake=self.generate(batch.index, batch.label), real=batch.image, label=label)}
+        fake = self.generate(batch.index, batch.label)
+        return {"samples": Preview(fake=fake, real=batch.image, label=label, real_label=label)}

@@ -1,0 +1,167 @@
+"""Sets of two domains composed from images that travel inside installed packages: no download, no account.
+
+- Digits: MNIST5k, see zoo/data/embedded.py.
+- Photographs: eight of those in scikit-image's package (skimage/data; the sources and licences are in the docstrings of
+  skimage.data). astronaut: NASA, public domain. rocket: SpaceX, public domain. chelsea (S. van der Walt), coffee (R.
+  Michetti), retina (M. Haggstrom), brick, grass and gravel (CC0Textures): CC0.
+
+The recipe is that of MNIST-M (Ganin and Lempitsky 2015, arXiv:1409.7495, section 4.1): digits blended over patches cut
+at random from photographs. There the digit inverts the patch, |patch - digit|, which over mid-grey leaves nothing to
+see; here patches are at most half as bright as white and the digit is painted over them in a bright colour, so that
+every digit stays legible. Composition is deterministic: its seed is fixed, and each photograph's right quarter is cut
+for test images only.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zoo.data.embedded import DIGITS, mnist_size, read_mnist5k
+from zoo.data.images import ImageSet, InMemoryImages, Split, resize, seeded, with_channels
+from zoo.data.pairs import AlignedImages, PairDataModule, UnpairedImages
+
+COMPOSITION_SEED = 20_150_706  # of every patch, colour and mask; changing it changes every image
+SIDE = 32  # of the composed images, in pixels: MNIST's 28 with 2 around, as zoo/data/embedded.py pads them
+PATCH = 24, 96  # the smallest and the largest side of a patch, in pixels of its photograph
+TEST_SHARE = 0.25  # of each photograph's width
+BRIGHTEST = 0.5  # of a patch, in [0, 1]
+PALEST = 0.4  # a colour's smallest channel in [0, 1]; its largest is 1
+PHOTOGRAPHS = (
+    *("astronaut.png", "brick.png", "chelsea.png", "coffee.png"),
+    *("grass.png", "gravel.png", "retina.jpg", "rocket.jpg"),
+)
+
+
+class ColourDigits(PairDataModule):
+    """Unpaired: digits in colour over photographs (X) and plain ones (Y), 2,000 of each and 500 for tests.
+
+    No digit of MNIST is in both domains: within each class they go to X and Y in turn.
+    """
+
+    name = "colour_digits"
+    names = DIGITS
+
+    def prepare_data(self) -> None:
+        """Fill the cache once, so that no two processes parse the text at the same time."""
+        read_mnist5k(self.cache_dir)
+
+    def load(self) -> dict[Split, ImageSet]:
+        sets: dict[Split, ImageSet] = {}
+        for split, (images, labels) in split_mnist5k(self.cache_dir).items():
+            x = colour_in(images[::2], seed=int(split == "test"), test=split == "test")
+            y = images[1::2]
+            size = self.stored_size(split)
+            sets[split] = UnpairedImages(
+                InMemoryImages(with_channels(resize(x, size), self.channels_x), labels[::2]),
+                InMemoryImages(with_channels(resize(y, size), self.channels_y), labels[1::2]),
+            )
+        return sets
+
+
+class MaskedDigits(PairDataModule):
+    """Aligned: a digit in colour over a photograph (Y), and the same with a square hidden (X).
+
+    There are 4,000 pairs, and 1,000 for tests. The square has half the sides of the image, lies at a random place at
+    least an eighth of them away from the edge, and is filled with mid-grey, the 0 of [-1, 1].
+    """
+
+    name = "masked_digits"
+    names = DIGITS
+
+    def prepare_data(self) -> None:
+        """Fill the cache once, so that no two processes parse the text at the same time."""
+        read_mnist5k(self.cache_dir)
+
+    def load(self) -> dict[Split, ImageSet]:
+        sets: dict[Split, ImageSet] = {}
+        for split, (images, labels) in split_mnist5k(self.cache_dir).items():
+            number = 2 + int(split == "test")
+            whole = colour_in(images, seed=number, test=split == "test")
+            size = self.stored_size(split)
+            y = with_channels(resize(whole, size), self.channels_y)
+            x = with_channels(resize(hide_square(whole, seed=number), size), self.channels_x)
+            sets[split] = AlignedImages(InMemoryImages(torch.cat([x, y], dim=1), labels), self.channels_x)
+        return sets
+
+
+def split_mnist5k(cache_dir: str) -> dict[Split, tuple[Tensor, Tensor]]:
+    """The splits of MNIST5k: images uint8 [N, 1, 32, 32] and labels int64 [N], sorted by class."""
+    images, labels = read_mnist5k(cache_dir)
+    images = mnist_size(images, (SIDE, SIDE))
+    test = torch.arange(len(images)) % 500 >= 400  # the last 100 of each class, as there
+    return {"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}
+
+
+def colour_in(digits: Tensor, *, seed: int, test: bool) -> Tensor:
+    """Grey digits uint8 [N, 1, 32, 32] in colours over patches of photographs: uint8 [N, 3, 32, 32].
+
+    Args:
+        seed: which patches and colours.
+        test: cut from the part of the photographs that is kept for tests.
+    """
+    draw = seeded(COMPOSITION_SEED, seed)
+    patches = cut_patches(len(digits), draw, test=test)
+    return paint(digits, patches, bright_colours(len(digits), draw))
+
+
+def paint(digits: Tensor, patches: Tensor, colours: Tensor) -> Tensor:
+    """a * colour + (1 - a) * BRIGHTEST * patch, where a is the digit in [0, 1]: uint8 [N, 3, H, W].
+
+    Args:
+        digits: uint8 [N, 1, H, W].
+        patches: uint8 [N, 3, H, W].
+        colours: float32 [N, 3] in [0, 1].
+    """
+    a = digits.float() / 255
+    return torch.lerp(patches * BRIGHTEST, 255 * colours[:, :, None, None], a).round_().to(torch.uint8)
+
+
+def bright_colours(n: int, draw: torch.Generator) -> Tensor:
+    """Colours of every hue, float32 [N, 3] in [PALEST, 1], the largest channel 1."""
+    levels = torch.rand(n, 3, generator=draw)
+    low, high = levels.amin(1, keepdim=True), levels.amax(1, keepdim=True)
+    return PALEST + (1 - PALEST) * (levels - low) / (high - low).clamp_min(1e-6)
+
+
+def cut_patches(n: int, draw: torch.Generator, *, test: bool) -> Tensor:
+    """Square patches of the photographs, at random places and scales: uint8 [N, 3, 32, 32]."""
+    photographs = [part_of(photograph, test=test) for photograph in read_photographs()]
+    which = torch.randint(len(photographs), (n,), generator=draw).tolist()
+    low, high = PATCH
+    patches = np.empty((n, SIDE, SIDE, 3), np.uint8)
+    for i, (number, at) in enumerate(zip(which, torch.rand(n, 3, generator=draw).tolist(), strict=True)):
+        photograph = photographs[number]
+        side = low + int(at[0] * (min(high, *photograph.size) - low + 1))
+        left, top = (int(at[k + 1] * (photograph.size[k] - side + 1)) for k in (0, 1))
+        box = left, top, left + side, top + side
+        patches[i] = np.asarray(photograph.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+    return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
+
+
+def read_photographs() -> list[Image.Image]:
+    """The photographs as RGB, by their paths: skimage.data itself would look for a network."""
+    folder = Path(str(resources.files("skimage"))) / "data"
+    return [Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS]
+
+
+def part_of(photograph: Image.Image, *, test: bool) -> Image.Image:
+    """The part of a photograph that training or test images are cut from."""
+    width, height = photograph.size
+    edge = round(width * (1 - TEST_SHARE))
+    return photograph.crop((edge, 0, width, height) if test else (0, 0, edge, height))
+
+
+def hide_square(images: Tensor, *, seed: int) -> Tensor:
+    """Images uint8 [N, C, H, W] with a square of half the sides at a random place in mid-grey."""
+    n, _, height, width = images.shape
+    margin = height // 8
+    corners = torch.rand(n, 2, generator=seeded(COMPOSITION_SEED, seed, 1))
+    top = margin + (corners[:, :1] * (height // 2 - 2 * margin + 1)).long()  # [N, 1]
+    left = margin + (corners[:, 1:] * (width // 2 - 2 * margin + 1)).long()
+    row, column = torch.arange(height) - top, torch.arange(width) - left  # [N, H], [N, W]: from the square's corner
+    inside = ((row >= 0) & (row < height // 2))[:, :, None] & ((column >= 0) & (column < width // 2))[:, None, :]
+    return images.masked_fill(inside[:, None], 128)
