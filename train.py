@@ -32,6 +32,10 @@ def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
     of_data = {}
     if "classes" in cfg.model and cfg.model.classes is None:
         of_data = {"classes": datamodule.class_names}
+    elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.class_names):
+        raise config.Mistake(
+            f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.class_names)}"
+        )
     return datamodule, instantiate(cfg.model, **of_data, _convert_="all")
 
 

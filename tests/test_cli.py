@@ -140,6 +140,15 @@ def test_per_class_writes_a_labelled_folder_with_a_manifest(painter: Path, tmp_p
     assert both[0] == both[1]
 
 
+def test_classes_that_would_share_a_folder(painter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Painter.hparams, "classes", ["a:b", "a_b", "c"])
+    with pytest.raises(ValueError, match="several classes would share the folder a_b"):
+        zoo("sample", painter, "--per-class", 2, "-o", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    zoo("sample", painter, "--per-class", 2, "--label", "c", "--label", "c", "-o", tmp_path / "set")
+    assert len((tmp_path / "set" / "manifest.csv").read_text().splitlines()) == 3
+
+
 def test_what_sample_refuses(painter: Path, trained: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["--label", "dgo"], "dgo is none of the 3 classes (0 cat, 1 Dog, 2 T-shirt/top): did you mean Dog?"),

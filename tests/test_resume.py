@@ -98,6 +98,18 @@ def test_rates_given_on_resume_count(small: Small, capsys: pytest.CaptureFixture
     assert "going on with other settings: model.lr.D 0.0002 -> 1e-05" in capsys.readouterr().out
 
 
+def test_a_finished_run_goes_on_with_a_larger_budget_and_other_metrics(small: Small, tmp_path: Path) -> None:
+    """The straight run's weights, though the last row of its books was written at its end; the best is of one kind."""
+    counts, settings = ["metrics.num_fake=20", "metrics.num_real=30"], ["log_every=16", "model.decay_end=96"]
+    straight = run(small("vanilla", *settings, "max_images=96", f"run_dir={tmp_path / 'straight'}")).lightning_module
+    run(small("vanilla", *settings, "max_images=64", "metrics=mnist", *counts))
+    trainer = run(small("vanilla", *settings, "max_images=96", "metrics=cifar10", *counts, "resume=here"))
+    assert same(trainer.lightning_module.state_dict(), straight.state_dict())
+    evaluate = next(c for c in trainer.callbacks if isinstance(c, Evaluate))  # type: ignore[attr-defined]
+    assert evaluate.metric == "fid_cifar10"
+    assert "fid_cifar10" in evaluate.best
+
+
 def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     run(small("vanilla", "max_images=32"))
     with pytest.raises(SystemExit), readable_errors():

@@ -48,7 +48,7 @@ def sample(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="a picture, or a folder for one file an image")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="the first image's seed; the others' follow it")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="the first image's seed; the others' follow it")] = 0,
     label: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="of this class, by name or number; may be repeated")
     ] = None,
@@ -199,8 +199,13 @@ def _write_labelled_folder(model: Any, run: Path, folder: Path, labels: Sequence
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")
+    classes, path, labels = _classes(model), checkpoint.find(run), list(dict.fromkeys(labels))
+    names = [folder_name(classes[label]) for label in labels]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"several classes would share the folder {', '.join(sorted(twice))}: take them one by one, --label"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    classes, path = _classes(model), checkpoint.find(run)
     with path.open("rb") as weights:
         digest = hashlib.file_digest(weights, "sha256").hexdigest()
     of_some = [] if len(labels) == len(classes) else [f"--label={classes[label]}" for label in labels]

@@ -328,6 +328,7 @@ class GAN(L.LightningModule):
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
             "turns": self.turns,
+            "latest": self.latest,
             "lr_factor": self.lr_factor,
             "config": self.config,
             "ranks": self._of_every_rank(mine),
@@ -337,6 +338,7 @@ class GAN(L.LightningModule):
         """Restore the time, and this rank's random states once training starts."""
         self.images = checkpoint["zoo"]["images"]
         self.turns |= checkpoint["zoo"]["turns"]
+        self.latest |= checkpoint["zoo"].get("latest", {})  # not in checkpoints of before 2026-11-21
         self.lr_factor = min(self.lr_factor, checkpoint["zoo"]["lr_factor"])
         ranks = checkpoint["zoo"]["ranks"]
         if len(ranks) == self.world_size:
@@ -366,7 +368,7 @@ class GAN(L.LightningModule):
         if mine["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(mine["cuda"], self.device)
         self._window = {name: list(values.to(self.device).unbind()) for name, values in mine["window"].items()}
-        if mine["row_due"]:
+        if mine["row_due"] and self._window:
             self._publish_window()
 
     def _of_every_rank(self, mine: Any) -> list[Any]:
@@ -385,6 +387,8 @@ class GAN(L.LightningModule):
                 f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
                 "trainer=ddp_cpu (zoo.strategy.TurnDDP)"
             )
+        if str(self.trainer.precision).endswith("-true") and str(self.trainer.precision) != "32-true":
+            raise ValueError(f"trainer.precision={self.trainer.precision} keeps weights in 16 bits: use bf16-mixed")
         if str(self.trainer.precision) == "16-mixed":
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
 

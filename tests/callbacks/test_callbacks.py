@@ -66,6 +66,7 @@ class Run:
         self.published: list[Mapping[str, float]] = []
         self.loggers: list[Any] = [self]
         self.noted: list[Mapping[str, Any]] = []
+        self.callbacks: list[Any] = []
 
     def save_checkpoint(self, path: Path, weights_only: bool) -> None:
         assert not weights_only

@@ -13,13 +13,14 @@ from PIL import Image
 
 from train import run
 from zoo.callbacks.health import Health, Limits, judge, nearest, spacing, superiority
+from zoo.checkpoint import read
 
 Small = Callable[..., DictConfig]
 LIMITS = Limits(after=0, won=0.99, progress=0.05, diversity=0.5, movement=0.5, gap=0.8, duplicates=0.1)
 HEALTHY = {
     "D/accuracy_real": 0.8,
     "D/accuracy_fake": 0.8,
-    "fid": 9.0,
+    "fid_mnist": 9.0,
     "health/D/gap": 0.55,
     "health/diversity": 0.9,
     "health/spread": 1.1,
@@ -66,13 +67,26 @@ def test_each_complaint_has_its_figure_and_a_remedy(change: dict[str, float], na
 
 def test_a_generator_that_still_learns_is_left_alone() -> None:
     """A strong D and images that move are as they should be while the Frechet distance falls."""
-    early = HEALTHY | {"fid": 50.0}
+    early = HEALTHY | {"fid_mnist": 50.0}
     strong = {"D/accuracy_real": 1.0, "D/accuracy_fake": 1.0, "health/movement": 1.2}
     assert judge(HEALTHY | strong, early, LIMITS) == []
-    assert {c.name for c in judge(HEALTHY | strong | {"fid": 49.0}, early, LIMITS)} == {
+    assert {c.name for c in judge(HEALTHY | strong | {"fid_mnist": 49.0}, early, LIMITS)} == {
         "discriminator won",
         "generator oscillating",
     }
+
+
+def test_without_a_distance_to_compare() -> None:
+    """None in the run: the accuracies speak. One that is measured for the first time, or another: nothing is known."""
+    won = {"D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
+    assert [c.name for c in judge(won, {}, LIMITS)] == ["discriminator won"]
+    assert judge(HEALTHY | won | {"health/movement": 0.9}, {}, LIMITS) == []
+    assert judge(HEALTHY | won, {"fid_cifar10": 9.0}, LIMITS) == []
+
+
+def test_limits_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"limits.gap=80 must lie in \[0, 1\]"):
+        Limits(**(vars(LIMITS) | {"gap": 80}))
 
 
 def test_two_directions_are_told_apart() -> None:
@@ -91,7 +105,6 @@ def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[s
         "metrics.prc_images=300",
         "max_images=4_800",
         "callbacks.health.limits.after=0",
-        "callbacks.health.every=1_200",
         "callbacks.evaluate.every=1_200",
         f"run_dir={folder}",
         *overrides,
@@ -106,8 +119,8 @@ def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[s
 def test_a_frozen_generator(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     health, alerts, report = failing(small, tmp_path / "run", "model.lr.G=0")
     assert "discriminator won" in alerts
-    assert alerts == [words.split(": ")[1] for words in health.said]
-    assert all(words in report for words in health.said)
+    assert alerts == [words.split(": ")[1] for words in health.said.values()]
+    assert all(words in report for words in health.said.values())
     assert "health, image" in capsys.readouterr().out
     assert [row["health/movement"] for row in health.history[1:]] == pytest.approx([0] * 3, abs=0.05)
 
@@ -128,14 +141,36 @@ def test_a_collapsed_generator(small: Small, tmp_path: Path, monkeypatch: pytest
     assert health.history[-1]["health/diversity"] == pytest.approx(0, abs=1e-6)
 
 
+def test_an_oscillating_generator(small: Small, tmp_path: Path) -> None:
+    """Rates too high for either player, and no average to hide it."""
+    rates = ["model.lr.D=0.01", "model.lr.G=0.01", "model.betas=[0.9,0.999]", "model.discriminator_norm=none"]
+    _, alerts, _ = failing(small, tmp_path / "run", *rates, "model.ema_half_life=1", "callbacks.evaluate.every=600")
+    assert "generator oscillating" in alerts
+
+
 def test_looking_changes_nothing(small: Small, tmp_path: Path) -> None:
-    """Weights, buffers and random states are those of a run that nobody looks at."""
-    watched, blind = (
-        run(small("dcgan", f"run_dir={tmp_path / str(every)}", f"callbacks.health.every={every}")).lightning_module
-        for every in (16, 10_000)
-    )
-    assert same(watched.state_dict(), blind.state_dict())
-    assert torch.equal(watched.rng.get_state(), blind.rng.get_state())
+    """Weights, buffers and every random state are those of a run without the callback."""
+    ends = []
+    for watched in (True, False):
+        cfg = small("dcgan", f"run_dir={tmp_path / str(watched)}", "model.discriminator_norm=spectral")
+        if watched:
+            cfg.callbacks.health.every = 16
+        else:
+            del cfg.callbacks.health
+        run(cfg)
+        checkpoint = read(f"{cfg.run_dir}/checkpoints/last.ckpt")
+        ends.append([checkpoint["state_dict"], checkpoint["optimizer_states"], checkpoint["zoo"]["ranks"]])
+    assert same(*ends)
+
+
+def test_images_that_are_all_alike_are_no_measure(small: Small, tmp_path: Path) -> None:
+    for number in range(32):
+        Image.new("L", (16, 16), 200).save(tmp_path / f"{number}.png")
+    data = ["data=folder", f"data.root={tmp_path}", "data.channels=1"]
+    trainer = run(small("dcgan", *data, "metrics=mnist", "metrics.num_fake=30", "metrics.prc_images=30"))
+    health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
+    assert "health/diversity" not in health.history[-1]
+    assert "too short to be judged" in Path(trainer.default_root_dir, "report.md").read_text()
 
 
 def test_without_metrics_the_gap_remains(small: Small) -> None:

@@ -13,6 +13,8 @@ from torch import nn
 import zoo
 from train import run
 from zoo.batch import LabelledImages
+from zoo.config import Mistake
+from zoo.data.images import InMemoryImages
 from zoo.model.cgan import ConditionalBatchNorm
 
 SMALL = ["data.image_size=16", "model.width=4"]
@@ -89,6 +91,20 @@ def test_vectors_as_condition() -> None:
     assert preview.label is None
     with pytest.raises(ValueError, match="conditioned on vectors"):
         gan.sample(4)
+    with pytest.raises(
+        ValueError, match=r"condition_dim=5 needs data whose labels are float32 \[N, 5\], not torch.int64"
+    ):
+        gan.D(torch.randn(4, 1, 16, 16), torch.arange(4))
+    kept = InMemoryImages(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), y)[[2, 0]].label
+    torch.testing.assert_close(kept, y[[2, 0]])
+
+
+@pytest.mark.parametrize("vector", [[], ["model.condition_dim=5"]])
+def test_conditional_batchnorm_begins_with_scale_1_and_shift_0(vector: list[str]) -> None:
+    gan = make("cgan", *SMALL, "model.condition=projection", "loss=hinge", *vector)
+    for norm in (m for m in gan.G.modules() if isinstance(m, ConditionalBatchNorm)):
+        x, y = torch.randn(6, norm.norm.num_features, 4, 4), torch.randn(6, 5) if vector else torch.arange(6)
+        torch.testing.assert_close(norm(x, y), nn.BatchNorm2d(x.shape[1], affine=False)(x))
 
 
 def test_labels_of_samples() -> None:
@@ -107,6 +123,8 @@ def test_mistakes() -> None:
         make("cgan", "data=celeba")
     with pytest.raises(ValueError, match=r"set model\.condition=projection"):
         make("cgan", *SMALL, "regularizer=gradient_penalty")
+    with pytest.raises(Mistake, match="names 2 classes, but the data have 10"):
+        make("cgan", *SMALL, "model.classes=[a,b]")
     with pytest.raises(ValueError, match=r"model\.n_critic=0"):
         make("cgan", *SMALL, "model.n_critic=0")
 

@@ -12,6 +12,8 @@ from zoo.metrics.evaluation import Evaluation, Result
 class Evaluate(L.Callback):
     """Evaluates the model every so many images and at the end, and keeps `checkpoints/best.ckpt`.
 
+    Callbacks that have an `on_evaluation(trainer, pl_module, evaluate)` are called after each, on every rank.
+
     The best checkpoint has the lowest Frechet distance, the first value whose name contains "fid": the mean of those
     of all directions where a model translates in several (zoo/metrics/evaluation.py).
 
@@ -32,13 +34,14 @@ class Evaluate(L.Callback):
     @property
     def metric(self) -> str | None:
         """The name of the value that chooses the best checkpoint."""
-        return next((name for name in self.history[0] if "fid" in name), None) if self.history else None
+        return next((name for name in self.history[-1] if "fid" in name), None) if self.history else None
 
     @property
     def best(self) -> dict[str, float]:
         """The best evaluation so far; empty before the first."""
         name = self.metric
-        return min(self.history, key=lambda row: row[name]) if name else {}
+        rows = [row for row in self.history if name in row]  # a resumed run may have other metrics
+        return min(rows, key=lambda row: row[name]) if name else {}
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Fetch the extractor's weights, once a machine, before any time is spent on training."""
@@ -78,6 +81,9 @@ class Evaluate(L.Callback):
                 logger.log_hyperparams({"protocol": self.protocol})
         self.history.append({"images": model.images, **result.values})
         model.publish(result.values)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "on_evaluation"):  # before the best is saved: it holds what they find
+                callback.on_evaluation(trainer, model, self)
         if self.best["images"] == model.images:
             save(trainer, self.path)
 

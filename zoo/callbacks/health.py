@@ -15,7 +15,8 @@
                         these are a tenth of the set, a tenth of the duplicates is found
 
 D's accuracies and the players' gradient norms are in the books already, as D/accuracy_real, D/accuracy_fake,
-D/grad_norm. The features are those of the newest evaluation; with `metrics=none` the gap and the accuracies remain.
+D/grad_norm. The features are those that an evaluation has compared: a look follows each. With `metrics=none` the gap
+and the accuracies remain. The gap and the duplicates need HELD_OUT images that no player has seen.
 """
 
 from collections.abc import Mapping
@@ -30,13 +31,18 @@ from zoo.batch import from_bytes, to_bytes
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
 
+HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square
 FOLLOWED = 256  # latents whose images are followed from look to look
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a value is a complaint; conf/callbacks/default.yaml says why each is where it is."""
+    """From where on a value is a complaint; conf/callbacks/default.yaml says why each is where it is.
+
+    Raises:
+        ValueError: for a number out of its range.
+    """
 
     after: int  # images before which nothing is said
     won: float  # D's accuracy on real and on fake images, both above it, without progress: D has won
@@ -46,12 +52,18 @@ class Limits:
     gap: float  # above it: overfitting
     duplicates: float  # above it: memorising
 
+    def __post_init__(self) -> None:
+        for name in ("won", "progress", "diversity", "gap", "duplicates"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"callbacks.health.limits.{name}={value} must lie in [0, 1]")
+
 
 @dataclass(frozen=True)
 class Complaint:
     """What is wrong, the figures that show it, and what to change."""
 
     name: str
+    subject: str  # the player or the preview that it is about
     seen: str
     remedy: str
 
@@ -63,22 +75,26 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
     """What is wrong with a game, by two successive looks at it.
 
     Args:
-        now, before: `health/*`, `D/accuracy_real`, `D/accuracy_fake` and `fid`, as far as they are known.
+        now, before: `health/*`, `D/accuracy_real`, `D/accuracy_fake` and a Frechet distance, the first value whose name
+            contains "fid", as far as they are known. Without a distance, D's accuracies alone show that it has won.
         limits: from where on it is a complaint.
     """
     found = []
     of = lambda kind: {name: value for name, value in now.items() if name.rsplit("/", 1)[-1] == kind}
-    falls = "fid" in now and now["fid"] < (1 - limits.progress) * before.get("fid", float("inf"))
-    stands = f"while the Frechet distance went from {before['fid']:.1f} to {now['fid']:.1f}" if "fid" in before else ""
+    fid = next((name for name in now if "fid" in name), None)
+    compared = fid is not None and fid in before
+    stuck = compared and now[fid] >= (1 - limits.progress) * before[fid]  # type: ignore[index]
+    stands = f" while {fid} went from {before[fid]:.1f} to {now[fid]:.1f}" if compared else ""  # type: ignore[index]
 
     for name, real in of("accuracy_real").items():
         player = name.rsplit("/", 1)[0]
         fake = now[f"{player}/accuracy_fake"]
-        if min(real, fake) > limits.won and not falls:
+        if min(real, fake) > limits.won and (stuck or fid is None):
             found.append(
                 Complaint(
                     "discriminator won",
-                    f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images {stands}".strip(),
+                    player,
+                    f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images{stands}",
                     f"Slow {player} down: a lower model.lr.{player}, model.n_critic=1, model.skip_d_above=0.9, or "
                     "regularizer=r1; or raise model.lr.G",
                 )
@@ -89,6 +105,7 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
             found.append(
                 Complaint(
                     "mode collapse",
+                    _preview(name),
                     f"two samples{_of(name)} are {value:.2f} times as far apart as two real images, the nearest two "
                     f"{spread:.2f} times",
                     "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger data.batch_size, "
@@ -96,12 +113,13 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
                 )
             )
     for name, value in of("movement").items():
-        if value > limits.movement and not falls:
+        if value > limits.movement and stuck:
             found.append(
                 Complaint(
                     "generator oscillating",
+                    _preview(name),
                     f"the same latents' images{_of(name)} moved by {value:.2f} of the distance between two real images "
-                    f"since the last look, {stands}",
+                    f"since the last look{stands}",
                     "Lower model.lr.D and model.lr.G, let them fall (model.decay_start=), or average over more images "
                     "(model.ema_half_life=)",
                 )
@@ -112,6 +130,7 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
             found.append(
                 Complaint(
                     "overfitting",
+                    player,
                     f"{player} rates a training image above one that it has not seen {value:.0%} of the time",
                     "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D",
                 )
@@ -121,6 +140,7 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
             found.append(
                 Complaint(
                     "memorisation",
+                    _preview(name),
                     f"{value:.0%} of the samples{_of(name)} are nearer to a training image than 99 % of unseen images",
                     "Take more data or augment=ada; best.ckpt may be from before",
                 )
@@ -128,10 +148,14 @@ def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits)
     return found
 
 
+def _preview(name: str) -> str:
+    """The preview that `health/X->Y/diversity` belongs to; "" where there is one."""
+    return "/".join(name.split("/")[1:-1])
+
+
 def _of(name: str) -> str:
-    """The preview that a value belongs to, in words, where there are several."""
-    parts = name.split("/")
-    return f" of {'/'.join(parts[1:-1])}" if len(parts) > 2 else ""
+    """The preview that a value belongs to, in words."""
+    return f" of {_preview(name)}" if _preview(name) else ""
 
 
 class Health(L.Callback):
@@ -141,7 +165,7 @@ class Health(L.Callback):
     (W&B), and in the report. Training goes on.
 
     Args:
-        every: images between two looks; None: a tenth of `max_images`, the budget.
+        every: images between two looks where there are no metrics; None: a tenth of `max_images`, the budget.
         count: training images, and held-out ones, whose logits are compared.
         limits: see `Limits`.
     """
@@ -149,8 +173,9 @@ class Health(L.Callback):
     def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
-        self.said: list[str] = []  # every complaint so far, in words
-        self._suspected: list[str] = []  # the names of the last look's complaints
+        self.judged = 0  # how many of the looks came late enough to be judged
+        self.said: dict[str, str] = {}  # every complaint so far, in words, by name and subject
+        self._suspected: list[str] = []  # the names and subjects of the last look's complaints
         self._followed: dict[str, Tensor] = {}  # fakes of the last look, in features, by preview
         self._batches: dict[str, Any] = {}  # a batch of each split, its images as bytes
         self._radius: float | None = None  # nearer to a training image than this is a duplicate
@@ -158,58 +183,67 @@ class Health(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
         if trainer.is_global_zero:
-            self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
+            with torch.random.fork_rng([]):  # a loader draws from the global stream
+                self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        if self.every(pl_module.images) and trainer.is_global_zero:
-            self._look(trainer, pl_module)
+        metrics = any(isinstance(c, Evaluate) and c.evaluation for c in trainer.callbacks)  # type: ignore[attr-defined]
+        if self.every(pl_module.images) and not metrics:
+            self._look(trainer, pl_module, None)
+
+    def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: Evaluate) -> None:
+        """Look at what has been evaluated."""
+        self._look(trainer, pl_module, evaluate)
 
     @torch.no_grad()
-    def _look(self, trainer: L.Trainer, model: Any) -> None:
+    def _look(self, trainer: L.Trainer, model: Any, evaluate: Evaluate | None) -> None:
         """Measure, judge, speak. Only rank 0 looks: nothing here waits for another rank."""
+        if not trainer.is_global_zero:
+            return
         values = self._gaps(model)
         known = {name: v for name, v in model.latest.items() if name.endswith(("/accuracy_real", "/accuracy_fake"))}
-        evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
-        if evaluate and evaluate.result and evaluate.history[-1]["images"] == model.images:
+        if evaluate:
             values |= self._of_samples(evaluate)
             if evaluate.metric:
-                known["fid"] = evaluate.history[-1][evaluate.metric]
+                known[evaluate.metric] = evaluate.history[-1][evaluate.metric]
         model.publish(values)
         before = self.history[-1] if self.history else {}
         self.history.append({"images": model.images, **known, **values})
         if model.images < self.limits.after:
             return
-        complaints = judge(self.history[-1], before, self.limits)
-        for complaint in complaints:
-            if complaint.name in self._suspected and not any(complaint.name in words for words in self.said):
-                self._say(trainer, complaint, model.images)
-        self._suspected = [complaint.name for complaint in complaints]
-
-    def _say(self, trainer: L.Trainer, complaint: Complaint, images: int) -> None:
-        self.said.append(f"image {images:,}: {complaint}")
-        print(f"\nhealth, {self.said[-1]}", flush=True)
-        for logger in trainer.loggers:
-            if hasattr(logger, "alert"):
-                logger.alert(complaint.name, self.said[-1])
+        self.judged += 1
+        complaints = {f"{c.name} {c.subject}": c for c in judge(self.history[-1], before, self.limits)}
+        for key, complaint in complaints.items():
+            if key not in self._suspected or key in self.said:
+                continue
+            self.said[key] = f"image {model.images:,}: {complaint}"
+            print(f"\nhealth, {self.said[key]}", flush=True)
+            for logger in trainer.loggers:
+                if hasattr(logger, "alert"):
+                    logger.alert(complaint.name, self.said[key])
+        self._suspected = list(complaints)
 
     def state_dict(self) -> dict[str, Any]:
         """So that a resumed run measures, and says, what the straight one does."""
         return {
             "history": self.history,
+            "judged": self.judged,
             "said": self.said,
             "suspected": self._suspected,
             "followed": self._followed,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.said = state_dict["history"], state_dict["said"]
+        self.history, self.judged, self.said = state_dict["history"], state_dict["judged"], state_dict["said"]
         self._suspected, self._followed = state_dict["suspected"], state_dict["followed"]
 
     def _batch(self, data: Any, split: str) -> Any:
-        """The first `count` images of a split's evaluation, kept as bytes; None where there is no such split."""
+        """The first `count` images of a split's evaluation, kept as bytes; None where there are too few."""
         try:
             count = min(self.count, data.num_images(split))
-        except ValueError:
+        except ValueError:  # there is no such split
+            return None
+        if count < HELD_OUT:
             return None
         batch = next(iter(data.evaluation_loader(split=split, num=count, batch_size=count)))
         return batch._make(to_bytes(field) if field.dim() == 4 else field for field in batch)
@@ -230,7 +264,7 @@ class Health(L.Callback):
 
     def _gaps(self, model: Any) -> dict[str, float]:
         """P(D(x) > D(x')) of each discriminator, which is left as it was."""
-        if self._batches["test"] is None:
+        if None in self._batches.values():
             return {}
         modes = {module: module.training for module in model.modules()}
         model.eval()
@@ -250,17 +284,20 @@ class Health(L.Callback):
         for key, (real, fake) in evaluate.result.features.items():
             n = min(len(real), len(fake), COMPARED)
             prefix = "health/" if key == "samples" else f"health/{key}/"
-            every_real, real, fake = real.cpu(), real[:n].cpu(), fake[:n].cpu()
-            scale = spacing(real)
+            every_real, real, fake = real, real[:n], fake[:n]
+            scale, apart = spacing(real), float(nearest(real, real).mean())
+            if not scale or not apart:
+                continue  # real images that are all alike are no measure
             values[f"{prefix}diversity"] = spacing(fake) / scale
-            values[f"{prefix}spread"] = float(nearest(fake, fake).mean() / nearest(real, real).mean())
-            followed = fake[:FOLLOWED].clone()
+            values[f"{prefix}spread"] = float(nearest(fake, fake).mean()) / apart
+            followed = fake[:FOLLOWED].cpu().clone()
             if key in self._followed:
-                values[f"{prefix}movement"] = float((followed - self._followed[key]).norm(dim=1).mean() / scale)
+                values[f"{prefix}movement"] = float((followed - self._followed[key]).norm(dim=1).mean()) / scale
             self._followed[key] = followed
             if key == "samples" and self._batches["test"] is not None and evaluate.evaluation.split == "train":
                 if self._radius is None:
-                    unseen = evaluate.evaluation.extractor(self._batches["test"].image).cpu()
+                    images = self._batches["test"].image.to(real.device).split(evaluate.evaluation.batch_size)
+                    unseen = torch.cat([evaluate.evaluation.extractor(part) for part in images])
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))
                 values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
         return values

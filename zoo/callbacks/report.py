@@ -61,8 +61,9 @@ class Report(L.Callback):
             summary = [result_in_words(evaluate)]
             lines += [summary[0] + ".", ""]
         if health and (health.history or health.said):
-            lines += ["## Health", "", f"{len(health.history)} looks at the game.", ""]
-            lines += [f"- {words}" for words in health.said] or ["Nothing was wrong."]
+            lines += ["## Health", "", f"{len(health.history)} looks at the game, {health.judged} of them judged.", ""]
+            healthy = "Nothing was wrong." if health.judged > 1 else "The run was too short to be judged."
+            lines += [f"- {words}" for words in health.said.values()] or [healthy]
             lines += [""]
         if grids:
             images = [pl_module.images]

@@ -62,7 +62,7 @@ class InMemoryImages:
         assert images.ndim == 4, images.shape
         assert len(images) == len(labels), (len(images), len(labels))
         self.images = images.contiguous()
-        self.labels = labels.to(torch.int64)
+        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # vectors, or classes
 
     def __len__(self) -> int:
         return len(self.images)

@@ -46,9 +46,15 @@ class Embed(nn.Module):
 
     def __init__(self, *, classes: int, vector: int | None, size: int) -> None:
         super().__init__()
+        self.vector = vector
         self.table = nn.Embedding(classes, size) if vector is None else nn.Linear(vector, size)
 
     def forward(self, y: Tensor) -> Tensor:
+        if self.vector is not None and (y.dim() != 2 or y.shape[1] != self.vector or not y.is_floating_point()):
+            raise ValueError(
+                f"model.condition_dim={self.vector} needs data whose labels are float32 [N, {self.vector}], "
+                f"not {y.dtype} {list(y.shape)}"
+            )
         return self.table(y)
 
 
@@ -59,7 +65,6 @@ class ConditionalBatchNorm(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
         self.scale_shift = Embed(classes=classes, vector=vector, size=2 * channels)
-        nn.init.zeros_(next(self.scale_shift.parameters()))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         scale, shift = self.scale_shift(y)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
@@ -221,6 +226,10 @@ class CGAN(GAN):
         self.D = Discriminator(**shape, **y)
         self.G.apply(init_weights)
         self.D.apply(init_weights)
+        for module in self.G.modules():
+            if isinstance(module, ConditionalBatchNorm):
+                for parameter in module.scale_shift.parameters():
+                    nn.init.zeros_(parameter)  # scales begin at 1, shifts at 0
         if condition == "projection":
             spectral_normalize(self.D)
         self.G_ema = EMA(self.G, half_life=ema_half_life)
