@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from common import make
-from test_cyclegan import pairs, train
+from common import make, pairs, train_on
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
@@ -25,7 +24,7 @@ def test_the_terms_are_the_papers(norm: str) -> None:
     model, batch = gan("model.dropout=0", f"model.norm={norm}", "model.l1=7"), pairs()
     model.to(memory_format=torch.channels_last)
     G, D = copy.deepcopy((model.G, model.D))
-    train(model, [batch])
+    train_on(model, [batch])
     x, y = batch.x, batch.y
     bce = lambda logit, truth: binary_cross_entropy_with_logits(logit, torch.full_like(logit, truth))
     fake = G(x).detach()
@@ -85,7 +84,7 @@ def test_batch_statistics_stay_as_they_were() -> None:
 
 def test_preview_and_average() -> None:
     model, batch = gan("model.ema_half_life=1_000"), pairs()
-    train(model, [pairs(), pairs(), pairs()])
+    train_on(model, [pairs(), pairs(), pairs()])
     with torch.no_grad():
         (preview,) = model.preview(batch).values()
         torch.testing.assert_close(preview.fake, model.G_ema.module(batch.x))
