@@ -125,7 +125,9 @@ def evaluate(
     data.prepare_data()
     data.setup("validate")
     evaluation.prepare()
-    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA" if model.averaged else "last"})
+    result = evaluation.evaluate(
+        model.preview, data, device=device, protocol={"generator": "EMA" if model.averaged else "last"}
+    )
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in (result.values | result.protocol).items():
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")

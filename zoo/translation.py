@@ -17,7 +17,7 @@ LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at 
 
 
 def normalisation(norm: str, channels: int) -> nn.Module:
-    """"instance" (Ulyanov et al. 2016, arXiv:1607.08022), without scale and shift as in the authors' code, or "batch".
+    """ "instance" (Ulyanov et al. 2016, arXiv:1607.08022), without scale and shift as in the authors' code, or "batch".
 
     GroupNorm with a group for each channel is instance normalisation, and the faster of torch's two.
 

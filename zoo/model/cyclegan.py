@@ -135,7 +135,12 @@ class CycleGAN(GAN):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        for name, value in {"adversarial": adversarial, "cycle": cycle, "identity": identity, "history": history}.items():
+        for name, value in {
+            "adversarial": adversarial,
+            "cycle": cycle,
+            "identity": identity,
+            "history": history,
+        }.items():
             if not value >= 0:
                 raise ValueError(f"model.{name}={value} must not be negative; 0 switches it off")
         if n_critic < 1:
@@ -208,9 +213,7 @@ class CycleGAN(GAN):
             judgements = {"D_X": self.loss.judgement(real_x, made_x), "D_Y": self.loss.judgement(real_y, made_y)}
             accuracy = torch.stack([j[f"accuracy_{of}"] for j in judgements.values() for of in ("real", "fake")]).mean()
             if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                minimize(
-                    adversarial=self.loss.discriminator(real_x, made_x) + self.loss.discriminator(real_y, made_y)
-                )
+                minimize(adversarial=self.loss.discriminator(real_x, made_x) + self.loss.discriminator(real_y, made_y))
 
         if self.G_ema is not None and self.F_ema is not None:
             self.G_ema.update(self.G, images=len(x) * self.world_size)
@@ -255,11 +258,21 @@ class CycleGAN(GAN):
         same_x, same_y = ((F(x),), (G(y),)) if x.shape[1] == y.shape[1] else ((), ())
         return {
             "X->Y": Preview(
-                fake_y, real=y, label=batch.label_x, target=y if aligned else None, panel=(x, fake_y, back_x, *same_x)
+                fake_y,
+                real=y,
+                label=batch.label_x,
+                real_label=batch.label_y,
+                target=y if aligned else None,
+                panel=(x, fake_y, back_x, *same_x),
             ),
             "Y->X": Preview(
-                fake_x, real=x, label=batch.label_y, target=x if aligned else None, panel=(y, fake_x, back_y, *same_y)
+                fake_x,
+                real=x,
+                label=batch.label_y,
+                real_label=batch.label_x,
+                target=x if aligned else None,
+                panel=(y, fake_x, back_y, *same_y),
             ),
-            "X->Y->X": Preview(back_x, real=x, target=x),
-            "Y->X->Y": Preview(back_y, real=y, target=y),
+            "X->Y->X": Preview(back_x, target=x),
+            "Y->X->Y": Preview(back_y, target=y),
         }

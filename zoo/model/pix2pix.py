@@ -13,14 +13,12 @@ Faithful: eq. (4), the conditional objective of eq. (1), non-saturating, with D'
           code); a 70x70 PatchGAN on x and y joined (section 3.2.2); Adam 2e-4 with betas 0.5 and 0.999, weights from
           N(0, 0.02), batches of 1 (section 3.3 and 6.2). The rate is constant for the first half and falls linearly to
           0 in the second, as in the authors' code.
-Departs:  translations are deterministic: G is in evaluation mode, without dropout, of which the paper says that it makes
-          only minor differences (section 3.1). Norm "instance" is the default: it is what the paper's BatchNorm does in
-          training on batches of 1 and in tests, where it takes the test batch's statistics (section 3.3), but whatever
-          the batch; "batch" tests with running averages. The number of layers depends on the image's size. An average
-          of G is an option.
+Departs:  translations are deterministic: G is in evaluation mode, without dropout, which the paper keeps in tests, and
+          finds to make minor differences only (section 3.1). Norm "instance" is the default: it is what the paper's
+          BatchNorm does on batches of 1, in training and in tests, where it takes the test batch's statistics (section
+          3.3), but whatever the batch; "batch" tests with running averages. The number of layers depends on the image's
+          size. An average of G is an option.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -190,4 +188,5 @@ class Pix2Pix(GAN):
         """Panels: input, translation, target."""
         x, y = batch.x, batch.y
         fake = self.generate_from(x)
-        return {"X->Y": Preview(fake, real=y, label=batch.label_y, target=y, panel=(x, fake, y))}
+        preview = Preview(fake, real=y, label=batch.label_x, real_label=batch.label_y, target=y, panel=(x, fake, y))
+        return {"X->Y": preview}
