@@ -1,8 +1,8 @@
 """How fast CycleGAN's step is, beside a plain loop in the order of operations of the authors' implementation.
 
-    python benchmarks/cyclegan.py                                              # the paper's networks, 128 and 256 pixels
-    python benchmarks/cyclegan.py --sizes 128 --batches 1 --width 16 --steps 2 # a quick look
-    python benchmarks/cyclegan.py --device cuda --precision bf16 --compile     # only zoo's side: the authors have neither
+    python benchmarks/cyclegan.py                                             # the paper's networks, 128 and 256 pixels
+    python benchmarks/cyclegan.py --sizes 128 --width 16 --rounds 3 --steps 3 # a quick look
+    python benchmarks/cyclegan.py --device cuda --precision bf16 --compile    # both of these for zoo alone
 
 zoo     `CycleGAN` in a Lightning trainer: translation and identity in one pass, real and generated images in one pass
         of each discriminator, channels-last, instance normalisation as GroupNorm, fused Adam, the same check that
@@ -11,12 +11,12 @@ plain   the same weights and batches in separate passes, in the order of the aut
         translations and both round trips, discriminators' gradients off, both identities, one backward; then for each
         discriminator real, generated, backward. NCHW, torch's InstanceNorm2d and Adam, a history kept image by image.
 
-Protocol: one process, one `trainer.fit` for each setting, on noise in [-1, 1]. Segments of `--steps` steps alternate, the
-one that begins changes each round, so that a machine that slows down slows down both; the first WARMUP steps are not
-timed. Ratios are taken within a round; the table has the median over rounds and the lowest and the highest.
+Protocol: one process, one `trainer.fit` for each setting, on noise in [-1, 1]. Segments of `--steps` steps alternate,
+the one that begins changes each round, so that a machine that slows down slows down both; the first WARMUP steps are
+not timed. Ratios are taken within a round; the table has the median over rounds and the lowest and the highest.
 
-Proof of equal work, in fp32: the terms of the first step agree to 1e-4 of their value, or the exit code is 1. Later steps
-are held equal, history included, in tests/model/test_cyclegan.py; here the plain loop never draws old images.
+Proof of equal work, in fp32: the terms of the first step agree to 1e-4 of their value, or the exit code is 1. Later
+steps are held equal, history included, in tests/model/test_cyclegan.py; here the plain loop draws no old images.
 """
 
 import argparse

@@ -150,7 +150,7 @@ def test_any_size_is_kept(size: tuple[int, int], stride: int) -> None:
         return x
 
     images = torch.rand(2, 3, *size)
-    assert torch.equal(at_any_size(copy, images, stride), images)  # type: ignore[arg-type]
+    assert torch.equal(at_any_size(copy, images, stride), images)
     (padded,) = seen
     assert all(p % stride == 0 and p >= 8 and p - s < max(stride, 8) for p, s in zip(padded, size, strict=True))
 

@@ -130,7 +130,7 @@ def translate(
     if output.is_file():
         raise ValueError(f"-o {output} is a file: give a folder, the translations keep the names of the images")
 
-    model = load(run, device=device)
+    model: Any = load(run, device=device)
     if not hasattr(model, "translate"):
         raise ValueError(f"{type(model).__name__} makes images from nothing: zoo translate is for cyclegan and pix2pix")
     directions = {"X->Y": model.hparams["channels_x"], "Y->X": model.hparams["channels_y"]}
@@ -242,7 +242,7 @@ def writable(name: str) -> str:
 
 
 def _read(path: Path, *, channels: int, size: int | None) -> Any:
-    """An image file as float32 [1, channels, H, W] in [-1, 1], transparency laid over white; see zoo/data/reading.py."""
+    """An image file as float32 [1, channels, H, W] in [-1, 1], transparency over white: zoo/data/reading.py."""
     import numpy as np
     import torch
 

@@ -8,6 +8,7 @@ share.
 Departs: convolutions that a normalisation follows have no bias, which it would take away again.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -212,7 +213,7 @@ def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
     return network(torch.cat(parts)).split(len(parts[0]))
 
 
-def at_any_size(network: nn.Module, images: Tensor, stride: int) -> Tensor:
+def at_any_size(network: Callable[[Tensor], Tensor], images: Tensor, stride: int) -> Tensor:
     """`network` of images [N, C, H, W] whose sides need not be multiples of its stride: mirrored at their borders until
     they are, and what it makes cut back to [N, c_out, H, W]."""
     h, w = images.shape[2:]

@@ -143,11 +143,9 @@ class Pix2Pix(GAN):
         # Ascend log D(x, G(x)), near y, after each n_critic turns of D.
         if self.turns["D"] % self.hparams["n_critic"] == 0:
             with self.turn("G", clip_norm=clip_norm) as minimize:
-                real_logit = self.D(torch.cat([x, y], dim=1)) if self.loss.paired else None
-                fake_logit = self.D(torch.cat([x, fake], dim=1))
-                minimize(
-                    adversarial=self.loss.generator(fake_logit, real_logit), l1=self.hparams["l1"] * l1_loss(fake, y)
-                )
+                real = self.D(torch.cat([x, y], dim=1)) if self.loss.paired else None
+                adversarial = self.loss.generator(self.D(torch.cat([x, fake], dim=1)), real)
+                minimize(adversarial=adversarial, l1=self.hparams["l1"] * l1_loss(fake, y))
 
         if self.G_ema is not None:
             self.G_ema.update(self.G, images=len(x) * self.world_size)
