@@ -113,6 +113,7 @@ def resume(folder: Path, model: str) -> None:
     """Two processes straight through 96 images, and stopped at 48 and resumed, with metrics in the loop."""
     metrics = ["metrics=mnist", "metrics.num_fake=21", "metrics.num_real=31", "callbacks.evaluate.every=48"]
     two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "callbacks.checkpoints.every=48"]
+    metrics += ["model.decay_end=96"]  # the same rates, whatever the budget
     metrics += ["model.history=10"] if model == "cyclegan" else []  # full long before it is interrupted
     train.run(small(model, folder / "straight", *metrics, *two, "max_images=96"))
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=48"))
