@@ -110,7 +110,8 @@ def result_in_words(evaluate: Evaluate) -> str:
     final, best, name = evaluate.history[-1], evaluate.best, evaluate.metric
     if name is None or not best:
         return f"result: last.ckpt, image {final['images']:,}"
-    where = f"result: best.ckpt, the averaged generator at image {best['images']:,}, {name} {best[name]:.2f}"
+    averaged = "averaged " if evaluate.protocol.get("generator") == "EMA" else ""
+    where = f"result: best.ckpt, the {averaged}generator at image {best['images']:,}, {name} {best[name]:.2f}"
     if best["images"] == final["images"]:
         return f"{where}: the last is the best"
     return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {final[name] / best[name] - 1:.1%} more"
