@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader
 
 import train
+from zoo.batch import ImagePairs
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -17,7 +20,9 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 # A model that is not named here is trained on `digits` as configured: name it when that is too slow.
 SMALL: dict[str, list[str]] = {
     "cgan": ["data=digits", "data.image_size=16", "model.width=4"],
+    "cyclegan": ["data.image_size=16", "model.width=4", "model.blocks=1", "model.discriminator_width=4"],
     "dcgan": ["data=digits", "data.image_size=16", "model.width=4"],
+    "pix2pix": ["data.image_size=32", "model.width=4", "model.discriminator_width=4"],
     "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
 }
 
@@ -61,3 +66,29 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+def pairs(n: int = 2, *, x: int = 3, y: int = 3, size: tuple[int, int] = (16, 16)) -> ImagePairs:
+    """Noise as `n` unaligned pairs without labels."""
+    zero = torch.zeros(n, dtype=torch.int64)
+    images = [torch.rand(n, channels, *size) * 2 - 1 for channels in (x, y)]
+    return ImagePairs(images[0], images[1], zero, zero, zero.bool(), torch.arange(n))
+
+
+class Batches(L.LightningDataModule):
+    """These batches, once."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]
+
+
+def train_on(model: Any, batches: list[Any]) -> None:
+    """One step on each batch; `model.latest` then has the terms of the last one."""
+    model.log_every = 1
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, log_every_n_steps=1, **quiet)  # type: ignore[arg-type]
+    trainer.fit(model, Batches(batches))

@@ -16,8 +16,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "regularizers": (set(), set()),
     "augment": (set(), set()),
     "layers": (set(), set()),
+    "translation": (set(), set()),
     "gan": ({"batch", "losses", "ema"}, {"lightning"}),
-    "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers"}, set()),
+    "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers", "translation"}, set()),
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
     "callbacks": ({"batch", "metrics", "callbacks"}, {"lightning", "torchvision"}),
@@ -25,7 +26,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "logger": (set(), {"lightning", "wandb"}),
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),
-    "cli": ({"checkpoint", "config", "data"}, {"hydra", "omegaconf", "torchvision", "typer"}),
+    "cli": ({"batch", "checkpoint", "config", "data"}, {"hydra", "omegaconf", "torchvision", "typer"}),
     "__init__": ({"checkpoint"}, set()),
 }
 

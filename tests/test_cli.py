@@ -222,3 +222,88 @@ def test_a_missing_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFix
         zoo("sample", tmp_path)
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("zoo: no checkpoint in")
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CycleGAN from colour to grey, at 16 pixels."""
+    from common import small
+
+    folder = tmp_path_factory.mktemp("translator") / "run"
+    run(small("cyclegan", folder, "data.channels_y=1", "max_images=16", "logger=none"))
+    return folder
+
+
+def picture(path: Path, size: tuple[int, int], mode: str = "RGB", **how: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 4), np.uint8)
+    Image.fromarray(noise).convert(mode).save(path, **how)
+
+
+def test_translate_keeps_names_folders_and_sizes(translator: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    picture(source / "a.png", (17, 30))
+    picture(source / "deep" / "er" / "b.jpg", (33, 16), "L")
+    picture(source / "alpha.PNG", (8, 8), "RGBA")
+    picture(source / "palette.gif", (9, 12), "P")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    picture(source / "upright.jpg", (20, 10), exif=exif)
+    said = zoo("translate", translator, source, "-o", out)
+    assert "5 of 5 images translated X->Y" in said
+    sizes = {str(p.relative_to(out)): Image.open(p).size for p in out.rglob("*") if p.is_file()}
+    assert sizes == {
+        "a.png": (17, 30),
+        "deep/er/b.jpg": (33, 16),
+        "alpha.PNG": (8, 8),
+        "palette.gif.png": (9, 12),
+        "upright.jpg": (10, 20),
+    }
+    assert Image.open(out / "a.png").mode == "L"
+
+    from zoo.batch import from_bytes, to_bytes
+    from zoo.checkpoint import load
+
+    image = from_bytes(torch.from_numpy(np.array(Image.open(source / "a.png").convert("RGB")))).permute(2, 0, 1)[None]
+    expected = to_bytes(load(translator).translate(image, "X->Y"))[0, 0].numpy()
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")), expected)
+
+
+def test_translate_one_file_back_and_resized(translator: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (40, 20))
+    zoo("translate", translator, tmp_path / "a.png", "-o", tmp_path / "out", "--direction", "Y->X", "--size", 10)
+    result = Image.open(tmp_path / "out" / "a.png")
+    assert (result.size, result.mode) == ((20, 10), "RGB")
+
+
+def test_translate_names_a_bad_file_and_goes_on(translator: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png", (16, 16))
+    picture(tmp_path / "in" / "c.png", (16, 16))
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    result = CliRunner().invoke(app, ["translate", str(translator), str(tmp_path / "in"), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'in' / 'b.png'}: not an image that Pillow knows" in result.output
+    assert "2 of 3 images translated" in result.output
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    picture(source / "sub" / "a.png", (16, 16))
+    (tmp_path / "empty").mkdir()
+    before = (source / "sub" / "a.png").read_bytes()
+    out = ["-o", tmp_path / "out"]
+    for arguments, message in (
+        ([translator, source, "-o", source], "whose images stay as they are"),
+        ([translator, source, "-o", source / "new"], "whose images stay as they are"),
+        ([translator, source / "sub" / "a.png", "-o", source / "sub"], "whose images stay as they are"),
+        ([translator, source, "-o", source / "sub" / "a.png"], "whose images stay as they are"),
+        ([translator, tmp_path / "nowhere", *out], "does not exist"),
+        ([translator, tmp_path / "empty", *out], "has no images"),
+        ([translator, source, *out, "--direction", "x2y"], "--direction=x2y must be X->Y or Y->X"),
+        ([trained, source, *out], "DCGAN makes images from nothing"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            zoo("translate", *arguments)
+    assert (source / "sub" / "a.png").read_bytes() == before
+    assert not (tmp_path / "out").exists()

@@ -46,8 +46,10 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
 
 
-def test_two_processes_resume_bit_for_bit(tmp_path: Path) -> None:
-    result = run("tests/many.py", "resume", str(tmp_path), "dcgan")
+@pytest.mark.parametrize("model", ["dcgan", "cyclegan", "pix2pix"])
+def test_two_processes_resume_bit_for_bit(model: str, tmp_path: Path) -> None:
+    """What each rank keeps for itself included: CycleGAN's histories, pix2pix's stream of dropout."""
+    result = run("tests/many.py", "resume", str(tmp_path), model)
     assert result.returncode == 0, result.stderr
     straight, broken = (read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("straight", "broken"))
     for name in ("state_dict", "optimizer_states", "callbacks"):
@@ -55,6 +57,11 @@ def test_two_processes_resume_bit_for_bit(tmp_path: Path) -> None:
     assert same(straight["zoo"]["ranks"], broken["zoo"]["ranks"])
     first, second = straight["zoo"]["ranks"]
     assert not torch.equal(first["rng"], second["rng"]), "ranks draw different latents"
+    if model == "cyclegan":
+        assert [len(rank["own"]["x"]) for rank in (first, second)] == [10, 10]
+        assert not same(first["own"], second["own"])
+    if model == "pix2pix":
+        assert not torch.equal(first["torch"], second["torch"])
 
 
 def test_the_command_line_of_two_processes(tmp_path: Path) -> None:

@@ -98,6 +98,61 @@ def sample(
 
 
 @app.command()
+def translate(
+    run: Run,
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images, or one image")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="a folder, which may be new")],
+    direction: Annotated[str, typer.Option(help="X->Y or Y->X (quoted, for the shell)")] = "X->Y",
+    size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="first resize: the shorter side becomes N pixels")
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Translate images of any size by a trained CycleGAN or pix2pix: OUT gets the same names, subfolders and sizes.
+
+    Each image enters as the training images did: upright, with the channels that the model was trained on. A file that
+    can't be read is named and left out; the exit status is then 1.
+    """
+    from zoo.checkpoint import load
+    from zoo.data.folder import find_images
+    from zoo.data.reading import UnreadableImage
+
+    if not source.exists():
+        raise ValueError(f"{source} does not exist: give a folder of images, or one image")
+    folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
+    if not names:
+        raise ValueError(f"{source} has no images")
+    inputs = {(folder / name).resolve() for name in names}
+    targets = {name: output / writable(name) for name in names}
+    overwritten = [str(target) for target in targets.values() if target.resolve() in inputs]
+    if overwritten or (source.is_dir() and output.resolve().is_relative_to(source.resolve())):
+        raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
+    if output.is_file():
+        raise ValueError(f"-o {output} is a file: give a folder, the translations keep the names of the images")
+
+    model: Any = load(run, device=device)
+    if not hasattr(model, "translate"):
+        raise ValueError(f"{type(model).__name__} makes images from nothing: zoo translate is for cyclegan and pix2pix")
+    directions = {"X->Y": model.hparams["channels_x"], "Y->X": model.hparams["channels_y"]}
+    if direction not in directions:
+        raise ValueError(f"--direction={direction} must be {' or '.join(directions)}")
+    bad = []
+    with typer.progressbar(names, label=direction) as progress:
+        for name in progress:
+            try:
+                image = _read(folder / name, channels=directions[direction], size=size)
+            except UnreadableImage as error:
+                bad.append(str(error))
+                continue
+            _write(model.translate(image, direction), targets[name])
+    for sentence in bad:
+        typer.echo(sentence, err=True)
+    typer.echo(f"{len(names) - len(bad)} of {len(names)} images translated {direction}: {output}")
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
 def evaluate(
     run: Run,
     overrides: Annotated[
@@ -125,7 +180,9 @@ def evaluate(
     data.prepare_data()
     data.setup("validate")
     evaluation.prepare()
-    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"})
+    result = evaluation.evaluate(
+        model.preview, data, device=device, protocol={"generator": "EMA" if model.averaged else "last"}
+    )
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in (result.values | result.protocol).items():
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
@@ -177,6 +234,44 @@ def _label(asked: str, classes: list[str]) -> int:
 def folder_name(name: str) -> str:
     """A class's name as a folder's: `T-shirt/top` is `T-shirt_top`."""
     return re.sub(r'^\.|[/\\:*?"<>|\0]', "_", name)
+
+
+def writable(name: str) -> str:
+    """A translation's name: that of its input, with .png after extensions that are not written here."""
+    return name if name.lower().endswith(PICTURES) else f"{name}.png"
+
+
+def _read(path: Path, *, channels: int, size: int | None) -> Any:
+    """An image file as float32 [1, channels, H, W] in [-1, 1], transparency over white: zoo/data/reading.py."""
+    import numpy as np
+    import torch
+
+    from zoo.batch import from_bytes
+    from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
+
+    with opened(path, max_pixels=MAX_PIXELS) as image:
+        image = with_channels(image, channels, (255, 255, 255))
+        if size is not None:
+            scale = size / min(image.size)
+            image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", (255, 255, 255))
+        pixels = torch.from_numpy(np.array(image))  # [H, W] or [H, W, C]
+    return from_bytes(pixels[None, None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)[None])
+
+
+def _write(images: Any, path: Path) -> None:
+    """The image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
+    from PIL import Image
+
+    from zoo.batch import to_bytes
+    from zoo.data.reading import MODES
+
+    pixels = to_bytes(images)[0].permute(1, 2, 0).cpu().numpy()  # [H, W, C]
+    channels = pixels.shape[2]
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
+        picture = picture.convert(MODES[1 if channels < 3 else 3])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=95)
 
 
 def _write_images(images: Any, folder: Path, seed: int) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.batch import Preview, to_unit
+from zoo.ema import EMA
 
 # An EMA's copy is meant to be in evaluation mode.
 warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
@@ -84,9 +85,21 @@ class GAN(L.LightningModule):
         """
         return {}
 
+    @property
+    def averaged(self) -> bool:
+        """Whether `preview` and `generate` show an average of the generator."""
+        return any(isinstance(child, EMA) for child in self.children())
+
     def lr_scale(self, player: str, images: int) -> float:
         """The factor on a player's learning rates after so many images: a variant's schedule; constant by default."""
         return 1.0
+
+    def rank_state(self) -> dict[str, Any]:
+        """What each process keeps for itself beside its random states, as plain data: a history of images, say."""
+        return {}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Take up what `rank_state` gave on this rank, when a resumed run starts to train."""
 
     # Turns ----------------------------------------------------------------------------------------------------------
 
@@ -314,7 +327,8 @@ class GAN(L.LightningModule):
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: variant, time, settings, and each rank's random states."""
+        """What a checkpoint needs beside Lightning's: variant, time, settings, each rank's random states and what else
+        it keeps for itself."""
         mine = {
             "rng": self.rng.get_state(),
             "window": {name: torch.stack(values).cpu() for name, values in self._window.items()},
@@ -323,6 +337,7 @@ class GAN(L.LightningModule):
             "numpy": [part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "own": self.rank_state(),
         }
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -346,7 +361,8 @@ class GAN(L.LightningModule):
         elif self.trainer.is_global_zero:
             print(
                 f"resuming a run of {len(ranks)} processes on {self.world_size}: networks, optimizers, time and data "
-                "go on; latents come from new streams, so the run is not bit for bit the one that was interrupted",
+                "go on; latents come from new streams, and what each process keeps for itself (a history of images) "
+                "begins anew, so the run is not bit for bit the one that was interrupted",
                 flush=True,
             )
 
@@ -367,6 +383,7 @@ class GAN(L.LightningModule):
         torch.set_rng_state(mine["torch"])
         if mine["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(mine["cuda"], self.device)
+        self.load_rank_state(mine.get("own", {}))  # checkpoints of before 2026-11-21 have none
         self._window = {name: list(values.to(self.device).unbind()) for name, values in mine["window"].items()}
         if mine["row_due"] and self._window:
             self._publish_window()

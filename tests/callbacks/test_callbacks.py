@@ -59,6 +59,8 @@ class Scripted:
 class Run:
     """As much of a trainer and a model as `Evaluate` touches."""
 
+    averaged = True
+
     def __init__(self) -> None:
         self.saved: list[tuple[int, str]] = []
         self.images, self.global_rank, self.local_rank, self.world_size = 0, 0, 0, 1
@@ -104,6 +106,9 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
 def test_the_result_is_the_best_generator_in_words() -> None:
     callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")  # type: ignore[arg-type]
     callback.history = [{"images": 100, "fid_mnist": 4.0}, {"images": 500, "fid_mnist": 5.0}]
+    callback.protocol = {"generator": "last"}
+    assert result_in_words(callback).startswith("result: best.ckpt, the generator at image 100,")
+    callback.protocol = {"generator": "EMA"}
     assert result_in_words(callback) == (
         "result: best.ckpt, the averaged generator at image 100, fid_mnist 4.00; the last, at 500, has 5.00, 25.0% more"
     )

@@ -73,7 +73,7 @@ class Evaluate(L.Callback):
             device=model.device,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
-            protocol={"generator": "EMA"},
+            protocol={"generator": "EMA" if model.averaged else "last"},
         )
         if result.protocol != self.protocol:
             self.protocol = result.protocol

@@ -76,9 +76,9 @@ class Report(L.Callback):
         if curves:
             lines += ["## Curves", "", "![curves](curves.png)", ""]
         (self.folder / "report.md").write_text("\n".join(lines))
-        print("\n".join(["", *summary, *self._directions(evaluate, grids)]), flush=True)
+        print("\n".join(["", *summary, *self._directions(pl_module, evaluate, grids)]), flush=True)
 
-    def _directions(self, evaluate: Evaluate | None, grids: list[Path]) -> list[str]:
+    def _directions(self, model: Any, evaluate: Evaluate | None, grids: list[Path]) -> list[str]:
         folder = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
         best = (
             "checkpoints/best.ckpt (chosen by that) and last.ckpt"
@@ -88,6 +88,10 @@ class Report(L.Callback):
         evaluation = [f"  zoo evaluate {folder}                     its metrics once more, with their protocol"]
         if not evaluate or not evaluate.history:
             evaluation = []
+        images = [f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator"]
+        if hasattr(model, "translate"):
+            images = [f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"]
+        own = "model=cyclegan data=unpaired_folder" if hasattr(model, "translate") else "data=folder"
         return [
             f"run          {folder}",
             *([f"samples      {folder}/samples/{grids[-1].name}"] if grids else []),
@@ -95,9 +99,9 @@ class Report(L.Callback):
             f"checkpoints  {folder}/{best}",
             "",
             "try next:",
-            f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator",
+            *images,
             *evaluation,
-            "  python train.py data=folder data.root=~/pictures metrics=none     your own images",
+            f"  python train.py {own} data.root=~/pictures metrics=none     your own images",
             "  zoo list                                  every variant, data set and recipe",
         ]
 
@@ -107,7 +111,8 @@ def result_in_words(evaluate: Evaluate) -> str:
     final, best, name = evaluate.history[-1], evaluate.best, evaluate.metric
     if name is None or not best:
         return f"result: last.ckpt, image {final['images']:,}"
-    where = f"result: best.ckpt, the averaged generator at image {best['images']:,}, {name} {best[name]:.2f}"
+    averaged = "averaged " if evaluate.protocol.get("generator") == "EMA" else ""
+    where = f"result: best.ckpt, the {averaged}generator at image {best['images']:,}, {name} {best[name]:.2f}"
     if best["images"] == final["images"]:
         return f"{where}: the last is the best"
     return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {final[name] / best[name] - 1:.1%} more"

@@ -1,0 +1,162 @@
+"""The networks of CycleGAN and pix2pix against their papers' appendices."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import instance_norm
+
+from zoo.translation import (
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNet,
+    at_any_size,
+    make_generator,
+    mirrored,
+    normalisation,
+    patch_layers,
+    together,
+    unet_depth,
+)
+
+
+def shapes(network: nn.Module, x: Tensor, *kinds: type[nn.Module]) -> list[tuple[int, int, int]]:
+    """(channels, height, width) that each layer of these kinds makes, in the order of the calls."""
+    made: list[tuple[int, int, int]] = []
+    for module in network.modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(lambda m, i, o: made.append(tuple(o.shape[1:])))
+    with torch.no_grad():
+        network(x)
+    return made
+
+
+def test_resnet_of_section_7_2() -> None:
+    """c7s1-64, d128, d256, R256 x 6, u128, u64, c7s1-3."""
+    G = ResNetGenerator(c_in=3, c_out=3, width=64, blocks=6, norm="instance")
+    made = shapes(G, torch.zeros(1, 3, 32, 32), nn.Conv2d, nn.ConvTranspose2d)
+    assert made == [(64, 32, 32), (128, 16, 16), *[(256, 8, 8)] * 13, (128, 16, 16), (64, 32, 32), (3, 32, 32)]
+    assert sum(p.numel() for p in G.parameters()) == pytest.approx(7.8e6, rel=0.01)
+    assert isinstance(G[-1], nn.Tanh)
+
+
+def test_unet_of_section_6_1_1() -> None:
+    """C64-C128-C256-C512 x 5 and CD512-CD512-CD512-C512-C256-C128-C64, the decoder fed with both halves."""
+    G = UNet(c_in=3, c_out=3, width=64, depth=8, norm="instance", dropout=0.5)
+    made = shapes(G, torch.zeros(1, 3, 256, 256), nn.Conv2d, nn.ConvTranspose2d)
+    encoder = [(c, 256 >> k, 256 >> k) for k, c in enumerate([64, 128, 256, 512, 512, 512, 512, 512], start=1)]
+    decoder = [(c, 2 << k, 2 << k) for k, c in enumerate([512, 512, 512, 512, 256, 128, 64, 3])]
+    assert made == encoder + decoder
+    fed = [m.in_channels for m in G.ups.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert fed == [512, 1024, 1024, 1024, 1024, 512, 256, 128]
+    assert [isinstance(up[-1], nn.Dropout) for up in G.ups] == [True] * 3 + [False] * 5
+    assert sum(p.numel() for p in G.parameters()) == pytest.approx(54.4e6, rel=0.01)
+
+
+def test_a_skip_reaches_the_other_end() -> None:
+    """With everything below the first layer cut off, the image still comes through."""
+    G = UNet(c_in=1, c_out=1, width=2, depth=4, norm="instance", dropout=0.0)
+    a, b = torch.randn(2, 1, 1, 16, 16)
+    nn.init.zeros_(G.ups[0][1].weight)
+    nn.init.zeros_(G.downs[1][1].weight)
+    assert not torch.allclose(G(a), G(b))
+
+
+@pytest.mark.parametrize(("layers", "patch"), [(1, 16), (2, 34), (3, 70)])
+def test_receptive_field_of_a_patch(layers: int, patch: int) -> None:
+    """The pixels that one logit's gradient reaches; without norms, which look at the whole image."""
+    D = PatchDiscriminator(channels=1, width=2, layers=layers, norm="instance").double()
+    for m in list(D):
+        if isinstance(m, nn.Conv2d):
+            nn.init.ones_(m.weight)
+    D = nn.Sequential(*[m for m in D if isinstance(m, nn.Conv2d)])
+    image = torch.zeros(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
+    logits = D(image)
+    side = logits.shape[-1]
+    logits[0, 0, side // 2, side // 2].backward()
+    assert image.grad is not None
+    reached = image.grad[0, 0] != 0
+    assert reached.any(0).sum() == reached.any(1).sum() == patch
+
+
+def test_the_70_pixel_discriminator() -> None:
+    D = PatchDiscriminator(channels=3, width=64, layers=3, norm="instance")
+    made = shapes(D, torch.zeros(1, 3, 256, 256), nn.Conv2d)
+    assert made == [(64, 128, 128), (128, 64, 64), (256, 32, 32), (512, 31, 31), (1, 30, 30)]
+    assert sum(isinstance(m, nn.GroupNorm) for m in D) == 3
+    assert {m.negative_slope for m in D if isinstance(m, nn.LeakyReLU)} == {0.2}
+
+
+def test_instance_normalisation() -> None:
+    x = torch.randn(3, 5, 7, 6) * 4 + 2
+    torch.testing.assert_close(normalisation("instance", 5)(x), instance_norm(x))
+    with pytest.raises(ValueError, match=r"model\.norm=layer must be instance or batch"):
+        normalisation("layer", 5)
+
+
+@pytest.mark.parametrize("generator", ["resnet", "unet"])
+def test_rows_are_independent_so_a_shared_pass_is_two(generator: str) -> None:
+    torch.manual_seed(0)
+    network = make_generator(
+        generator, size=(16, 16), c_in=2, c_out=3, width=4, blocks=2, norm="instance", dropout=0.0
+    )  # fmt: skip
+    x, y = torch.randn(2, 3, 2, 16, 16)
+    for shared, alone in zip(together(network, x, y), (network(x), network(y)), strict=True):
+        torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
+
+
+def test_blocks_by_size() -> None:
+    def blocks(side: int, asked: int | None = None) -> int:
+        G = make_generator(
+            "resnet", size=(side, side), c_in=1, c_out=1, width=2, blocks=asked, norm="instance", dropout=0.0
+        )  # fmt: skip
+        return len([m for m in G if type(m).__name__ == "ResidualBlock"])
+
+    assert [blocks(side) for side in (32, 128, 252, 256, 512)] == [6, 6, 6, 9, 9]
+    assert blocks(256, asked=2) == 2
+
+
+def test_depth_and_patches_by_size() -> None:
+    assert [unet_depth((s, s)) for s in (8, 16, 32, 48, 64, 96, 128, 256, 512)] == [3, 4, 5, 4, 6, 5, 7, 8, 8]
+    assert unet_depth((64, 96)) == 5
+    assert [patch_layers(None, (s, s)) for s in (16, 32, 64, 96, 128, 512)] == [1, 1, 2, 2, 3, 3]
+    assert patch_layers(2, (32, 32)) == 2
+    for layers in (0, 4):
+        with pytest.raises(ValueError, match=rf"model\.discriminator_layers={layers} does not fit image_size=32x64"):
+            patch_layers(layers, (32, 64))
+
+
+@pytest.mark.parametrize(
+    ("generator", "size", "remedy"),
+    [
+        ("resnet", (30, 30), "multiples of 4, 8 or more; try data.image_size=32"),
+        ("resnet", (4, 64), r"try data.image_size=\[16, 64\]"),
+        ("unet", (100, 100), "multiples of 8, 8 or more; try data.image_size=96"),
+        ("vgg", (32, 32), "model.generator=vgg must be resnet or unet"),
+    ],
+)
+def test_sizes_that_do_not_fit(generator: str, size: tuple[int, int], remedy: str) -> None:
+    with pytest.raises(ValueError, match=remedy):
+        make_generator(generator, size=size, c_in=1, c_out=1, width=2, blocks=1, norm="instance", dropout=0.0)
+
+
+@pytest.mark.parametrize("stride", [4, 32])
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (31, 32), (33, 70), (64, 64), (5, 129)])
+def test_any_size_is_kept(size: tuple[int, int], stride: int) -> None:
+    """The network sees multiples of its stride, from 8 on; what it makes is cut where the image was."""
+    seen = []
+
+    def copy(x: Tensor) -> Tensor:
+        seen.append(x.shape[2:])
+        return x
+
+    images = torch.rand(2, 3, *size)
+    assert torch.equal(at_any_size(copy, images, stride), images)
+    (padded,) = seen
+    assert all(p % stride == 0 and p >= 8 and p - s < max(stride, 8) for p, s in zip(padded, size, strict=True))
+
+
+def test_mirrored() -> None:
+    assert mirrored(3, 8).tolist() == [2, 1, 0, 1, 2, 1, 0, 1]
+    assert mirrored(5, 8).tolist() == [1, 0, 1, 2, 3, 4, 3, 2]
+    assert mirrored(1, 4).tolist() == [0] * 8
+    assert mirrored(8, 4).tolist() == list(range(8))

@@ -1,0 +1,190 @@
+"""pix2pix: Isola, Zhu, Zhou, Efros, "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
+arXiv:1611.07004.
+
+Symbols
+    x      input image
+    y      the image that belongs to it
+    G      generator, x -> y; its noise z is dropout
+    D      discriminator, (x, y) -> logits, one for each patch
+    lambda weight of the L1 term
+
+Faithful: eq. (4), the conditional objective of eq. (1), non-saturating, with D's halved, plus 100 times L1, eq. (3); a
+          U-Net with skip connections and dropout (sections 3.2.1 and 6.1.1; or a ResNet, as in the authors' later
+          code); a 70x70 PatchGAN on x and y joined (section 3.2.2); Adam 2e-4 with betas 0.5 and 0.999, weights from
+          N(0, 0.02), batches of 1 (section 3.3 and 6.2). The rate is constant for the first half and falls linearly to
+          0 in the second, as in the authors' code.
+Departs:  translations are deterministic: G is in evaluation mode, without dropout, which the paper keeps in tests, and
+          finds to make minor differences only (section 3.1). Norm "instance" is the default: it is what the paper's
+          BatchNorm does on batches of 1, in training and in tests, where it takes the test batch's statistics (section
+          3.3), but whatever the batch; "batch" tests with running averages. The number of layers depends on the image's
+          size. An average of G is an option.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from zoo import losses
+from zoo.batch import ImagePairs, Preview
+from zoo.ema import EMA
+from zoo.gan import GAN, linear_decay
+from zoo.layers import init_weights
+from zoo.translation import (
+    PatchDiscriminator,
+    at_any_size,
+    check_direction,
+    make_generator,
+    patch_layers,
+    together,
+)
+
+
+class Pix2Pix(GAN):
+    """A generator that learns from pairs what an image has to become, and a discriminator that sees both.
+
+    Args:
+        image_size: pixels, one number or [height, width]: multiples of 8 for a U-Net, of 4 for a ResNet.
+        channels_x, channels_y: of the images before and after; any.
+        generator: "unet" or "resnet".
+        width: channels of G's first layer.
+        blocks: residual blocks of a ResNet; None: 6 for sides below 256 pixels, 9 from there on.
+        norm: "instance" or "batch".
+        dropout: probability, in [0, 1), in the U-Net's decoder.
+        discriminator_width: channels of D's first layer.
+        discriminator_layers: how often D halves the image: 1, 2, 3 judge patches of 16, 34, 70 pixels; None: 1 for
+            sides below 64 pixels, 2 below 128, else 3.
+        l1: lambda, weight of the L1 term.
+        lr: Adam's learning rate for each player.
+        betas: Adam's.
+        clip_norm: the largest norm of a player's gradient in a turn, or None.
+        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
+            decay_start None: half of decay_end, 100 of 200 epochs in the authors' code.
+        ema_half_life: of G's average, in images; None: no average, as in the paper.
+        n_critic: turns of D for each turn of G.
+        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
+        loss: the objective's name in zoo/losses.py.
+
+    Raises:
+        ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown
+            `generator` or `norm`; for a number out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int | list[int],
+        channels_x: int,
+        channels_y: int,
+        generator: str,
+        width: int,
+        blocks: int | None,
+        norm: str,
+        dropout: float,
+        discriminator_width: int,
+        discriminator_layers: int | None,
+        l1: float,
+        lr: dict[str, float],
+        betas: list[float],
+        clip_norm: float | None,
+        decay_start: int | None,
+        decay_end: int,
+        ema_half_life: float | None,
+        n_critic: int,
+        skip_d_above: float | None,
+        loss: str,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if not l1 >= 0:
+            raise ValueError(f"model.l1={l1} must not be negative; 0 switches it off")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"model.dropout={dropout} must be in [0, 1); 0 switches it off")
+        if n_critic < 1:
+            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
+        layers = patch_layers(discriminator_layers, (h, w))
+        self.loss = losses.named(loss)
+        self.G = make_generator(
+            generator, size=(h, w), c_in=channels_x, c_out=channels_y, width=width, blocks=blocks, norm=norm,
+            dropout=dropout,
+        )  # fmt: skip
+        self.D = PatchDiscriminator(
+            channels=channels_x + channels_y, width=discriminator_width, layers=layers, norm=norm
+        )
+        self.G.apply(init_weights)
+        self.D.apply(init_weights)
+        self.G_ema = EMA(self.G, half_life=ema_half_life) if ema_half_life is not None else None
+
+    def players(self) -> dict[str, torch.optim.Optimizer]:
+        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
+        return {
+            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
+            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
+        }
+
+    def lr_scale(self, player: str, images: int) -> float:
+        start, end = self.hparams["decay_start"], self.hparams["decay_end"]
+        return linear_decay(images, end // 2 if start is None else start, end)
+
+    def training_step(self, batch: ImagePairs, batch_idx: int) -> None:
+        """Eq. (4), "alternating between one gradient descent step on D, then one step on G" (section 3.3)."""
+        x, y = batch.x, batch.y  # [N, C_X, H, W], [N, C_Y, H, W]
+        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
+        fake = self.G(x)
+
+        # Ascend log D(x, y) + log(1 - D(x, G(x))), at half the pace, unless D is too strong already.
+        with self.turn("D", clip_norm=clip_norm) as minimize:
+            real_logit, fake_logit = self.judge(x, y, fake.detach())  # [N, 1, h, w] each
+            judgement = self.loss.judgement(real_logit, fake_logit)
+            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
+            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
+                minimize(adversarial=self.loss.discriminator(real_logit, fake_logit) / 2)
+
+        # Ascend log D(x, G(x)), near y, after each n_critic turns of D.
+        if self.turns["D"] % self.hparams["n_critic"] == 0:
+            with self.turn("G", clip_norm=clip_norm) as minimize:
+                real = self.D(torch.cat([x, y], dim=1)) if self.loss.paired else None
+                adversarial = self.loss.generator(self.D(torch.cat([x, fake], dim=1)), real)
+                minimize(adversarial=adversarial, l1=self.hparams["l1"] * l1_loss(fake, y))
+
+        if self.G_ema is not None:
+            self.G_ema.update(self.G, images=len(x) * self.world_size)
+        self.observe("D", judgement)
+
+    def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, ...]:
+        """D's logits [N, 1, h, w] on (x, y) and on (x, fake), in one pass unless BatchNorm would mix the two."""
+        pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
+        return tuple(self.D(pair) for pair in pairs) if self.hparams["norm"] == "batch" else together(self.D, *pairs)
+
+    def on_train_start(self) -> None:
+        """Dropout draws from torch's own stream: let it differ from rank to rank."""
+        torch.manual_seed(self.rng.initial_seed())
+        super().on_train_start()  # a resumed run goes on with the states that it had
+
+    @torch.no_grad()
+    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+        """Images [N, C_X, H, W] in [-1, 1] of any size -> float32 [N, C_Y, H, W].
+
+        Raises:
+            ValueError: for a direction other than "X->Y", and for another number of channels.
+        """
+        check_direction(images, direction, {"X->Y": self.hparams["channels_x"]})
+        return at_any_size(self.generate_from, images.to(self.device), self.G.stride).float()
+
+    def generate_from(self, x: Tensor) -> Tensor:
+        """G(x) [N, C_Y, H, W] in evaluation mode, by G's average where there is one."""
+        network: nn.Module = self.G_ema or self.G
+        training = network.training
+        y = network.eval()(x)
+        network.train(training)
+        return y
+
+    def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
+        return {"D": self.D(torch.cat([batch.x, batch.y], dim=1))}
+
+    def preview(self, batch: ImagePairs) -> dict[str, Preview]:
+        """Panels: input, translation, target."""
+        x, y = batch.x, batch.y
+        fake = self.generate_from(x)
+        preview = Preview(fake, real=y, label=batch.label_x, real_label=batch.label_y, target=y, panel=(x, fake, y))
+        return {"X->Y": preview}

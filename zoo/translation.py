@@ -1,0 +1,245 @@
+"""The networks that translate images into images, and those that judge them patch by patch: what CycleGAN and pix2pix
+share.
+
+- `ResNetGenerator`: Johnson et al. 2016, arXiv:1603.08155, as in CycleGAN, arXiv:1703.10593, section 7.2.
+- `UNet`: pix2pix, arXiv:1611.07004, sections 3.2.1 and 6.1.1 (Ronneberger et al. 2015, arXiv:1505.04597).
+- `PatchDiscriminator`: pix2pix, sections 3.2.2 and 6.1.2.
+
+Departs: convolutions that a normalisation follows have no bias, which it would take away again.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at a quarter of the resolution
+
+
+def normalisation(norm: str, channels: int) -> nn.Module:
+    """ "instance" (Ulyanov et al. 2016, arXiv:1607.08022), without scale and shift as in the authors' code, or "batch".
+
+    GroupNorm with a group for each channel is instance normalisation, and the faster of torch's two.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if norm == "instance":
+        return nn.GroupNorm(channels, channels, affine=False)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    raise ValueError(f"model.norm={norm} must be instance or batch")
+
+
+class ResidualBlock(nn.Module):
+    """x [N, width, h, w] -> x + f(x), f two 3x3 convolutions: Rk of arXiv:1703.10593, section 7.2."""
+
+    def __init__(self, width: int, *, norm: str) -> None:
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3, bias=False),
+            normalisation(norm, width),
+            nn.ReLU(inplace=True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(width, width, 3, bias=False),
+            normalisation(norm, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.f(x)
+
+
+class ResNetGenerator(nn.Sequential):
+    """Image [N, c_in, H, W] -> image [N, c_out, H, W] in [-1, 1], H and W multiples of 4, from 8 on.
+
+    c7s1-k, d2k, d4k, `blocks` times R4k, u2k, uk, c7s1-c_out, with k = `width`: 64 in the paper.
+    """
+
+    stride = 4
+
+    def __init__(self, *, c_in: int, c_out: int, width: int, blocks: int, norm: str) -> None:
+        sizes = [width, 2 * width, 4 * width]
+        layers: list[nn.Module] = [
+            nn.ReflectionPad2d(3),
+            nn.Conv2d(c_in, width, 7, bias=False),
+            normalisation(norm, width),
+            nn.ReLU(inplace=True),
+        ]
+        for small, large in pairwise(sizes):
+            layers += [
+                nn.Conv2d(small, large, 3, stride=2, padding=1, bias=False),
+                normalisation(norm, large),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [ResidualBlock(sizes[-1], norm=norm) for _ in range(blocks)]
+        for large, small in pairwise(reversed(sizes)):
+            layers += [
+                nn.ConvTranspose2d(large, small, 3, stride=2, padding=1, output_padding=1, bias=False),
+                normalisation(norm, small),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, c_out, 7), nn.Tanh()]
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """Image [N, c_in, H, W] -> image [N, c_out, H, W] in [-1, 1], H and W multiples of 2**depth.
+
+    `depth` convolutions halve the image, as many transposed ones double it again, each of which also sees what its
+    mirror image made: C64-C128-C256-C512-... at width 64. Dropout of probability `dropout` follows the first three
+    layers of the decoder, as far as they have 8 * width channels (CD512).
+    """
+
+    def __init__(self, *, c_in: int, c_out: int, width: int, depth: int, norm: str, dropout: float) -> None:
+        super().__init__()
+        self.stride = 2**depth
+        sizes = [width * min(2**k, 8) for k in range(depth)]
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for k, (above, below) in enumerate(pairwise([c_in, *sizes])):
+            outer, inner = k == 0, k == depth - 1  # neither is normalised: arXiv:1611.07004, section 6.1.1, and errata
+            self.downs.append(
+                nn.Sequential(
+                    *([] if outer else [nn.LeakyReLU(0.2)]),
+                    nn.Conv2d(above, below, 4, stride=2, padding=1, bias=outer or inner),
+                    *([] if outer or inner else [normalisation(norm, below)]),
+                )
+            )
+        for k, (below, above) in enumerate(pairwise([*reversed(sizes), c_out])):
+            outer, skipped = k == depth - 1, k > 0
+            self.ups.append(
+                nn.Sequential(
+                    nn.ReLU(),
+                    nn.ConvTranspose2d(below * (1 + skipped), above, 4, stride=2, padding=1, bias=outer),
+                    *([nn.Tanh()] if outer else [normalisation(norm, above)]),
+                    *([nn.Dropout(dropout)] if dropout and not outer and k < 3 and above == 8 * width else []),
+                )
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for down in self.downs:
+            x = down(x)  # half as high and wide
+            skips.append(x)
+        x = self.ups[0](skips.pop())
+        for up in self.ups[1:]:
+            x = up(torch.cat([skips.pop(), x], dim=1))  # twice as high and wide
+        return x
+
+
+class PatchDiscriminator(nn.Sequential):
+    """Image [N, channels, H, W] -> logits [N, 1, h, w], each of a patch: of 16, 34 or 70 pixels for 1, 2 or 3 `layers`.
+
+    C64-C128-C256-C512 at width 64 and 3 layers, the first without normalisation: arXiv:1611.07004, section 6.1.2.
+    """
+
+    def __init__(self, *, channels: int, width: int, layers: int, norm: str) -> None:
+        sizes = [width * min(2**k, 8) for k in range(layers + 1)]
+        network: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        for k, (c_in, c_out) in enumerate(pairwise(sizes), start=1):
+            network += [
+                nn.Conv2d(c_in, c_out, 4, stride=2 if k < layers else 1, padding=1, bias=False),
+                normalisation(norm, c_out),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        super().__init__(*network, nn.Conv2d(sizes[-1], 1, 4, padding=1))
+
+
+def make_generator(
+    generator: str, *, size: tuple[int, int], c_in: int, c_out: int, width: int, blocks: int | None, norm: str,
+    dropout: float,
+) -> ResNetGenerator | UNet:  # fmt: skip
+    """The generator of that name for images of `size`, which is (height, width).
+
+    Args:
+        generator: "resnet" or "unet".
+        blocks: residual blocks of a ResNet; None: 6 for sides below 256 pixels, 9 from there on (arXiv:1703.10593,
+            section 7.2).
+
+    Raises:
+        ValueError: for another name; for a size that the network can't make, with the nearest that it can.
+    """
+    if generator not in ("resnet", "unet"):
+        raise ValueError(f"model.generator={generator} must be resnet or unet")
+    if generator == "resnet":
+        check_multiple(size, ResNetGenerator.stride)
+        blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks
+        return ResNetGenerator(c_in=c_in, c_out=c_out, width=width, blocks=blocks, norm=norm)
+    return UNet(c_in=c_in, c_out=c_out, width=width, depth=unet_depth(size), norm=norm, dropout=dropout)
+
+
+def unet_depth(size: tuple[int, int]) -> int:
+    """How often a U-Net halves images of `size`: as often as both sides can be, at most 8 times, to 1 pixel of 256.
+
+    Raises:
+        ValueError: for sides that can't be halved three times, with the nearest multiple of 16.
+    """
+    check_multiple(size, LEAST, nearest_of=16)
+    return next(depth for depth in range(8, 0, -1) if not any(side % 2**depth for side in size))
+
+
+def check_multiple(size: tuple[int, int], stride: int, *, nearest_of: int | None = None) -> None:
+    """Raises:
+    ValueError: unless both sides are multiples of `stride`, from LEAST on.
+    """
+    if any(side % stride or side < LEAST for side in size):
+        nearest = [max(round(side / (nearest_of or stride)) * (nearest_of or stride), 2 * LEAST) for side in size]
+        proposal = nearest[0] if nearest[0] == nearest[1] else nearest
+        raise ValueError(
+            f"image_size={size[0]}x{size[1]} does not fit this generator: both sides must be multiples of {stride}, "
+            f"{LEAST} or more; try data.image_size={proposal}"
+        )
+
+
+def patch_layers(layers: int | None, size: tuple[int, int]) -> int:
+    """The layers of a `PatchDiscriminator`; None: the paper's 3 (70 pixels) for sides from 128 on, 2 (34) from 64, 1
+    (16) below, so that a patch stays a part of the image.
+
+    Raises:
+        ValueError: unless `layers` is 1 or more and leaves a patch of the image.
+    """
+    chosen = layers if layers is not None else 1 + (min(size) >= 64) + (min(size) >= 128)
+    if chosen < 1 or min(size) >> chosen < 3:
+        raise ValueError(
+            f"model.discriminator_layers={chosen} does not fit image_size={size[0]}x{size[1]}: give 1 or more, and of "
+            "the shorter side at least 3 pixels after that many halvings; null chooses by size"
+        )
+    return chosen
+
+
+def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
+    """`network` of each part [N, C, H, W], in one pass: what normalises each image by itself can't tell."""
+    return network(torch.cat(parts)).split(len(parts[0]))
+
+
+def at_any_size(network: Callable[[Tensor], Tensor], images: Tensor, stride: int) -> Tensor:
+    """`network` of images [N, C, H, W] whose sides need not be multiples of its stride: mirrored at their borders until
+    they are, and what it makes cut back to [N, c_out, H, W]."""
+    h, w = images.shape[2:]
+    rows, columns = mirrored(h, stride), mirrored(w, stride)
+    padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
+    top, left = (len(rows) - h) // 2, (len(columns) - w) // 2
+    return network(padded)[:, :, top : top + h, left : left + w]
+
+
+def mirrored(side: int, stride: int) -> Tensor:
+    """Which of `side` pixels stand where once they are mirrored at both ends up to a multiple of the stride, int64."""
+    wanted = max(-(-side // stride) * stride, -(-LEAST // stride) * stride)
+    period = max(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
+    place = (torch.arange(wanted) - (wanted - side) // 2) % period
+    return torch.minimum(place, period - place)
+
+
+def check_direction(images: Tensor, direction: str, channels: dict[str, int]) -> None:
+    """Raises:
+    ValueError: for a direction that `channels`, the channels that each direction starts from, does not have, and for
+        images with another number of them.
+    """
+    if direction not in channels:
+        raise ValueError(f"direction={direction!r} must be {' or '.join(channels)}")
+    if images.dim() != 4 or images.shape[1] != channels[direction]:
+        raise ValueError(
+            f"images of shape {list(images.shape)} can't be translated {direction}: give [N, {channels[direction]}, "
+            "height, width] in [-1, 1]"
+        )
