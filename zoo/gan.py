@@ -404,7 +404,7 @@ class GAN(L.LightningModule):
                 f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
                 "trainer=ddp_cpu (zoo.strategy.TurnDDP)"
             )
-        if str(self.trainer.precision).endswith("-true") and str(self.trainer.precision) != "32-true":
+        if str(self.trainer.precision) in ("16-true", "bf16-true"):
             raise ValueError(f"trainer.precision={self.trainer.precision} keeps weights in 16 bits: use bf16-mixed")
         if str(self.trainer.precision) == "16-mixed":
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
