@@ -147,7 +147,7 @@ def test_an_oscillating_generator(small: Small, tmp_path: Path, monkeypatch: pyt
     from zoo.model.dcgan import DCGAN
 
     def preview(self: DCGAN, batch: LabelledImages) -> dict[str, Preview]:
-        return {"samples": Preview(fake=-batch.image.roll(self.images // 1_200, 0), real=batch.image)}
+        return {"samples": Preview(fake=batch.image.flip(2).roll(self.images // 1_200, 0), real=batch.image)}
 
     monkeypatch.setattr(DCGAN, "preview", preview)
     health, alerts, _ = failing(small, tmp_path / "run")
