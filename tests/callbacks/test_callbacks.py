@@ -20,6 +20,7 @@ from zoo.callbacks.progress import losses
 from zoo.callbacks.report import result_in_words
 from zoo.callbacks.samples import SampleGrids, grid, panels
 from zoo.checkpoint import read
+from zoo.metrics.evaluation import Evaluation
 
 Small = Callable[..., DictConfig]
 
@@ -46,9 +47,13 @@ class Scripted:
 
     def __init__(self, values: list[float]) -> None:
         self.values = iter(values)
-        self.extractor = SimpleNamespace(load=lambda: None)
 
     def prepare(self) -> None: ...
+
+    def load(self) -> None: ...
+
+    def chooses(self, phase: str, names: Any) -> tuple[str, float] | None:
+        return Evaluation.chooses(self, phase, names) if phase != "adversarial" else None  # type: ignore[arg-type]
 
     def check(self, preview: Any, data: Any, *, device: Any) -> None: ...
 
@@ -64,6 +69,7 @@ class Run:
     def __init__(self) -> None:
         self.saved: list[tuple[int, str]] = []
         self.images, self.global_rank, self.local_rank, self.world_size = 0, 0, 0, 1
+        self.phase, self.is_global_zero = "", True
         self.datamodule, self.device, self.preview = None, "cpu", None
         self.published: list[Mapping[str, float]] = []
         self.loggers: list[Any] = [self]

@@ -30,6 +30,7 @@ from torch import Tensor
 from zoo.batch import from_bytes, to_bytes
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
+from zoo.metrics.evaluation import Evaluation
 
 HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square
@@ -296,6 +297,7 @@ class Health(L.Callback):
             self._followed[key] = followed
             if key == "samples" and self._batches["test"] is not None and evaluate.evaluation.split == "train":
                 if self._radius is None:
+                    assert isinstance(evaluate.evaluation, Evaluation)  # whose features these are
                     images = self._batches["test"].image.to(real.device).split(evaluate.evaluation.batch_size)
                     unseen = torch.cat([evaluate.evaluation.extractor(part) for part in images])
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))
