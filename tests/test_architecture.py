@@ -27,7 +27,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "logger": (set(), {"lightning", "wandb"}),
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),
-    "cli": ({"batch", "checkpoint", "config", "data"}, {"hydra", "omegaconf", "torchvision", "typer"}),
+    "upscale": ({"data"}, {"torchvision"}),
+    "cli": ({"batch", "checkpoint", "config", "data", "upscale"}, {"hydra", "omegaconf", "torchvision", "typer"}),
     "__init__": ({"checkpoint"}, set()),
 }
 

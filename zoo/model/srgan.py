@@ -354,13 +354,13 @@ class SRGAN(GAN):
         if self.hparams["content"] == "vgg":
             vgg.fetch(self.hparams["vgg_weights"])
 
-    def setup(self, stage: str) -> None:
-        """Begin with the generator of `start`, unless a run goes on, whose checkpoint comes afterwards."""
-        if stage == "fit":
-            if self.hparams["content"] == "vgg":
-                self.phi()
-            if self.hparams["start"] and self.trainer.ckpt_path is None:
-                self.begin_with(self.hparams["start"])
+    def on_fit_start(self) -> None:
+        """Load VGG19, and begin with the generator of `start`, unless this run goes on from its own checkpoint."""
+        if self.hparams["content"] == "vgg":
+            self.phi()
+        if self.hparams["start"] and not self.images:
+            self.begin_with(self.hparams["start"])
+        super().on_fit_start()
 
     def phi(self) -> vgg.VGG19:
         """VGG19, on this model's device."""
