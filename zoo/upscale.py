@@ -119,12 +119,12 @@ def read(path: Path) -> Picture:
     Raises:
         UnreadableImage: with the path and the reason.
     """
+    if path.suffix.lower() in TIFF and (deep := _deep_tiff(path)) is not None:
+        return deep
     with opened(path, max_pixels=MAX_PIXELS) as image:
         profile = image.info.get("icc_profile")
-        orientation = image.getexif().get(ORIENTATION, 1)
-        deep = _sixteen_bits(path, image)
-        if deep is not None:
-            return Picture(_upright(deep, orientation), profile)
+        if image.format == "PNG" and (colours := _deep_png(path)) is not None:
+            return Picture(_upright(colours, image.getexif().get(ORIENTATION, 1)), profile)
         image = ImageOps.exif_transpose(image)
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             return Picture(_grey_levels(image)[:, :, None], profile)
@@ -138,26 +138,49 @@ def read(path: Path) -> Picture:
     return Picture(pixels if pixels.ndim == 3 else pixels[:, :, None], profile)
 
 
-def _sixteen_bits(path: Path, image: Image.Image) -> np.ndarray | None:
-    """uint16 [H, W, C] of a PNG or TIFF with 16-bit colours or alpha, which Pillow would cut to 8; None for others."""
-    if image.format == "PNG":
-        header = path.open("rb").read(26) if not path.is_dir() else b""
-        if header[24] != 16 or header[25] not in (2, 4, 6):  # bits; RGB, grey and alpha, RGBA
-            return None
-        from torchvision.io import ImageReadMode, decode_png
+def _deep_png(path: Path) -> np.ndarray | None:
+    """uint16 [H, W, C] of a PNG with 16-bit colours or alpha, which Pillow would cut to 8; None for others."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    if header[24] != 16 or header[25] not in (2, 4, 6):  # bits; RGB, grey and alpha, RGBA
+        return None
+    from torchvision.io import ImageReadMode, decode_png
 
-        with warnings.catch_warnings():  # deprecated there, with nothing to take its place
-            warnings.simplefilter("ignore")
-            data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-            return decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-    if image.format == "TIFF" and image.tag_v2.get(258, (8,))[0] == 16 and len(image.tag_v2[258]) > 1:  # type: ignore[attr-defined]
-        import tifffile
+    with warnings.catch_warnings():  # deprecated there, with nothing to take its place
+        warnings.simplefilter("ignore")
+        data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+        return decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
 
-        pixels = tifffile.imread(path, key=0)
-        if pixels.dtype != np.uint16 or pixels.ndim != 3:
-            raise UnreadableImage(f"{path}: {pixels.dtype} {pixels.shape} is no image of 16-bit colours.")
-        return pixels if pixels.shape[2] <= 4 else np.moveaxis(pixels, 0, 2)  # colours in planes
-    return None
+
+def _deep_tiff(path: Path) -> Picture | None:
+    """The first page of a TIFF with 16-bit colours or alpha, which Pillow cuts to 8 or does not know; None for others.
+
+    Raises:
+        UnreadableImage: with the path and the reason.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            assert isinstance(page, tifffile.TiffPage)
+            if page.bitspersample != 16 or page.samplesperpixel not in (2, 3, 4) or page.dtype != np.uint16:
+                return None
+            if page.imagewidth * page.imagelength > MAX_PIXELS:
+                raise UnreadableImage(f"{path}: oversized: more than {MAX_PIXELS} pixels.")
+            pixels = page.asarray()
+            if page.axes.startswith("S"):  # colours in planes
+                pixels = np.moveaxis(pixels, 0, 2)
+            profile, orientation = page.tags.get("InterColorProfile"), page.tags.get("Orientation")
+            return Picture(
+                _upright(pixels, orientation.value if orientation else 1), profile.value if profile else None
+            )
+    except UnreadableImage:
+        raise
+    except tifffile.TiffFileError:
+        return None  # Pillow says what is wrong with it
+    except Exception as error:  # decoders raise nearly every built-in exception when a file is damaged
+        raise UnreadableImage(f"{path}: corrupt: {error}.") from None
 
 
 def _grey_levels(image: Image.Image) -> np.ndarray:

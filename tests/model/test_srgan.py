@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from common import compose, make, same
 from omegaconf import DictConfig
+from test_resume import Stop, rows, state, with_callback
 from torch.nn import functional as F
 from torchvision.models import vgg19
 
@@ -18,6 +20,7 @@ from zoo import vgg
 from zoo.batch import LowHigh
 from zoo.checkpoint import read
 from zoo.gan import GAN
+from zoo.metrics.super_resolution import Result, SuperResolution
 from zoo.model.srgan import SRGAN, Discriminator, Generator, init_icnr
 
 Small = Callable[..., DictConfig]
@@ -131,6 +134,36 @@ def test_one_run_has_both_phases(small: Small, monkeypatch: pytest.MonkeyPatch) 
     expected = [(16, "G", ("pixel",)), (32, "G", ("pixel",))]
     expected += [(images, *move) for images in (48, 64) for move in game]
     assert turns.seen == expected
+
+
+def test_a_run_that_is_killed_after_the_switch_goes_on_from_before_it(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, the books and the best checkpoints of both phases too."""
+    settings = ["max_images=160", "model.pixel_images=64", "callbacks.checkpoints.every=48"]
+    settings += ["metrics=super_resolution", "callbacks.evaluate.every=32", "data.jpeg=[40,90]"]
+    straight, broken = (small("srgan", *settings, f"run_dir={tmp_path / name}") for name in ("straight", "broken"))
+    monkeypatch.setattr(SuperResolution, "evaluate", evaluated_by_weights)  # whole images take their time
+    run(straight)
+    with monkeypatch.context() as patch:
+        patch.setattr(L.Trainer, "__init__", with_callback(Stop(96), L.Trainer.__init__))
+        with pytest.raises(InterruptedError):
+            run(broken)
+    assert read(f"{broken.run_dir}/checkpoints/last.ckpt")["zoo"]["images"] == 48
+    broken.resume = "here"
+    run(broken)
+    a, b = state(straight), state(broken)
+    for part in a:
+        assert same(a[part], b[part]), part
+    assert rows(straight) == rows(broken)
+    for name in ("best", "best-pixel"):
+        of_both = [read(f"{cfg.run_dir}/checkpoints/{name}.ckpt")["state_dict"] for cfg in (straight, broken)]
+        assert same(*of_both), name
+
+
+def evaluated_by_weights(self: SuperResolution, preview: Any, data: Any, **kwargs: Any) -> Result:
+    fake = preview(next(iter(data.evaluation_loader(split="test", num=2))))["samples"].fake
+    return Result({"psnr_y": fake.mean().item()}, {"split": "test"})
 
 
 @pytest.mark.parametrize(("pixel_images", "players"), [(0, {"D", "G"}), (64, {"G"})])
