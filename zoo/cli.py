@@ -219,7 +219,10 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     settings = OmegaConf.create({"seed": 0, "cache_dir": config["cache_dir"], "data": conf})
     settings.data.update(root=str(folder), test_fraction=0.0, channels=model.hparams["channels"])
     settings.data.update(scale=scale, patch_size=scale, batch_size=1, defaults=None)
-    config = _with({"data": plain(settings)["data"], "metrics": plain(measured)}, overrides)
+    config = _with(
+        {"data": plain(settings)["data"], "metrics": plain(OmegaConf.create({"metrics": measured}))["metrics"]},
+        overrides,
+    )
     del config["data"]["defaults"]
     data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
     evaluation.prepare()

@@ -146,7 +146,7 @@ def test_a_run_that_is_killed_after_the_switch_goes_on_from_before_it(
     monkeypatch.setattr(SuperResolution, "evaluate", evaluated_by_weights)  # whole images take their time
     run(straight)
     with monkeypatch.context() as patch:
-        patch.setattr(L.Trainer, "__init__", with_callback(Stop(96), L.Trainer.__init__))
+        patch.setattr(L.Trainer, "__init__", with_callback(Stop(80), L.Trainer.__init__))
         with pytest.raises(InterruptedError):
             run(broken)
     assert read(f"{broken.run_dir}/checkpoints/last.ckpt")["zoo"]["images"] == 48
