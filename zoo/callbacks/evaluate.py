@@ -38,9 +38,7 @@ class Evaluate(L.Callback):
         self.phase = ""  # the model's, at the newest evaluation
         self.first = 0  # the row of the history with which that phase begins
         self.chooses: tuple[str, float] | None = None  # the value that tells the best, and 1 where higher is better
-        self.result: Result | WholeImages | None = (
-            None  # the newest of this process, with the features that it compared
-        )
+        self.result: Result | WholeImages | None = None  # the newest of this process, with the features it compared
 
     @property
     def metric(self) -> str | None:

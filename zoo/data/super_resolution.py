@@ -33,7 +33,8 @@ from zoo.data.degradation import Degradation, cropped, shrink
 from zoo.data.folder import EXTENSIONS, check_is_folder, find_images, in_test
 from zoo.data.images import (
     EVALUATION_SEED,
-    ImageDataModule,
+    DataModule,
+    EvaluationBatches,
     ImageSet,
     MissingData,
     ShuffledBatches,
@@ -156,26 +157,12 @@ def turned(patch: np.ndarray, turn: int) -> np.ndarray:
 class PatchBatches(ShuffledBatches):
     """`ShuffledBatches` whose rows come with their epoch, which decides what is drawn for them."""
 
-    def __iter__(self) -> Iterator[list[Place]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[Place]]:
         for k, rows in enumerate(super().__iter__(), start=self.start):
             yield [(k // self.per_epoch, row) for row in rows]
 
 
-class EvaluationPatches:
-    """A rank's share of an evaluation bank: `LowHigh` in [-1, 1] whose index is the position in the evaluation."""
-
-    def __init__(self, loader: DataLoader, positions: list[range]) -> None:
-        self.loader, self.positions = loader, positions
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __iter__(self) -> Iterator[LowHigh]:
-        for batch, positions in zip(self.loader, self.positions, strict=True):
-            yield LowHigh(from_bytes(batch.low), from_bytes(batch.high), torch.tensor(positions))
-
-
-class PatchDataModule(ImageDataModule):
+class PatchDataModule(DataModule):
     """Base of the sets at two resolutions. A subclass gives `name` and `files`.
 
     Args:
@@ -189,7 +176,7 @@ class PatchDataModule(ImageDataModule):
         on_error: "raise" stops at an unreadable file; "skip" goes on without it and counts it in `skipped`.
         max_pixels: an image with more is unreadable.
         memory_limit_mb: what may be kept in memory (MiB, decoded, of each split and process); more goes into a file.
-        (others: `ImageDataModule`)
+        (others: `DataModule`)
     """
 
     no_test_remedy = "give some: data.test_root=FOLDER or data.test_fraction=0.1"
@@ -223,14 +210,13 @@ class PatchDataModule(ImageDataModule):
             raise ValueError(f"data.on_error={on_error} is unknown: use raise or skip.")
         super().__init__(
             image_size=patch_size,
-            channels=channels,
             batch_size=batch_size,
             num_workers=num_workers,
             flip=flip,
             seed=seed,
             cache_dir=cache_dir,
         )
-        self.scale, self.patch_size = scale, patch_size
+        self.scale, self.patch_size, self.channels = scale, patch_size, channels
         self.background, self.max_pixels, self.memory_limit_mb = colour(background), max_pixels, memory_limit_mb
         self.skip = on_error == "skip"
         self.photographs: dict[Split, list[Photograph]] = {}
@@ -267,7 +253,7 @@ class PatchDataModule(ImageDataModule):
             )
             self._unreadable += unreadable
             patches = self._patches(split, key, turn=self.flip, seed=self.seed)
-            sets[split] = patches  # type: ignore[assignment]  # indexed with places, answers with LowHigh
+            sets[split] = patches  # indexed with places, answers with LowHigh
             small = len(self.photographs[split]) - len(patches.photographs)
             if split == "train" and self.photographs[split] and not len(patches):
                 sides = [min(p.high.shape[:2]) for p in self.photographs[split]]
@@ -305,7 +291,7 @@ class PatchDataModule(ImageDataModule):
     def parameters(self) -> dict[str, Any]:
         degradation = self.degradation
         ranges = {"blur": degradation.blur, "noise": degradation.noise, "jpeg": degradation.jpeg}
-        return {**super().parameters(), "scale": self.scale, **ranges}
+        return {**super().parameters(), "channels": self.channels, "scale": self.scale, **ranges}
 
     @property
     def description(self) -> str:
@@ -348,13 +334,16 @@ class PatchDataModule(ImageDataModule):
             return batch
         if self.trainer is not None and self.trainer.training:
             self.shown += self.batch_size
+        return self.floats(batch)
+
+    def floats(self, batch: LowHigh) -> LowHigh:
         return batch._replace(low=from_bytes(batch.low), high=from_bytes(batch.high))
 
     # Evaluation.
 
-    def evaluation_loader(  # type: ignore[override]
+    def evaluation_loader(
         self, *, split: Split, num: int, rank: int = 0, world_size: int = 1, batch_size: int | None = None
-    ) -> EvaluationPatches:
+    ) -> EvaluationBatches:
         """This rank's share of a bank of patches: positions rank, rank + world_size, ... below `num`.
 
         The patches and their order never change, whatever the seed; they are not turned. Above the number of patches
@@ -376,7 +365,7 @@ class PatchDataModule(ImageDataModule):
         mine = range(rank, num, world_size)
         positions = [mine[start : start + size] for start in range(0, len(mine), size)]
         places = [[(0, order[i % len(order)]) for i in batch] for batch in positions]
-        return EvaluationPatches(self._loader(patches, places, persistent=False), positions)  # type: ignore[arg-type]
+        return EvaluationBatches(self._loader(patches, places, persistent=False), positions, self.floats)
 
     def num_images(self, split: Split) -> int:
         """How many patches fit into a split's images.

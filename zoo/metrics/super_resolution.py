@@ -112,12 +112,16 @@ class SuperResolution:
         else:
             self._lpips = network.requires_grad_(False).eval()
 
-    def check(self, data: Data) -> int:
-        """The number of images that will be measured; call it before time is spent on training.
+    def check(self, preview: Callable[[Any], Mapping[str, Preview]], data: Data, *, device: torch.device | str) -> None:
+        """Call it before time is spent on training: looks whether there are whole images.
 
         Raises:
             ValueError: data without whole images, or none in the split.
         """
+        self._number(data)
+
+    def _number(self, data: Data) -> int:
+        """How many images will be measured."""
         if not hasattr(data, "whole_images"):
             raise ValueError(
                 "metrics=super_resolution measures whole images at two resolutions: use data=photos or "
@@ -163,7 +167,7 @@ class SuperResolution:
         self.load()
         border = data.scale if self.border is None else self.border
         names = (*NAMES, "lpips") if self._lpips is not None else NAMES
-        table = torch.zeros(self.check(data), len(names), dtype=torch.float64)
+        table = torch.zeros(self._number(data), len(names), dtype=torch.float64)
         files = [""] * len(table)
         failure = ""
         with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -210,7 +214,7 @@ class SuperResolution:
             "data": data.description,
             "fingerprint": data.fingerprint(self.split),
             "split": self.split,
-            "num_images": self.check(data),
+            "num_images": self._number(data),
             "scale": data.scale,
             "border": border,
             "y": "BT.601 studio swing; grey files by their levels",

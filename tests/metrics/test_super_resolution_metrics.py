@@ -143,7 +143,7 @@ def test_several_processes_equal_one(tmp_path: Path) -> None:
 
 def test_other_data_are_refused() -> None:
     with pytest.raises(ValueError, match=r"metrics=super_resolution measures whole images.*data=photos"):
-        judge().check(object())  # type: ignore[arg-type]
+        judge().check(preview, object(), device="cpu")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [{"split": "val"}, {"border": -1}, {"lpips": "resnet"}])
