@@ -350,7 +350,6 @@ class GAN(L.LightningModule):
             "turns": self.turns,
             "latest": self.latest,
             "lr_factor": self.lr_factor,
-            "latest": dict(self.latest),
             "config": self.config,
             "ranks": self._of_every_rank(mine),
         }
@@ -361,7 +360,6 @@ class GAN(L.LightningModule):
         self.turns |= checkpoint["zoo"]["turns"]
         self.latest |= checkpoint["zoo"].get("latest", {})  # not in checkpoints of before 2026-11-21
         self.lr_factor = min(self.lr_factor, checkpoint["zoo"]["lr_factor"])
-        self.latest = dict(checkpoint["zoo"].get("latest", {}))
         ranks = checkpoint["zoo"]["ranks"]
         if len(ranks) == self.world_size:
             self._random = ranks[self.trainer.global_rank]
