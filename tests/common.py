@@ -23,6 +23,10 @@ SMALL: dict[str, list[str]] = {
     "cyclegan": ["data.image_size=16", "model.width=4", "model.blocks=1", "model.discriminator_width=4"],
     "dcgan": ["data=digits", "data.image_size=16", "model.width=4"],
     "pix2pix": ["data.image_size=32", "model.width=4", "model.discriminator_width=4"],
+    "srgan": [
+        *("data.scale=2", "data.patch_size=16", "model.width=4", "model.blocks=1", "model.pixel_images=16"),
+        *("model.discriminator_width=2", "model.discriminator_dense=4", "model.lr_steps=[64]"),
+    ],
     "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
 }
 

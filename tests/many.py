@@ -79,6 +79,7 @@ def equality(folder: Path, model: str) -> None:
                 content = {
                     "state": pl_module.state_dict(),
                     "images": pl_module.images,
+                    "turns": pl_module.turns,
                     "bytes": bytes_,
                     "all": reduced[0],
                 }

@@ -16,9 +16,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "regularizers": (set(), set()),
     "augment": (set(), set()),
     "layers": (set(), set()),
+    "vgg": (set(), set()),
     "translation": (set(), set()),
     "gan": ({"batch", "losses", "ema"}, {"lightning"}),
-    "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers", "translation"}, set()),
+    "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers", "translation", "vgg"}, set()),
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
     "callbacks": ({"batch", "metrics", "callbacks"}, {"lightning", "torchvision"}),
@@ -26,7 +27,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "logger": (set(), {"lightning", "wandb"}),
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),
-    "cli": ({"batch", "checkpoint", "config", "data"}, {"hydra", "omegaconf", "torchvision", "typer"}),
+    "upscale": ({"data"}, {"torchvision"}),
+    "cli": ({"batch", "checkpoint", "config", "data", "upscale"}, {"hydra", "omegaconf", "torchvision", "typer"}),
     "__init__": ({"checkpoint"}, set()),
 }
 

@@ -29,6 +29,14 @@ class ImagePairs(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # int64 [N]: position in the data set; during evaluation, in the evaluation
 
 
+class LowHigh(NamedTuple):
+    """A batch of images at two resolutions."""
+
+    low: Tensor  # float32 [N, C, h, w] in [-1, 1]; uint8 until it has reached the device
+    high: Tensor  # float32 [N, C, s*h, s*w] in [-1, 1], s the magnification; likewise
+    index: Tensor  # type: ignore[assignment]  # int64 [N]: row of the set; during evaluation, position in the evaluation
+
+
 class Preview(NamedTuple):
     """What metrics and grids see of a model: its images beside the real ones of the same batch.
 

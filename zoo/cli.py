@@ -8,7 +8,8 @@ import difflib
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -159,9 +160,15 @@ def evaluate(
         list[str] | None,
         typer.Argument(help="settings to change, such as metrics.num_fake=10_000 or metrics=inception"),
     ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="super-resolution: measure on the images in it")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
-    """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol."""
+    """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
+
+    Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement.
+    """
     from hydra.utils import instantiate
 
     from zoo import checkpoint
@@ -169,6 +176,9 @@ def evaluate(
 
     path = checkpoint.find(run)
     model = checkpoint.load(path, device=device)
+    if images is not None:
+        _evaluate_images(model, path, images, overrides or [], device)
+        return
     config = _with(checkpoint.read(path)["zoo"]["config"], overrides or [])
     for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
         trusted(config[part])
@@ -186,6 +196,117 @@ def evaluate(
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in (result.values | result.protocol).items():
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
+
+
+def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:
+    """The table of a folder of high-resolution images, shrunk by the literature's bicubic and enlarged again."""
+    from types import SimpleNamespace
+
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from zoo import checkpoint
+    from zoo.config import plain
+    from zoo.data import degradation
+
+    if not hasattr(model, "upscale"):
+        raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution, model=srgan")
+    scale = model.hparams["scale"]
+    config = checkpoint.read(path)["zoo"]["config"]
+    conf = OmegaConf.load(CONF / "data" / "super_resolution_folder.yaml")
+    measured = OmegaConf.load(CONF / "metrics" / "super_resolution.yaml")
+    measured.split = "train"
+    settings = OmegaConf.create({"seed": 0, "cache_dir": config["cache_dir"], "data": conf})
+    settings.data.update(root=str(folder), test_fraction=0.0, channels=model.hparams["channels"])
+    settings.data.update(scale=scale, patch_size=scale, batch_size=1, defaults=None)
+    config = _with(
+        {"data": plain(settings)["data"], "metrics": plain(OmegaConf.create({"metrics": measured}))["metrics"]},
+        overrides,
+    )
+    del config["data"]["defaults"]
+    data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
+    evaluation.prepare()
+    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"})
+
+    def bicubic(batch: Any) -> Any:
+        levels = ((batch.low.cpu() + 1) * 127.5).round().byte()
+        fake = degradation.enlarge(levels, scale).float() / 127.5 - 1
+        return {"samples": SimpleNamespace(fake=fake, target=batch.high.cpu())}
+
+    plainly = evaluation.evaluate(bicubic, data, device="cpu")
+    names = list(result.values)
+    width = max(len("bicubic, mean"), *(len(name) for name in result.images))
+    typer.echo(f"{path}, {model.images:,} images, x{scale}")
+    typer.echo(f"{'':{width}}" + "".join(f"{name:>10}" for name in names))
+    rows = [*result.images.items(), ("mean", result.values), ("bicubic, mean", plainly.values)]
+    for name, row in rows:
+        typer.echo(
+            f"{name:{width}}" + "".join(f"{row[k]:>10.4f}" if "ssim" in k else f"{row[k]:>10.2f}" for k in names)
+        )
+    for name, value in result.protocol.items():
+        typer.echo(f"  {name:<20} {value}")
+
+
+@app.command()
+def upscale(
+    run: Run,
+    source: Annotated[Path, typer.Argument(metavar="IMAGE", help="an image, or a folder of images")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="a picture, or a folder where IMAGE is one")
+    ] = None,
+    tile: Annotated[int, typer.Option(min=1, help="side of a tile in pixels of IMAGE: less needs less memory")] = 192,
+    device: Device = "cpu",
+) -> None:
+    """Enlarge an image, or each image of a folder, with a trained super-resolution network.
+
+    PNG and TIFF keep 16 bit and alpha. A file of a folder that can't be read does not hold up the rest.
+    """
+    from zoo.checkpoint import load
+    from zoo.data.folder import find_images
+    from zoo.upscale import FORMATS, enlarge_file
+
+    model: Any = load(run, device=device)
+    if not hasattr(model, "upscale"):
+        raise ValueError(f"{type(model).__name__} enlarges nothing: train model=srgan")
+    if not source.exists():
+        raise ValueError(f"{source} does not exist: give an image, or a folder of images")
+    if not source.is_dir():
+        target = output or source.with_name(f"{source.stem}-x{model.hparams['scale']}.png")
+        with _bar(source.name) as advance:
+            width, height = enlarge_file(model, source, target, tile=tile, progress=advance)
+        typer.echo(f"{target}: {width}x{height}")
+        return
+    if output is None or output.suffix.lower() in PICTURES:
+        raise ValueError(f"{source} is a folder: give one for the results too, -o FOLDER")
+    files = find_images(source)
+    if not files:
+        raise ValueError(f"{source} holds no images")
+    failed = []
+    with _bar(f"{len(files)} images") as advance:
+        for done, name in enumerate(files):
+            advance(done, len(files))
+            target = output / name
+            if target.suffix.lower() not in FORMATS:
+                target = target.with_name(f"{target.name}.png")
+            try:
+                enlarge_file(model, source / name, target, tile=tile)
+            except ValueError as error:
+                failed.append(str(error))
+        advance(len(files), len(files))
+    typer.echo(f"{len(files) - len(failed)} of {len(files)} images enlarged by {model.hparams['scale']}: {output}")
+    if failed:
+        typer.echo("\n".join(["not enlarged:", *(f"  {sentence}" for sentence in failed)]), err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, which is told how many are done, of how many; elsewhere nothing."""
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @app.command("check-data")

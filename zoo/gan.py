@@ -101,6 +101,11 @@ class GAN(L.LightningModule):
     def load_rank_state(self, state: dict[str, Any]) -> None:
         """Take up what `rank_state` gave on this rank, when a resumed run starts to train."""
 
+    @property
+    def phase(self) -> str:
+        """What the present batch is trained on, where that changes within a run: each phase has its best checkpoint."""
+        return ""
+
     # Turns ----------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -20,6 +20,7 @@ from zoo.callbacks.progress import losses
 from zoo.callbacks.report import result_in_words
 from zoo.callbacks.samples import SampleGrids, grid, panels
 from zoo.checkpoint import read
+from zoo.metrics.evaluation import Evaluation
 
 Small = Callable[..., DictConfig]
 
@@ -46,9 +47,13 @@ class Scripted:
 
     def __init__(self, values: list[float]) -> None:
         self.values = iter(values)
-        self.extractor = SimpleNamespace(load=lambda: None)
 
     def prepare(self) -> None: ...
+
+    def load(self) -> None: ...
+
+    def chooses(self, phase: str, names: Any) -> tuple[str, float] | None:
+        return Evaluation.chooses(self, phase, names) if phase != "adversarial" else None  # type: ignore[arg-type]
 
     def check(self, preview: Any, data: Any, *, device: Any) -> None: ...
 
@@ -64,6 +69,7 @@ class Run:
     def __init__(self) -> None:
         self.saved: list[tuple[int, str]] = []
         self.images, self.global_rank, self.local_rank, self.world_size = 0, 0, 0, 1
+        self.phase, self.is_global_zero = "", True
         self.datamodule, self.device, self.preview = None, "cpu", None
         self.published: list[Mapping[str, float]] = []
         self.loggers: list[Any] = [self]
@@ -105,6 +111,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
 
 def test_the_result_is_the_best_generator_in_words() -> None:
     callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")  # type: ignore[arg-type]
+    callback.chooses = ("fid_mnist", -1.0)
     callback.history = [{"images": 100, "fid_mnist": 4.0}, {"images": 500, "fid_mnist": 5.0}]
     callback.protocol = {"generator": "last"}
     assert result_in_words(callback).startswith("result: best.ckpt, the generator at image 100,")
@@ -114,6 +121,29 @@ def test_the_result_is_the_best_generator_in_words() -> None:
     )
     callback.history.append({"images": 600, "fid_mnist": 3.0})
     assert result_in_words(callback).endswith("at image 600, fid_mnist 3.00: the last is the best")
+
+
+def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
+    """The best of the first phase is kept aside; in the second no value tells, and the newest is the best."""
+    callback = Evaluate(evaluation=Scripted([5, 4, 6, 1, 2]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    it: Any = Run()
+    it.phase = "pixel"
+    callback.on_train_start(it, it)
+    for it.images in (100, 200, 300):
+        callback.on_train_batch_end(it, it)
+    assert it.saved == [(100, "best.ckpt"), (200, "best.ckpt")]
+    assert (callback.metric, callback.best["images"]) == ("fid_mnist", 200)
+    callback.path.parent.mkdir()
+    callback.path.write_text("of pixels")
+    it.phase, it.images = "adversarial", 400
+    callback.on_train_batch_end(it, it)
+    assert callback.path.with_name("best-pixel.ckpt").read_text() == "of pixels"
+    again = Evaluate(evaluation=Scripted([2]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    again.load_state_dict(callback.state_dict())
+    it.images = 500
+    again.on_train_batch_end(it, it)
+    assert it.saved[2:] == [(400, "best.ckpt"), (500, "best.ckpt")]
+    assert (again.metric, again.best["images"]) == (None, 500)
 
 
 def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:

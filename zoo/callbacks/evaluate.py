@@ -1,5 +1,6 @@
 """Metrics in the loop, and the best checkpoint, which they choose."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import lightning as L
 
 from zoo.callbacks import Every, save
 from zoo.metrics.evaluation import Evaluation, Result
+from zoo.metrics.super_resolution import Result as WholeImages
+from zoo.metrics.super_resolution import SuperResolution
 
 
 class Evaluate(L.Callback):
@@ -14,8 +17,9 @@ class Evaluate(L.Callback):
 
     Callbacks that have an `on_evaluation(trainer, pl_module, evaluate)` are called after each, on every rank.
 
-    The best checkpoint has the lowest Frechet distance, the first value whose name contains "fid": the mean of those
-    of all directions where a model translates in several (zoo/metrics/evaluation.py).
+    Which value tells the best checkpoint, the evaluation says: of translation in several directions, say, the mean of
+    the Frechet distances. Where none does, the newest is the best. A run of several phases, whose values are not to be
+    compared, has the best of its newest phase, and those of earlier ones beside it: `best-pixel.ckpt`.
 
     Args:
         evaluation: what to measure, and by which protocol; None measures nothing.
@@ -23,25 +27,33 @@ class Evaluate(L.Callback):
         folder: the run's folder.
     """
 
-    def __init__(self, *, evaluation: Evaluation | None, every: int | None, max_images: int, folder: str) -> None:
+    def __init__(
+        self, *, evaluation: Evaluation | SuperResolution | None, every: int | None, max_images: int, folder: str
+    ) -> None:
         self.evaluation = evaluation or None  # metrics=none composes an empty group
         self.every = Every(every, max_images=max_images)
         self.path = Path(folder) / "checkpoints" / "best.ckpt"
         self.history: list[dict[str, float]] = []  # a row for each evaluation: images, and every value
         self.protocol: dict[str, Any] = {}
-        self.result: Result | None = None  # the newest of this process, with the features that it compared
+        self.phase = ""  # the model's, at the newest evaluation
+        self.first = 0  # the row of the history with which that phase begins
+        self.chooses: tuple[str, float] | None = None  # the value that tells the best, and 1 where higher is better
+        self.result: Result | WholeImages | None = None  # the newest of this process, with the features it compared
 
     @property
     def metric(self) -> str | None:
         """The name of the value that chooses the best checkpoint."""
-        return next((name for name in self.history[-1] if "fid" in name), None) if self.history else None
+        return self.chooses[0] if self.chooses else None
 
     @property
     def best(self) -> dict[str, float]:
-        """The best evaluation so far; empty before the first."""
-        name = self.metric
-        rows = [row for row in self.history if name in row]  # a resumed run may have other metrics
-        return min(rows, key=lambda row: row[name]) if name else {}
+        """The best evaluation of the newest phase so far; empty before the first."""
+        rows = self.history[self.first :]
+        if not rows or self.chooses is None:
+            return rows[-1] if rows else {}
+        name, sign = self.chooses
+        rows = [row for row in rows if name in row]  # a resumed run may have other metrics
+        return max(rows, key=lambda row: sign * row[name])
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Fetch the extractor's weights, once a machine, before any time is spent on training."""
@@ -49,7 +61,7 @@ class Evaluate(L.Callback):
             if trainer.local_rank == 0:
                 self.evaluation.prepare()
             trainer.strategy.barrier()
-            self.evaluation.extractor.load()
+            self.evaluation.load()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
@@ -79,6 +91,12 @@ class Evaluate(L.Callback):
             self.protocol = result.protocol
             for logger in trainer.loggers:
                 logger.log_hyperparams({"protocol": self.protocol})
+        if model.phase != self.phase and self.history:
+            self.first = len(self.history)
+            if trainer.is_global_zero and self.path.exists():
+                os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
+        self.phase = model.phase
+        self.chooses = self.evaluation.chooses(self.phase, result.values)
         self.history.append({"images": model.images, **result.values})
         model.publish(result.values)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -88,7 +106,9 @@ class Evaluate(L.Callback):
             save(trainer, self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "protocol": self.protocol}
+        names = ("history", "protocol", "phase", "first", "chooses")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.protocol = state_dict["history"], state_dict["protocol"]
+        for name, value in state_dict.items():
+            setattr(self, name, value)

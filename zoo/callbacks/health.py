@@ -27,9 +27,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from zoo.batch import from_bytes, to_bytes
+from zoo.batch import LabelledImages, from_bytes, to_bytes
 from zoo.callbacks import Every
 from zoo.callbacks.evaluate import Evaluate
+from zoo.metrics.evaluation import Evaluation
 
 HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square
@@ -294,8 +295,10 @@ class Health(L.Callback):
             if key in self._followed:
                 values[f"{prefix}movement"] = float((followed - self._followed[key]).norm(dim=1).mean()) / scale
             self._followed[key] = followed
-            if key == "samples" and self._batches["test"] is not None and evaluate.evaluation.split == "train":
+            unseen_images = isinstance(self._batches["test"], LabelledImages)  # fakes made of images are not new ones
+            if key == "samples" and unseen_images and evaluate.evaluation.split == "train":
                 if self._radius is None:
+                    assert isinstance(evaluate.evaluation, Evaluation)  # whose features these are
                     images = self._batches["test"].image.to(real.device).split(evaluate.evaluation.batch_size)
                     unseen = torch.cat([evaluate.evaluation.extractor(part) for part in images])
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))

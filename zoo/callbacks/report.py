@@ -82,16 +82,20 @@ class Report(L.Callback):
         folder = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
         best = (
             "checkpoints/best.ckpt (chosen by that) and last.ckpt"
-            if evaluate and evaluate.history
+            if evaluate and evaluate.metric
             else "checkpoints/last.ckpt"
         )
         evaluation = [f"  zoo evaluate {folder}                     its metrics once more, with their protocol"]
         if not evaluate or not evaluate.history:
             evaluation = []
         images = [f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator"]
+        own = "data=folder data.root=~/pictures metrics=none"
         if hasattr(model, "translate"):
             images = [f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"]
-        own = "model=cyclegan data=unpaired_folder" if hasattr(model, "translate") else "data=folder"
+            own = "model=cyclegan data=unpaired_folder data.root=~/pictures metrics=none"
+        if hasattr(model, "upscale"):
+            images = [f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"]
+            own = "model=srgan data=super_resolution_folder data.root=~/pictures"
         return [
             f"run          {folder}",
             *([f"samples      {folder}/samples/{grids[-1].name}"] if grids else []),
@@ -101,7 +105,7 @@ class Report(L.Callback):
             "try next:",
             *images,
             *evaluation,
-            f"  python train.py {own} data.root=~/pictures metrics=none     your own images",
+            f"  python train.py {own}     your own images",
             "  zoo list                                  every variant, data set and recipe",
         ]
 
@@ -115,7 +119,9 @@ def result_in_words(evaluate: Evaluate) -> str:
     where = f"result: best.ckpt, the {averaged}generator at image {best['images']:,}, {name} {best[name]:.2f}"
     if best["images"] == final["images"]:
         return f"{where}: the last is the best"
-    return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {final[name] / best[name] - 1:.1%} more"
+    change = final[name] / best[name] - 1
+    more = f"{abs(change):.1%} {'more' if change > 0 else 'less'}"
+    return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {more}"
 
 
 def draw_curves(table: Path, picture: Path) -> bool:

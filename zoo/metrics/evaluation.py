@@ -169,6 +169,14 @@ class Evaluation:
         """Fetches weights that are missing; call it on one rank per machine, before training starts."""
         self.extractor.prepare()
 
+    def load(self) -> None:
+        """Builds the extractor's network; every rank calls it after `prepare`."""
+        self.extractor.load()
+
+    def chooses(self, phase: str, names: Iterable[str]) -> tuple[str, float] | None:
+        """Which value tells the best checkpoint, and its sign: the first Frechet distance, -1 since lower is better."""
+        return next(((name, -1.0) for name in names if "fid" in name), None)
+
     def check(self, preview: Callable[[Any], Mapping[str, Preview]], data: Data, *, device: torch.device | str) -> None:
         """Call it before time is spent on training: looks at the numbers of images and at one preview.
 

@@ -1,0 +1,315 @@
+"""Enlarging files: tiles, formats, folders; and the table of a folder."""
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from common import make
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner
+
+from zoo.cli import app
+from zoo.data.reading import UnreadableImage
+from zoo.upscale import Picture, bands, enlarge_file, read, write
+
+
+class Repeat:
+    """A network that repeats each pixel, so that what should come out is known."""
+
+    device = torch.device("cpu")
+    reach = 0
+
+    def __init__(self, channels: int = 3, scale: int = 2) -> None:
+        self.hparams = {"channels": channels, "scale": scale}
+        self.largest = 0  # pixels of a tile
+
+    def upscale(self, low: Tensor) -> Tensor:
+        assert low.shape[1] == self.hparams["channels"]
+        assert low.abs().max() <= 1
+        self.largest = max(self.largest, low.shape[2] * low.shape[3])
+        scale = self.hparams["scale"]
+        return low.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, int(np.iinfo(dtype).max) + 1, shape, dtype=dtype)
+
+
+def repeated(pixels: np.ndarray, scale: int = 2) -> np.ndarray:
+    return pixels.repeat(scale, 0).repeat(scale, 1)
+
+
+# Tiles.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["data.scale=4", "model.skip=bilinear", "model.norm=batch"],
+        ["data.scale=3", "model.skip=none", "model.norm=none", "data.channels=1"],
+        ["data.scale=2", "model.skip=bilinear", "model.norm=none"],
+    ],
+)
+def test_tiles_equal_the_whole_image(options: list[str]) -> None:
+    """Everywhere: also at the image's borders, where a tile ends as the image does. As 16 bit: to 1e-4 of the range."""
+    torch.manual_seed(0)
+    model = make("srgan", "model.width=6", "model.blocks=2", "model.discriminator_width=2", *options).eval()
+    for buffer in model.G_ema.buffers():  # statistics that are not those of a new network
+        if buffer.is_floating_point():
+            buffer.add_(torch.rand_like(buffer))
+    pixels = noise(53, 70, model.hparams["channels"], dtype=np.uint16)
+    whole = np.concatenate(list(bands(model, pixels, tile=100)))
+    with torch.no_grad():
+        low = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 32767.5 - 1
+        direct = ((model.upscale(low)[0] + 1) * 32767.5).permute(1, 2, 0).numpy()
+    assert np.abs(whole - direct).max() < 1
+    for tile in (16, 23):
+        tiled = np.concatenate(list(bands(model, pixels, tile=tile)))
+        assert tiled.shape == whole.shape == (53 * model.hparams["scale"], 70 * model.hparams["scale"], pixels.shape[2])
+        assert np.abs(tiled.astype(int) - whole).max() <= 6  # of 65,535
+
+
+def test_less_than_the_reach_would_show() -> None:
+    """The test above can fail: with tiles that see too little, the result differs."""
+    model = make("srgan", "model.width=6", "model.blocks=2", "model.discriminator_width=2").eval()
+    type(model.G_ema.module).reach, reach = property(lambda self: 1), type(model.G_ema.module).reach  # type: ignore[method-assign, assignment]
+    try:
+        pixels = noise(53, 70, 3, dtype=np.uint16)
+        a, b = (np.concatenate(list(bands(model, pixels, tile=tile))) for tile in (16, 100))
+    finally:
+        type(model.G_ema.module).reach = reach  # type: ignore[method-assign]
+    assert np.abs(a.astype(int) - b).max() > 6
+
+
+def test_memory_is_that_of_a_tile_and_a_band() -> None:
+    model = Repeat()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows = 0
+    for band in bands(model, np.zeros((2000, 2000, 3), np.uint8), tile=64):
+        rows += len(band)
+    assert rows == 4000
+    assert model.largest == 64 * 64
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
+    assert grown < 60 * 1024, "the whole result as floats would be 192 MB"
+
+
+# Colours and alpha.
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("of_network", [1, 3])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_every_image_with_every_network(channels: int, of_network: int, dtype: Any) -> None:
+    pixels = noise(9, 14, channels, dtype=dtype)
+    large = np.concatenate(list(bands(Repeat(of_network), pixels, tile=4)))
+    assert large.dtype == dtype
+    assert np.array_equal(large, repeated(pixels))
+
+
+# Files.
+
+
+PNG_MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_files_keep_depth_and_alpha(channels: int, dtype: Any, suffix: str, tmp_path: Path) -> None:
+    pixels = noise(7, 11, channels, dtype=dtype)
+    source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    write(source, [pixels], Picture(pixels, b"a profile"), 1)
+    found = read(source)
+    assert found.pixels.dtype == dtype
+    assert np.array_equal(found.pixels, pixels)
+    assert found.profile == b"a profile"
+    assert enlarge_file(Repeat(), source, target, tile=5) == (22, 14)
+    again = read(target)
+    assert np.array_equal(again.pixels, repeated(pixels))
+    assert again.profile == b"a profile"
+    if dtype == np.uint8:  # as others read them
+        with Image.open(target) as image:
+            assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+            assert np.array_equal(np.asarray(image).reshape(14, 22, channels), repeated(pixels))
+    elif suffix == ".tif":
+        assert np.array_equal(tifffile.imread(target).reshape(14, 22, channels), repeated(pixels))
+    elif channels == 1:
+        assert np.array_equal(np.asarray(Image.open(target)), repeated(pixels)[:, :, 0])
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [source.name, target.name]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_orientation_is_pillows(orientation: int, deep: bool, tmp_path: Path) -> None:
+    """Of 16-bit colours too, which are turned here and not by Pillow."""
+    from PIL import ImageOps
+
+    pixels = noise(6, 9, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "eight.png", exif=exif)
+    with Image.open(tmp_path / "eight.png") as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    path = tmp_path / "eight.png"
+    if deep:
+        path = tmp_path / "deep.tif"
+        tifffile.imwrite(path, pixels.astype(np.uint16) * 257, photometric="rgb", metadata=None,
+                         extratags=[(0x0112, 3, 1, orientation, True)])  # fmt: skip
+        expected = expected.astype(np.uint16) * 257
+    assert np.array_equal(read(path).pixels, expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "RGBA"])
+def test_other_modes_are_taken_as_colours(mode: str, tmp_path: Path) -> None:
+    image = Image.fromarray(noise(6, 8, 3)).convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    image.save(path)
+    with Image.open(path) as opened:
+        wanted = opened.convert({"1": "L", "P": "RGB", "CMYK": "RGB", "RGBA": "RGBA"}[mode])
+    assert np.array_equal(read(path).pixels.squeeze(), np.asarray(wanted))
+
+
+def test_floats_of_a_known_scale_become_16_bit(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert np.array_equal(read(tmp_path / "a.tif").pixels[:, :, 0], (values * 65535).round().astype(np.uint16))
+    Image.fromarray(values * 300).save(tmp_path / "b.tif")
+    with pytest.raises(UnreadableImage, match=r"b\.tif.*their scale is not known"):
+        read(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
+def test_formats_of_8_bit(suffix: str, tmp_path: Path) -> None:
+    """Deep colours are rounded to 8 bit; alpha lies over white where there is none."""
+    flat = np.empty((16, 16, 4), np.uint16)
+    flat[:] = (40_000, 20_000, 10_000, 65_535 // 2)
+    write(tmp_path / "a.png", [flat], Picture(flat), 1)
+    enlarge_file(Repeat(), tmp_path / "a.png", tmp_path / f"b{suffix}", tile=32)
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        found = np.asarray(image)
+    assert found.shape[:2] == (32, 32)
+    colours = np.array([40_000, 20_000, 10_000]) / 257
+    if suffix == ".webp":
+        assert image.mode == "RGBA"
+        assert np.abs(found[:, :, 3].astype(int) - 127).max() <= 1
+    else:
+        assert image.mode == "RGB"
+        colours = (colours + 255) / 2
+    assert np.abs(found[:, :, :3] - colours).max() < 4
+
+
+def test_what_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    Image.fromarray(noise(8, 8, 3)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"images are written as \.png"):
+        enlarge_file(Repeat(), tmp_path / "a.png", tmp_path / "a.gif", tile=8)
+    with pytest.raises(ValueError, match="is the image itself"):
+        enlarge_file(Repeat(), tmp_path / "a.png", tmp_path / "a.png", tile=8)
+    Image.new("L", (9000, 1)).save(tmp_path / "wide.png")
+    with pytest.raises(ValueError, match=r"wide\.png can't be written enlarged"):
+        enlarge_file(Repeat(1, scale=8), tmp_path / "wide.png", tmp_path / "wide.jpg", tile=4000)
+    with pytest.raises(ValueError, match="--tile=0"):
+        enlarge_file(Repeat(), tmp_path / "a.png", tmp_path / "b.png", tile=0)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "wide.png"}
+
+
+# The commands.
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of an SRGAN."""
+    from common import small
+
+    from train import run
+
+    folder = tmp_path_factory.mktemp("run")
+    run(small("srgan", folder, "max_images=16", f"cache_dir={folder / 'cache'}"))
+    return folder
+
+
+def zoo(*arguments: Any) -> Any:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_file(checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise(20, 30, 3)).save(tmp_path / "a.jpg")
+    result = zoo("upscale", checkpoint, tmp_path / "a.jpg", "-o", tmp_path / "new" / "big.png", "--tile=16")
+    assert result.exit_code == 0, result.output
+    assert "big.png: 60x40" in result.output
+    with Image.open(tmp_path / "new" / "big.png") as image:
+        assert image.size == (60, 40)
+    assert zoo("upscale", checkpoint, tmp_path / "a.jpg").exit_code == 0
+    assert (tmp_path / "a-x2.png").is_file()
+
+
+def test_a_folder_goes_on_after_a_bad_file(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("a.png", "deeper/b.jpg", "c.gif"):
+        Image.fromarray(noise(10, 12, 3)).save(folder / name)
+    (folder / "bad.png").write_bytes(b"nothing")
+    result = zoo("upscale", checkpoint, folder, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "3 of 4 images enlarged by 2" in result.output
+    assert "bad.png: not an image that Pillow knows" in result.output
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert found == {"a.png", "deeper/b.jpg", "c.gif.png"}
+
+
+def test_what_upscale_refuses(checkpoint: Path, tmp_path: Path, small: Any) -> None:
+    from train import run
+
+    (tmp_path / "empty").mkdir()
+    cfg = small("vanilla", "max_images=16")
+    run(cfg)
+    for arguments, message in (
+        ((cfg.run_dir, tmp_path), "VanillaGAN enlarges nothing"),
+        ((checkpoint, tmp_path / "nothing.png"), "does not exist"),
+        ((checkpoint, tmp_path), "is a folder: give one for the results too"),
+        ((checkpoint, tmp_path / "empty", "-o", tmp_path / "out"), "holds no images"),
+    ):
+        result = zoo("upscale", *arguments)
+        assert isinstance(result.exception, ValueError)
+        assert message in str(result.exception)
+    result = zoo("evaluate", cfg.run_dir, "--data", tmp_path)
+    assert "--data is for super-resolution" in str(result.exception)
+
+
+def test_the_table_of_a_folder(checkpoint: Path, tmp_path: Path) -> None:
+    """Each image, their mean, and bicubic enlargement's, whose values are those of the functions themselves."""
+    from zoo.data.degradation import enlarge, shrink
+    from zoo.metrics.pixels import measure
+
+    for name, shape in {"one.png": (24, 33, 3), "two.png": (40, 22)}.items():
+        Image.fromarray(noise(*shape)).save(tmp_path / name)
+    result = zoo("evaluate", checkpoint, "--data", tmp_path, "metrics.border=3")
+    assert result.exit_code == 0, result.exception
+    rows = {}
+    for line in result.output.splitlines()[2:6]:
+        name, *figures = line.rsplit(maxsplit=4)
+        rows[name.strip()] = [float(figure) for figure in figures]
+    assert list(rows) == ["one.png", "two.png", "mean", "bicubic, mean"]
+    for k in range(4):
+        assert rows["mean"][k] == pytest.approx((rows["one.png"][k] + rows["two.png"][k]) / 2, abs=0.011)
+    expected = np.zeros(4)
+    for name in ("one.png", "two.png"):
+        with Image.open(tmp_path / name) as image:
+            is_grey, pixels = image.mode == "L", np.array(image.convert("RGB"))
+        high = torch.from_numpy(pixels).permute(2, 0, 1)
+        high = high[None, :, :, : high.shape[2] // 2 * 2]
+        found = measure(enlarge(shrink(high, 2), 2), high, border=3, is_grey=is_grey)
+        expected += [value.item() / 2 for value in found.values()]
+    assert rows["bicubic, mean"] == pytest.approx(expected.tolist(), abs=0.006)
+    assert "border               3" in result.output
+
+
+def test_a_run_is_measured_once_more(checkpoint: Path) -> None:
+    result = zoo("evaluate", checkpoint, "metrics=super_resolution")
+    assert result.exit_code == 0, result.exception
+    assert "psnr_y" in result.output

@@ -1,0 +1,415 @@
+"""SRGAN and SRResNet: Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial
+Network", CVPR 2017, arXiv:1609.04802.
+
+Symbols
+    G       generator, I_LR -> I_SR: SRResNet, residual blocks and sub-pixel convolutions (Figure 4, above)
+    D       discriminator, image -> logit: strided convolutions and two dense layers (Figure 4, below)
+    I_LR    low-resolution image
+    I_HR    high-resolution image, s times as large; s the magnification
+    I_SR    super-resolved image, G(I_LR)
+    phi     features that the content loss compares
+
+One run has two phases. In the first, up to `pixel_images`, G alone is trained on the pixel error, eq. (4): it then is
+SRResNet, of the highest PSNR. From there on the adversarial phase makes it SRGAN, by the perceptual loss of eq. (3):
+content plus 1e-3 adversarial. Its PSNR is lower, and its images look better.
+
+content=vgg             eq. (5): squared error of VGG19's features phi_54, after the activation, divided by 12.75
+                        (section 3.2). Needs torchvision's weights, 548 MB
+content=discriminator   absolute error of all of D's own feature maps, as in pix2pixHD (Wang et al. 2018,
+                        arXiv:1711.11585, eq. (4), with the mean over layers), which needs no other network; SRGAN's
+                        paper has no such loss
+content=pixel           the pixel error: SRGAN-MSE of the paper's Table 1
+
+Faithful: both networks (16 blocks of width 64, PReLU, 9x9 convolutions at both ends, BatchNorm; D's eight convolutions
+          and dense layer of 1024); the losses, their weights, Adam with beta1 = 0.9 and 1e-4, then 1e-5 (section 3.2).
+Departs:  I_LR is in [-1, 1], where the paper has [0, 1]; G's result is an exponential moving average, G_ema. One D for
+          any patch size: its dense layer has the size that the patches give. D's BatchNorm sees I_HR and I_SR in
+          separate batches. The learning rate is lowered at image counts; the paper counts updates of 16 patches.
+Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.02921, sections 3.1 and 3.3; ESRGAN, Wang
+          et al. 2018, arXiv:1809.00219, section 3.1); L1 (EDSR, section 3.3); the input, enlarged, added to the output
+          (VDSR, Kim et al. 2016, arXiv:1511.04587, section 3.1); ICNR initialisation against checkerboards (Aitken et
+          al. 2017, arXiv:1707.02937); relativistic pairing and the other objectives of zoo/losses.py.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo import losses, vgg
+from zoo.batch import LowHigh, Preview
+from zoo.ema import EMA
+from zoo.gan import GAN, linear_decay
+from zoo.layers import spectral_normalize
+
+VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
+
+
+def convolution(c_in: int, c_out: int, *, norm: str, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution, and its BatchNorm where `norm` is "batch"."""
+    layer = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=norm != "batch")
+    return [layer, nn.BatchNorm2d(c_out)] if norm == "batch" else [layer]
+
+
+@torch.no_grad()
+def init_icnr(layer: nn.Conv2d, factor: int) -> None:
+    """Aitken et al. 2017, arXiv:1707.02937, section 3: the filters that make one block of pixels begin alike.
+
+    PixelShuffle takes the factor^2 channels from c * factor^2 on as the block of map c, so that at first the layer
+    enlarges by repetition, whatever its input.
+    """
+    for values in (layer.weight, layer.bias):
+        assert values is not None
+        values.copy_(values[:: factor**2].repeat_interleave(factor**2, 0))
+
+
+class ResidualBlock(nn.Module):
+    """x + scale * (convolution, normalisation, PReLU, convolution, normalisation)(x): Figure 4."""
+
+    def __init__(self, width: int, *, norm: str, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.body = nn.Sequential(
+            *convolution(width, width, norm=norm),
+            nn.PReLU(),
+            *convolution(width, width, norm=norm),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.body(x) if self.scale != 1 else x + self.body(x)
+
+
+class Generator(nn.Module):
+    """I_LR [N, C, h, w] in [-1, 1] -> I_SR [N, C, s*h, s*w], not clipped; any h and w.
+
+    Args:
+        channels: C.
+        scale: s: 2, 3, 4 or 8; one sub-pixel convolution for each prime factor, two for 4.
+        width: feature maps; 64 in the paper.
+        blocks: residual blocks; 16 in the paper.
+        norm: "batch" or "none".
+        residual_scale: on each block's branch.
+        skip: "none" as in the paper, or "bilinear": the enlarged input is added to the output.
+        icnr: let each sub-pixel convolution begin as an enlargement by repetition, without a checkerboard.
+    """
+
+    def __init__(
+        self, *, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: float, skip: str,
+        icnr: bool,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.scale, self.skip = scale, skip
+        self.factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+        self.enter = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
+        self.body = nn.Sequential(
+            *[ResidualBlock(width, norm=norm, scale=residual_scale) for _ in range(blocks)],
+            *convolution(width, width, norm=norm),
+        )
+        layers: list[nn.Module] = []
+        for factor in self.factors:
+            enlarge = nn.Conv2d(width, factor**2 * width, 3, padding=1)
+            if icnr:
+                init_icnr(enlarge, factor)
+            layers += [enlarge, nn.PixelShuffle(factor), nn.PReLU()]
+        self.leave = nn.Sequential(*layers, nn.Conv2d(width, channels, 9, padding=4))
+
+    def forward(self, low: Tensor) -> Tensor:
+        shallow = self.enter(low)  # [N, width, h, w]
+        image = self.leave(shallow + self.body(shallow))  # [N, C, s*h, s*w]
+        if self.skip == "none":
+            return image
+        return image + F.interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+    @property
+    def reach(self) -> int:
+        """Low-resolution pixels on each side that a pixel of the output depends on, at most."""
+        reach, size = 4 + 1, 1.0  # the first convolution, and the one after the blocks; size of a pixel of the map
+        reach += 2 * sum(isinstance(block, ResidualBlock) for block in self.body)
+        beyond = 0.0
+        for factor in self.factors:
+            beyond += size
+            size /= factor
+        return reach + int(beyond + 4 * size) + 2  # rounded up, and a pixel for the place within one
+
+
+class Discriminator(nn.Module):
+    """Image [N, C, H, W] -> logit [N]: Figure 4, below. Convolutions halve the resolution four times.
+
+    Args:
+        channels: C.
+        patch_size: H and W.
+        width: feature maps next to the image; 64 in the paper, doubled with each second convolution up to 8 times.
+        dense: of the hidden dense layer; 1024 in the paper.
+        norm: "batch" as in the paper, "spectral" (Miyato et al. 2018, arXiv:1802.05957) or "none".
+    """
+
+    def __init__(self, *, channels: int, patch_size: int, width: int, dense: int, norm: str) -> None:
+        super().__init__()
+        sizes = [channels, *(min(width * 2 ** (k // 2), 8 * width) for k in range(8))]  # 64, 64, 128, 128, ...
+        self.layers = nn.ModuleList()
+        for k, (c_in, c_out) in enumerate(pairwise(sizes)):
+            of_layer = "none" if k == 0 else norm
+            stride = 2 if k % 2 else 1
+            normalised = convolution(c_in, c_out, norm="batch" if of_layer == "batch" else "none", stride=stride)
+            self.layers.append(nn.Sequential(*normalised, nn.LeakyReLU(0.2)))
+        side = -(-patch_size // 16)  # each stride of 2 rounds up
+        self.judge = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(sizes[-1] * side**2, dense),
+            nn.LeakyReLU(0.2),
+            nn.Linear(dense, 1),
+            nn.Flatten(0),
+        )
+        if norm == "spectral":
+            spectral_normalize(self)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """The feature maps after each convolution's activation; the last one is what `judge` takes."""
+        maps = [image]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return maps[1:]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.judge(self.maps(image)[-1])
+
+
+class SRGAN(GAN):
+    """SRResNet, and then SRGAN.
+
+    Args:
+        scale: the magnification: 2, 3, 4 or 8.
+        patch_size: side of the high-resolution patches.
+        channels: of the images; any. content=vgg takes 1 or 3.
+        width, blocks, norm, residual_scale, skip, icnr: see `Generator`.
+        discriminator_width, discriminator_dense, discriminator_norm: see `Discriminator`.
+        pixel: the error of pixels: "mse" as in the paper, or "l1".
+        pixel_images: images of the first phase, the pixel error alone: 0 for none of it; max_images for nothing else.
+        start: a checkpoint whose generator a new run begins with, or None.
+        content: what the content loss compares: "vgg", "discriminator" or "pixel".
+        vgg_weights: a file of torchvision's VGG19 weights; None: torch.hub's, downloaded if missing.
+        weights: of the objective's terms in the adversarial phase: pixel, content and adversarial.
+        lr: Adam's learning rate for each player.
+        betas: Adam's.
+        lr_steps: images at which each learning rate is multiplied by `lr_gamma`.
+        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
+            decay_start None keeps them as they are.
+        clip_norm: the largest norm of a player's gradient in a turn, or None.
+        ema_half_life: of G's average, in images.
+        n_critic: turns of D for each turn of G, in the adversarial phase.
+        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
+        loss: the adversarial objective's name in zoo/losses.py.
+
+    Raises:
+        ValueError: naming the argument, its value and the remedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        patch_size: int,
+        channels: int,
+        width: int,
+        blocks: int,
+        norm: str,
+        residual_scale: float,
+        skip: str,
+        icnr: bool,
+        discriminator_width: int,
+        discriminator_dense: int,
+        discriminator_norm: str,
+        pixel: str,
+        pixel_images: int,
+        start: str | None,
+        content: str,
+        vgg_weights: str | None,
+        weights: dict[str, float],
+        lr: dict[str, float],
+        betas: list[float],
+        lr_steps: list[int],
+        lr_gamma: float,
+        decay_start: int | None,
+        decay_end: int,
+        clip_norm: float | None,
+        ema_half_life: float,
+        n_critic: int,
+        skip_d_above: float | None,
+        loss: str,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        choices = {
+            "scale": (scale, (2, 3, 4, 8)),
+            "norm": (norm, ("batch", "none")),
+            "skip": (skip, ("none", "bilinear")),
+            "discriminator_norm": (discriminator_norm, ("batch", "spectral", "none")),
+            "pixel": (pixel, ("mse", "l1")),
+            "content": (content, ("vgg", "discriminator", "pixel")),
+        }
+        for name, (value, valid) in choices.items():
+            if value not in valid:
+                raise ValueError(f"model.{name}={value} must be one of {', '.join(map(str, valid))}")
+        if patch_size % scale:
+            raise ValueError(
+                f"model.patch_size={patch_size} is no multiple of model.scale={scale}: set data.patch_size"
+            )
+        if content == "vgg" and channels not in (1, 3):
+            raise ValueError(f"model.content=vgg takes images of 1 or 3 channels, not {channels}: use discriminator")
+        if content == "vgg" and patch_size < 16:
+            raise ValueError(f"model.content=vgg halves patches four times: data.patch_size={patch_size} must be >= 16")
+        if n_critic < 1:
+            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        self.loss = losses.named(loss)
+        self.pixel = F.mse_loss if pixel == "mse" else F.l1_loss
+        self.G = Generator(
+            channels=channels, scale=scale, width=width, blocks=blocks, norm=norm, residual_scale=residual_scale,
+            skip=skip, icnr=icnr,
+        )  # fmt: skip
+        self.D = Discriminator(
+            channels=channels, patch_size=patch_size, width=discriminator_width, dense=discriminator_dense,
+            norm=discriminator_norm,
+        )  # fmt: skip
+        self.G_ema = EMA(self.G, half_life=ema_half_life)
+        self._vgg: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
+
+    def players(self) -> dict[str, torch.optim.Optimizer]:
+        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
+        return {
+            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
+            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
+        }
+
+    def lr_scale(self, player: str, images: int) -> float:
+        steps = sum(images >= step for step in self.hparams["lr_steps"])
+        return self.hparams["lr_gamma"] ** steps * linear_decay(
+            images, self.hparams["decay_start"], self.hparams["decay_end"]
+        )
+
+    @property
+    def phase(self) -> str:
+        """What the present batch is trained on: "pixel" or "adversarial"."""
+        return "pixel" if self.images <= self.hparams["pixel_images"] else "adversarial"
+
+    def training_step(self, batch: LowHigh, batch_idx: int) -> None:
+        """SRResNet up to `pixel_images`, section 3.2's "MSE-based"; then the game of eq. (2), by the loss of (3)."""
+        low, high = batch.low, batch.high  # [N, C, h, w], [N, C, s*h, s*w]
+        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
+        fake = self.G(low)
+
+        # First phase: descend the pixel error, eq. (4).
+        if self.phase == "pixel":
+            with self.turn("G", clip_norm=clip_norm) as minimize:
+                minimize(pixel=self.pixel(fake, high))
+
+        else:
+            # Ascend log D(I_HR) + log(1 - D(G(I_LR))), eq. (2), unless D is too strong already.
+            with self.turn("D", clip_norm=clip_norm) as minimize:
+                real_logit, fake_logit = self.D(high), self.D(fake.detach())  # [N] each
+                judgement = self.loss.judgement(real_logit, fake_logit)
+                accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
+                if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
+                    minimize(adversarial=self.loss.discriminator(real_logit, fake_logit))
+
+            # Descend content + 1e-3 adversarial, eq. (3), after each n_critic turns of D.
+            if self.turns["D"] % self.hparams["n_critic"] == 0:
+                with self.turn("G", clip_norm=clip_norm) as minimize:
+                    minimize(**self.perceptual(fake, high))
+            self.observe("D", judgement)
+
+        self.G_ema.update(self.G, images=len(low) * self.world_size)
+
+    def perceptual(self, fake: Tensor, high: Tensor) -> dict[str, Tensor]:
+        """Eq. (3), by terms, each with its weight: content, adversarial, and the pixel error where it has a weight."""
+        weight, terms = self.hparams["weights"], {}
+        if self.hparams["content"] == "discriminator":
+            maps = self.D.maps(fake)
+            logit = self.D.judge(maps[-1])
+            with torch.no_grad():
+                real_maps = self.D.maps(high)
+            real_logit = self.D.judge(real_maps[-1]) if self.loss.paired else None
+            errors = [F.l1_loss(mine, real) for mine, real in zip(maps, real_maps, strict=True)]
+            terms["content"] = torch.stack(errors).mean()
+        else:
+            logit = self.D(fake)
+            real_logit = self.D(high) if self.loss.paired else None
+            if self.hparams["content"] == "vgg":
+                phi = self.phi()
+                with torch.no_grad():
+                    target = phi(high)
+                terms["content"] = F.mse_loss(VGG_SCALE * phi(fake), VGG_SCALE * target)  # eq. (5)
+            else:
+                terms["content"] = self.pixel(fake, high)  # eq. (4)
+        terms["adversarial"] = self.loss.generator(logit, real_logit)  # eq. (6)
+        if weight["pixel"]:
+            terms["pixel"] = self.pixel(fake, high)
+        return {name: weight[name] * term for name, term in terms.items()}
+
+    # Weights from elsewhere -----------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Fetch VGG19's weights, once a machine, before any time is spent on training."""
+        if self.hparams["content"] == "vgg":
+            vgg.fetch(self.hparams["vgg_weights"])
+
+    def on_fit_start(self) -> None:
+        """Load VGG19, and begin with the generator of `start`, unless this run goes on from its own checkpoint."""
+        if self.hparams["content"] == "vgg":
+            self.phi()
+        if self.hparams["start"] and not self.images:
+            self.begin_with(self.hparams["start"])
+        super().on_fit_start()
+
+    def phi(self) -> vgg.VGG19:
+        """VGG19, on this model's device."""
+        if not self._vgg:
+            self._vgg.append(vgg.load(self.hparams["vgg_weights"]))
+        network = self._vgg[0]
+        if network.mean.device != self.device:
+            network.to(self.device).to(memory_format=torch.channels_last)
+        return network
+
+    def begin_with(self, start: str) -> None:
+        """Take up the generator of another run's checkpoint, and its average.
+
+        Raises:
+            ValueError: if the file is no checkpoint of an SRGAN with such a generator.
+        """
+        path = Path(start).expanduser()
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            for name, network in (("G", self.G), ("G_ema", self.G_ema)):
+                network.load_state_dict(
+                    {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+                )
+        except Exception as error:  # the unpickler raises whatever it stumbles over
+            why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
+            raise ValueError(
+                f"model.start={start} gives no generator of these settings ({why}): name the checkpoint of a run with "
+                "the same scale, channels, width, blocks, norm and skip, such as outputs/RUN/checkpoints/best.ckpt"
+            ) from error
+
+    # What is seen of it ---------------------------------------------------------------------------------------------
+
+    def upscale(self, low: Tensor) -> Tensor:
+        """I_SR [N, C, s*h, s*w] in [-1, 1] of images [N, C, h, w] in [-1, 1], from the averaged generator."""
+        return self.G_ema(low).clamp(-1, 1)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a part of an image without which the part is enlarged otherwise."""
+        return self.G.reach
+
+    def critique(self, batch: LowHigh) -> dict[str, Tensor]:
+        return {"D": self.D(batch.high)}
+
+    def preview(self, batch: LowHigh) -> dict[str, Preview]:
+        """Super-resolved images, beside the bicubic enlargement and what they should be."""
+        fake = self.upscale(batch.low).float()
+        size = batch.high.shape[2:]
+        bicubic = F.interpolate(batch.low, size=size, mode="bicubic", antialias=True).clamp(-1, 1)  # a = -0.5
+        return {
+            "samples": Preview(fake=fake, real=batch.high, target=batch.high, panel=(bicubic, fake, batch.high)),
+        }
