@@ -415,6 +415,18 @@ class GAN(L.LightningModule):
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
 
 
+def check_balance(n_critic: int, skip_d_above: float | None) -> None:
+    """The two settings of who moves when that the variants share.
+
+    Raises:
+        ValueError: naming the one that makes no sense.
+    """
+    if n_critic < 1:
+        raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+    if skip_d_above is not None and not 0 <= skip_d_above <= 1:
+        raise ValueError(f"model.skip_d_above={skip_d_above} must be an accuracy in [0, 1]; null never skips a turn")
+
+
 def linear_decay(images: int, start: int | None, end: int) -> float:
     """A factor on a learning rate: 1 until `start` images, then linearly to 0 at `end`; always 1 if start is None."""
     if start is None or images <= start:

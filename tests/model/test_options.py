@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from common import CONF, MODELS, compose, same
+from common import CONF, MODELS, compose, make, same
 from omegaconf import DictConfig
 
 from train import run
@@ -71,14 +71,21 @@ def of_discriminators(gan: GAN) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", BALANCED)
 def test_a_strong_discriminator_skips_its_turn(model: str, small: Small) -> None:
-    """With the threshold below every accuracy D never moves, above every accuracy it always does."""
+    """With the threshold at 0 D never moves, at 1 it always does."""
     run_with = lambda images, setting: trained(small(model, f"max_images={images}", setting, *GAME.get(model, [])))
     initial = run_with(16, "model.lr.D=0.0")
-    never = run_with(64, "model.skip_d_above=-0.1")
+    never = run_with(64, "model.skip_d_above=0.0")
     always, plain = (run_with(64, f"model.skip_d_above={at}") for at in (1.0, "null"))
     assert same(of_discriminators(never), of_discriminators(initial))
     assert same(always.state_dict(), plain.state_dict())
     assert never.turns["D"] == 4
+
+
+@pytest.mark.parametrize("model", BALANCED)
+@pytest.mark.parametrize("setting", ["n_critic=0", "skip_d_above=90"])
+def test_a_balance_that_makes_no_sense(model: str, setting: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{setting}.* must be"):
+        make(model, f"model.{setting}")
 
 
 @pytest.mark.parametrize("model", OPEN)

@@ -36,7 +36,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, linear_decay
+from zoo.gan import GAN, check_balance, linear_decay
 from zoo.layers import doublings, init_weights, spectral_normalize
 from zoo.regularizers import Regularizer
 
@@ -209,8 +209,7 @@ class CGAN(GAN):
                 "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
                 "set model.condition=projection, whose D has none"
             )
-        if n_critic < 1:
-            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        check_balance(n_critic, skip_d_above)
         height, width_ = (image_size, image_size) if isinstance(image_size, int) else image_size
         shape: dict[str, Any] = {
             "channels": channels,

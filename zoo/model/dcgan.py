@@ -25,7 +25,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, linear_decay
+from zoo.gan import GAN, check_balance, linear_decay
 from zoo.layers import doublings, init_weights, spectral_normalize
 from zoo.regularizers import Regularizer
 
@@ -135,8 +135,7 @@ class DCGAN(GAN):
                 "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
                 "set model.discriminator_norm=none or spectral"
             )
-        if n_critic < 1:
-            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        check_balance(n_critic, skip_d_above)
         self.loss = losses.named(loss)
         self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
         self.G = Generator(latent_dim=latent_dim, channels=channels, height=h, width=w, base=width, most=max_width)
