@@ -1,5 +1,10 @@
 """Fixtures of all tests."""
 
+import os
+
+# Before torch is loaded: on a busy machine threads that spin while they wait cost tens of times the work itself.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from collections.abc import Callable
 from pathlib import Path
 

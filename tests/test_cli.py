@@ -291,6 +291,8 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
     source = tmp_path / "in"
     picture(source / "sub" / "a.png", (16, 16))
     (tmp_path / "empty").mkdir()
+    for name in ("same.gif", "same.gif.png"):
+        picture(tmp_path / "twice" / name, (16, 16))
     before = (source / "sub" / "a.png").read_bytes()
     out = ["-o", tmp_path / "out"]
     for arguments, message in (
@@ -301,6 +303,7 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
         ([translator, tmp_path / "nowhere", *out], "does not exist"),
         ([translator, tmp_path / "empty", *out], "has no images"),
         ([translator, source, *out, "--direction", "x2y"], "--direction=x2y must be X->Y or Y->X"),
+        ([translator, tmp_path / "twice", *out], "same.gif, same.gif.png would all be written as"),
         ([trained, source, *out], "DCGAN makes images from nothing"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):

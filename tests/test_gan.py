@@ -122,6 +122,8 @@ def test_learning_rates_follow_the_schedule() -> None:
 
 def test_linear_decay() -> None:
     assert [linear_decay(i, 10, 20) for i in (0, 10, 15, 20, 30)] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    assert [linear_decay(i, 20, 10) for i in (15, 20, 30)] == [1.0, 1.0, 0.0], "never above 1"
+    assert linear_decay(11, 10, 10) == 0.0
     assert linear_decay(1000, None, 20) == 1.0
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from common import make
 from torch import Tensor, nn
 from torch.nn.functional import instance_norm
 
@@ -160,3 +161,9 @@ def test_mirrored() -> None:
     assert mirrored(5, 8).tolist() == [1, 0, 1, 2, 3, 4, 3, 2]
     assert mirrored(1, 4).tolist() == [0] * 8
     assert mirrored(8, 4).tolist() == list(range(8))
+
+
+@pytest.mark.parametrize("setting", ["width=0", "discriminator_width=0", "blocks=-1"])
+def test_networks_of_no_channels(setting: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{setting} must"):
+        make("cyclegan", f"model.{setting}")

@@ -128,5 +128,5 @@ def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
         raise ValueError(f"{path} is of {module}.{name}, which is no variant of this zoo")
     model: GAN = getattr(importlib.import_module(module), name)(**checkpoint["hyper_parameters"])
     model.load_state_dict(checkpoint["state_dict"])
-    model.images = checkpoint["zoo"]["images"]
+    model.images, model.config = checkpoint["zoo"]["images"], checkpoint["zoo"]["config"]
     return model.to(device).eval()

@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,7 @@ def translate(
     """
     from zoo.checkpoint import load
     from zoo.data.folder import find_images
-    from zoo.data.reading import UnreadableImage
+    from zoo.data.reading import UnreadableImage, colour
 
     if not source.exists():
         raise ValueError(f"{source} does not exist: give a folder of images, or one image")
@@ -130,6 +131,9 @@ def translate(
         raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
     if output.is_file():
         raise ValueError(f"-o {output} is a file: give a folder, the translations keep the names of the images")
+    written = Counter(targets.values())
+    if twice := [name for name, target in targets.items() if written[target] > 1]:
+        raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
 
     model: Any = load(run, device=device)
     if not hasattr(model, "translate"):
@@ -137,15 +141,17 @@ def translate(
     directions = {"X->Y": model.hparams["channels_x"], "Y->X": model.hparams["channels_y"]}
     if direction not in directions:
         raise ValueError(f"--direction={direction} must be {' or '.join(directions)}")
+    background = colour(model.config["data"].get("background", "white"))  # as the training images had it
     bad = []
     with typer.progressbar(names, label=direction) as progress:
         for name in progress:
             try:
-                image = _read(folder / name, channels=directions[direction], size=size)
+                image = _read(folder / name, channels=directions[direction], size=size, background=background)
+                _write(model.translate(image, direction), targets[name])
             except UnreadableImage as error:
                 bad.append(str(error))
-                continue
-            _write(model.translate(image, direction), targets[name])
+            except OSError as error:  # of writing
+                bad.append(f"{targets[name]}: {error.strerror or error}")
     for sentence in bad:
         typer.echo(sentence, err=True)
     typer.echo(f"{len(names) - len(bad)} of {len(names)} images translated {direction}: {output}")
@@ -362,8 +368,8 @@ def writable(name: str) -> str:
     return name if name.lower().endswith(PICTURES) else f"{name}.png"
 
 
-def _read(path: Path, *, channels: int, size: int | None) -> Any:
-    """An image file as float32 [1, channels, H, W] in [-1, 1], transparency over white: zoo/data/reading.py."""
+def _read(path: Path, *, channels: int, size: int | None, background: tuple[int, int, int]) -> Any:
+    """An image file as float32 [1, channels, H, W] in [-1, 1], transparency laid over the background."""
     import numpy as np
     import torch
 
@@ -371,10 +377,10 @@ def _read(path: Path, *, channels: int, size: int | None) -> Any:
     from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
 
     with opened(path, max_pixels=MAX_PIXELS) as image:
-        image = with_channels(image, channels, (255, 255, 255))
+        image = with_channels(image, channels, background)
         if size is not None:
             scale = size / min(image.size)
-            image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", (255, 255, 255))
+            image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
         pixels = torch.from_numpy(np.array(image))  # [H, W] or [H, W, C]
     return from_bytes(pixels[None, None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)[None])
 

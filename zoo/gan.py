@@ -431,4 +431,4 @@ def linear_decay(images: int, start: int | None, end: int) -> float:
     """A factor on a learning rate: 1 until `start` images, then linearly to 0 at `end`; always 1 if start is None."""
     if start is None or images <= start:
         return 1.0
-    return max(0.0, (end - images) / (end - start))
+    return (end - images) / (end - start) if images < end else 0.0

@@ -135,6 +135,8 @@ class PatchDiscriminator(nn.Sequential):
     """
 
     def __init__(self, *, channels: int, width: int, layers: int, norm: str) -> None:
+        if width < 1:
+            raise ValueError(f"model.discriminator_width={width} must be 1 or more: channels of the first layer")
         sizes = [width * min(2**k, 8) for k in range(layers + 1)]
         network: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         for k, (c_in, c_out) in enumerate(pairwise(sizes), start=1):
@@ -162,6 +164,10 @@ def make_generator(
     """
     if generator not in ("resnet", "unet"):
         raise ValueError(f"model.generator={generator} must be resnet or unet")
+    if width < 1:
+        raise ValueError(f"model.width={width} must be 1 or more: channels of the layer at the image")
+    if blocks is not None and blocks < 0:
+        raise ValueError(f"model.blocks={blocks} must not be negative; null chooses by size")
     if generator == "resnet":
         check_multiple(size, ResNetGenerator.stride)
         blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks

@@ -242,3 +242,34 @@ def test_missing_and_empty_roots(maps, arguments, tmp_path):
 def test_small_sets_are_in_memory(maps, arguments):
     assert isinstance(unpaired(maps, arguments).split("train").x, InMemoryImages)
     assert isinstance(paired(maps, arguments).split("train").joint, InMemoryImages)
+
+
+def test_aligned_names_are_ordered_by_their_numbers(tmp_path, arguments):
+    """As plain text img10_B comes before img1_B, but img10 after img1."""
+    for i in (1, 2, 10, 11):
+        for folder in ("trainA", "testA"):
+            draw(tmp_path / folder / f"img{i}.png", i)
+        for folder in ("trainB", "testB"):
+            draw(tmp_path / folder / f"img{i}_B.png", i)
+    data = unpaired(tmp_path, {**arguments, "channels_y": 3, "image_size": [10, 12]}, aligned_test=True)
+    batch = next(iter(data.evaluation_loader(split="test", num=4, batch_size=4)))
+    assert torch.equal(batch.x, batch.y)
+
+
+@pytest.mark.parametrize("change", [{"folder_x": "."}, {"folder_y": "trainA"}, {"test_folder_x": "trainA/test"}])
+def test_folders_within_each_other_are_refused(maps, arguments, change):
+    draw(maps / "trainA" / "test" / "t.png", 1)
+    with pytest.raises(MissingData, match="a folder of their own"):
+        unpaired(maps, arguments, **change)
+
+
+def test_a_share_that_leaves_one_domain_without_images_is_named(maps, arguments, tmp_path):
+    draw(maps / "one" / "7.png", 1, channels=1)
+    absent = {"test_folder_x": "none", "test_folder_y": "none"}
+    with pytest.raises(MissingData, match=r"test_fraction=0\.99 leaves none of the images of .*one|trainA"):
+        unpaired(maps, arguments, folder_y="one", test_fraction=0.99, **absent)
+
+
+def test_crops_of_a_small_part_are_pointed_out(maps, arguments):
+    with pytest.warns(UserWarning, match=r"data\.load_size=11"):
+        unpaired(maps, arguments, image_size=10, load_size=[286, 11])

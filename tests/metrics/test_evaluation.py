@@ -250,6 +250,16 @@ def told_in_vain(batch):
     return {"samples": preview(batch)["samples"]._replace(label=batch.label, real_label=batch.label)}
 
 
+def test_no_accuracy_where_neither_has_classes():
+    """Two empty lists are equal, and an extractor without classes reads none."""
+    data = Data()
+    data.classes = []
+    extractor = Pixels()
+    extractor.classes = []
+    values = evaluate(evaluation(extractor=extractor), data=data, preview=labelled).values
+    assert "accuracy_pixels" not in values
+
+
 def test_accuracy_needs_the_classes_of_the_data():
     data = Data()
     data.classes = ["shoe", "shirt", "hat", "bag"]

@@ -17,7 +17,7 @@ class SampleGrids(L.Callback):
     """Writes `samples/<images>.png` every so many images and at the end, and `samples/real.png` once.
 
     Previews of another name than "samples" are written beside them, "X->Y" as `samples/X-to-Y-<images>.png`. Where a
-    preview has a panel (an input, its translation, ...), a row of the grid is the panel of one image.
+    preview has a panel (an input, its translation, ...), a row of the grid is the panel of one training image.
 
     Args:
         folder: the run's folder.

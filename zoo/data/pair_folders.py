@@ -5,9 +5,12 @@ read as one image that holds the channels of both, so that both come, are skippe
 """
 
 import hashlib
+import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +155,13 @@ class PairFolder(PairDataModule):
             raise ValueError(f"data.on_error={on_error} is unknown: use raise or skip.")
         if not 0 <= test_fraction < 1:
             raise ValueError(f"data.test_fraction={test_fraction} is not a share of the images: use 0 to below 1.")
+        for new, old, side in zip(self.image_size, self.load_size, ("height", "width"), strict=True):
+            if old > 1.3 * new:
+                warnings.warn(
+                    f"training images are crops of {new} from a {side} of {old}, {new / old:.0%} of it (data.load_size); "
+                    f"in the papers it is 90 %, data.load_size={round(new * 286 / 256)}",
+                    stacklevel=2,
+                )
         self.root = Path(root).expanduser()
         self.memory_limit_mb = memory_limit_mb
         self.test_fraction = test_fraction
@@ -202,6 +212,19 @@ class PairFolder(PairDataModule):
         """
         there = [bool(name) and (self.root / Path(str(name)).expanduser()).exists() for name in names.values()]
         return [self.folder(name, argument) for argument, name in names.items()] if any(there) else []
+
+    def apart(self, *folders: Path) -> None:
+        """Images are looked for below a folder too, so none may lie in another.
+
+        Raises:
+            MissingData: one does: its images would be of both domains, or test images be trained on.
+        """
+        for one, other in permutations([folder.resolve() for folder in folders], 2):
+            if one.is_relative_to(other):
+                raise MissingData(
+                    f"{one} lies in {other}, so that its images would count for both: give each domain and its test "
+                    "images a folder of their own."
+                )
 
     def stream(self, folder: Path, files: Sequence[str], reader: FileReader) -> StreamedImages:
         """Files of a folder, unlabelled."""
@@ -309,12 +332,20 @@ class UnpairedFolder(PairFolder):
                 f"data.aligned_test=true needs folders of test images, and {self.root} has neither "
                 f"{self.test_folder_x} nor {self.test_folder_y}: set data.test_folder_x and data.test_folder_y."
             )
+        self.apart(x, y, *test)
         folders: dict[Split, list[Path]] = {"train": [x, y], "test": test or [x, y]}
         if test:
             files = {split: [images_of(folder) for folder in both] for split, both in folders.items()}
         else:
             of_x, of_y = self.split_files(x), self.split_files(y)
-            files = {split: [of_x[split], of_y[split]] for split in of_x if split in of_y}
+            for folder, of_folder in ((x, of_x), (y, of_y)):
+                if not of_folder["train"] or ("test" in {*of_x, *of_y} and "test" not in of_folder):
+                    missing = "test with" if of_folder["train"] else "train on"
+                    raise MissingData(
+                        f"data.test_fraction={self.test_fraction} leaves none of the images of {folder} to {missing}: "
+                        "set data.test_fraction=0, or give more images or test folders."
+                    )
+            files = {split: [of_x[split], of_y[split]] for split in of_x}
         parts: dict[Split, list[StreamedImages]] = {
             split: [
                 self.stream(folder, of_folder, self.reader(split, channels))
@@ -340,6 +371,8 @@ class UnpairedFolder(PairFolder):
                 f"data.aligned_test=true pairs the test images in the order of their names, but {x.root} has {len(x)} "
                 f"and {y.root} has {len(y)}: give equal numbers, or aligned_test=false."
             )
+        for part in (x, y):  # 2.jpg before 10.jpg, with or without a suffix: 2_B.jpg
+            part.files = sorted(part.files, key=in_reading_order)
         return StreamedPairs(x, y)
 
 
@@ -436,6 +469,7 @@ class PairedFolder(PairFolder):
     def _side_by_side(self) -> dict[Split, StreamedImages]:
         folder = self.folder(self.joint_folder or ".", "folder")
         test = self.test_folders(test_folder=self.test_folder)
+        self.apart(folder, *test)
         folders: dict[Split, Path] = {"train": folder, "test": test[0] if test else folder}
         files = {split: images_of(folders[split]) for split in folders} if test else self.split_files(folder)
         found: dict[Split, StreamedImages] = {}
@@ -447,6 +481,7 @@ class PairedFolder(PairFolder):
     def _in_two_folders(self) -> dict[Split, StreamedImages]:
         x, y = self.folder(self.folder_x, "folder_x"), self.folder(self.folder_y, "folder_y")
         test = self.test_folders(test_folder_x=self.test_folder_x, test_folder_y=self.test_folder_y)
+        self.apart(x, y, *test)
         folders: dict[Split, list[Path]] = {"train": [x, y], "test": test or [x, y]}
         files = {split: images_of(folders[split][0]) for split in folders} if test else self.split_files(x)
         found: dict[Split, StreamedImages] = {}
@@ -492,6 +527,11 @@ def images_of(folder: Path) -> list[str]:
     if not files:
         raise MissingData(f"{folder} holds no images: looked in it and below for {' '.join(EXTENSIONS)}.")
     return files
+
+
+def in_reading_order(file: str) -> list[str | int]:
+    """A key for sorting: names without their extension, numbers by their value."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", stem(file, ""))]
 
 
 def stem(file: str, suffix: str) -> str:

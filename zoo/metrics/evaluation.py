@@ -489,7 +489,8 @@ class _Judge:
         self.suffix = _suffix(extractor)
         self.given = given
         self.classes = list(data.classes) if given.label and given.real_label and evaluation.per_class else []
-        self.classifies = given.label and list(extractor.classes) == list(data.classes)
+        same_classes = bool(extractor.classes) and list(extractor.classes) == list(data.classes)
+        self.classifies = given.label and same_classes
         home = device if device.type in ("cpu", "cuda") else torch.device("cpu")  # MPS has no float64
 
         def side(name: str, num: int, cached: bool) -> _Side:
