@@ -158,8 +158,8 @@ class PairFolder(PairDataModule):
         for new, old, side in zip(self.image_size, self.load_size, ("height", "width"), strict=True):
             if old > 1.3 * new:
                 warnings.warn(
-                    f"training images are crops of {new} from a {side} of {old}, {new / old:.0%} of it (data.load_size); "
-                    f"in the papers it is 90 %, data.load_size={round(new * 286 / 256)}",
+                    f"training crops are {new} of a {side} of {old}, {new / old:.0%} of it; the papers have "
+                    f"90 %: data.load_size={round(new * 286 / 256)}",
                     stacklevel=2,
                 )
         self.root = Path(root).expanduser()
