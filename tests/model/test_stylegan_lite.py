@@ -257,7 +257,7 @@ def test_the_mapping_normalises_z() -> None:
 
 def test_truncation_draws_towards_the_mean() -> None:
     model = gan()
-    G = model.G_ema.module
+    G = model.best
     G.w_mean.copy_(torch.randn(6))
     ws = model.styles([1, 2, 3])
     assert torch.equal(G.truncate(ws, 1.0), ws)
@@ -278,7 +278,7 @@ def test_styles_and_images_of_seeds() -> None:
     ws = model.styles([5, 6])
     assert ws.shape == (2, model.G.num_ws, 6)
     torch.testing.assert_close(ws[0], model.styles(torch.tensor([5]))[0])
-    assert torch.equal(ws[:, 0], model.G_ema.module.map(model.latent_of([5, 6])))
+    assert torch.equal(ws[:, 0], model.best.map(model.latent_of([5, 6])))
     assert torch.equal(ws, ws[:, :1].expand_as(ws))
     torch.testing.assert_close(model.from_styles(ws).clamp(-1, 1), model.generate(torch.tensor([5, 6])))
     with pytest.raises(ValueError, match=r"train with model\.conditional=true"):
@@ -327,7 +327,7 @@ def test_mixing_begins_at_a_random_layer() -> None:
     assert half[1].any(1).float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert gan("model.mixing=0").mix(4) is None
 
-    z, noise = torch.randn(2, 8), [torch.randn(2, 1, *conv.size) for conv in model.G.convs]
+    z, noise = torch.randn(2, 8), [torch.randn(2, 1, *size) for size in model.G.noise_sizes]
     mixed, w = model.G(z, mix=(other[:2], taken[:2]), noise=noise)
     ws = torch.where(taken[:2, :, None], model.G.map(other[:2])[:, None], model.G.map(z)[:, None])
     assert torch.equal(mixed, model.G.synthesize(ws, noise))

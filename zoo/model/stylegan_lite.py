@@ -147,16 +147,16 @@ class Conv(nn.Module):
 class StyledConv(nn.Module):
     """x [N, c_in, H, W], w [N, w_dim] -> [N, c_out, H, W], or twice as high and wide: 2020, Figure 2 (c)."""
 
-    fixed_noise: Tensor
+    fixed_noise: Tensor | None  # [1, 1, H, W]
 
-    def __init__(self, c_in: int, c_out: int, *, w_dim: int, size: tuple[int, int], up: bool, noise: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, *, w_dim: int, noise: tuple[int, int] | None, up: bool) -> None:
         super().__init__()
         self.style = Linear(w_dim, c_in, bias=1.0)
         self.weight = nn.Parameter(torch.randn(c_out, c_in, 3, 3))
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
-        self.register_buffer("fixed_noise", torch.randn(1, 1, *size) if noise else None)
-        self.gain, self.size, self.up = 1 / math.sqrt(c_in * 9), size, up
+        self.register_buffer("fixed_noise", torch.randn(1, 1, *noise) if noise else None)
+        self.gain, self.up = 1 / math.sqrt(c_in * 9), up
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -248,12 +248,14 @@ class Generator(nn.Module):
         inputs = [latent_dim + (w_dim if classes else 0), *[w_dim] * (layers - 1)]
         self.mapping = nn.ModuleList([Linear(c_in, w_dim, rate=rate) for c_in in inputs])
         self.start = nn.Parameter(torch.randn(1, sizes[0], *start))
-        layer: Any = lambda c_in, c_out, k, up: StyledConv(
-            c_in, c_out, w_dim=w_dim, size=(start[0] << k, start[1] << k), up=up, noise=noise
+        # One layer at the start, then two at each resolution: the i-th is at the ceil(i / 2)-th.
+        self.noise_sizes = [(start[0] << (i + 1) // 2, start[1] << (i + 1) // 2) for i in range(2 * n + 1)]
+        inputs = [sizes[i // 2] for i in range(2 * n + 1)]
+        outputs = [sizes[(i + 1) // 2] for i in range(2 * n + 1)]
+        self.convs = nn.ModuleList(
+            StyledConv(inputs[i], outputs[i], w_dim=w_dim, noise=size if noise else None, up=i % 2 == 1)
+            for i, size in enumerate(self.noise_sizes)
         )
-        self.convs = nn.ModuleList([layer(sizes[0], sizes[0], 0, False)])
-        for k in range(1, n + 1):
-            self.convs += [layer(sizes[k - 1], sizes[k], k, True), layer(sizes[k], sizes[k], k, False)]
         self.rgbs = nn.ModuleList([ToRGB(size, channels, w_dim=w_dim) for size in sizes])
         self.register_buffer("w_mean", torch.zeros(w_dim))
 
@@ -335,8 +337,7 @@ class Generator(nn.Module):
         images: list[Tensor] = []
         for k in range(level + 1):
             for i in range(max(2 * k - 1, 0), 2 * k + 1):
-                conv = self.convs[i]
-                x = conv(x, ws[:, i], self._noise(conv, x, i, noise))
+                x = self.convs[i](x, ws[:, i], self._noise(i, len(ws), noise))
             if k not in wanted:
                 continue
             image = self.rgbs[k](x, ws[:, 2 * k + 1])
@@ -347,14 +348,13 @@ class Generator(nn.Module):
             images.append(image)
         return images
 
-    @staticmethod
-    def _noise(conv: Any, x: Tensor, i: int, noise: str | Sequence[Tensor]) -> Tensor | None:
-        """What the i-th layer adds, up to its strength."""
+    def _noise(self, i: int, n: int, noise: str | Sequence[Tensor]) -> Tensor | None:
+        """What the i-th layer adds to n images, up to its strength."""
         if not isinstance(noise, str):
-            return noise[i] if len(noise) else None
+            return noise[i] if noise else None
         if noise == "random":
-            return torch.randn(len(x), 1, *conv.size, device=x.device)
-        return conv.fixed_noise if noise == "fixed" else None
+            return torch.randn(n, 1, *self.noise_sizes[i], device=self.w_mean.device)
+        return self.convs[i].fixed_noise if noise == "fixed" else None  # type: ignore[return-value]
 
 
 class Block(nn.Module):
@@ -601,8 +601,8 @@ class StyleGANLite(GAN):
         """What each layer of G adds to its pixels, [n, 1, h, w] each; nothing where G takes no noise."""
         if not self.hparams["noise"]:
             return []
-        sizes = [conv.size for conv in self.G.convs][: 2 * (self.G.top if stage is None else stage[0]) + 1]
-        return [self.normal(n, 1, *size) for size in sizes]
+        level = self.G.top if stage is None else stage[0]
+        return [self.normal(n, 1, *size) for size in self.G.noise_sizes[: 2 * level + 1]]
 
     def mix(self, n: int) -> tuple[Tensor, Tensor] | None:
         """Another latent for each image, and which layers are its: those from a random one on; 2019, section 3.1."""
@@ -656,6 +656,11 @@ class StyleGANLite(GAN):
 
     # What the trained model makes -----------------------------------------------------------------------------------
 
+    @property
+    def best(self) -> Generator:
+        """The averaged generator."""
+        return self.G_ema.module  # type: ignore[return-value]
+
     def styles(self, seeds: Tensor | Sequence[int], labels: Tensor | Sequence[int] | None = None) -> Tensor:
         """ws [N, num_ws, w_dim] of the averaged generator, not truncated: one w for all layers of an image.
 
@@ -674,7 +679,7 @@ class StyleGANLite(GAN):
         if classes:
             given = torch.as_tensor(seeds if labels is None else labels, device=self.device)
             y = given % classes if labels is None else given
-        w = self.G_ema.module.map(self.latent_of(seeds), y)
+        w = self.best.map(self.latent_of(seeds), y)
         return w[:, None].repeat(1, self.G.num_ws, 1)
 
     def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
@@ -684,11 +689,11 @@ class StyleGANLite(GAN):
             noise: "fixed" (the same for every image), "random" or "none".
         """
         stage = self.stage(self.images)
-        image = self.G_ema.module.synthesize(ws, noise, stage=stage)
+        image = self.best.synthesize(ws, noise, stage=stage)
         return image if stage is None else F.interpolate(image, scale_factor=2 ** (self.G.top - stage[0]))
 
     def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        ws = self.G_ema.module.truncate(self.styles(seeds, labels), self.hparams["truncation"])
+        ws = self.best.truncate(self.styles(seeds, labels), self.hparams["truncation"])
         return self.from_styles(ws).clamp(-1, 1)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
