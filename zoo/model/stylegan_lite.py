@@ -41,7 +41,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, linear_decay
+from zoo.gan import GAN, check_balance, linear_decay
 from zoo.layers import START, doublings
 from zoo.regularizers import PathLength, Regularizer
 
@@ -523,8 +523,7 @@ class StyleGANLite(GAN):
         for name in ("mixing", "truncation"):
             if not 0 <= self.hparams[name] <= 1:
                 raise ValueError(f"model.{name}={self.hparams[name]} must be in [0, 1]")
-        if n_critic < 1:
-            raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+        check_balance(n_critic, skip_d_above)
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         sizes = widths(doublings(h, w, largest=1024), base=channel_base, most=channel_max)
         shape: dict[str, Any] = {"channels": channels, "height": h, "width": w, "sizes": sizes, "growth": growth}
