@@ -29,7 +29,7 @@ SMALL: dict[str, list[str]] = {
     ],
     "stylegan_lite": [
         *("data=digits", "data.image_size=16", "model.channel_base=64", "model.channel_max=8"),
-        *("model.latent_dim=8", "model.w_dim=8"),
+        *("model.latent_dim=8", "model.w_dim=8", "model.mixing=0.9", "model.path_length.weight=2"),
     ],
     "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
 }
