@@ -18,6 +18,7 @@ from torch import nn
 import train
 from zoo.checkpoint import WholeCheckpointIO
 from zoo.gan import GAN
+from zoo.model.stylegan_lite import StyleGANLite
 from zoo.strategy import TurnDDP
 
 # What each process decides for itself, switched off.
@@ -35,6 +36,18 @@ def without_batch_statistics(module: nn.Module) -> None:
 def latents_by_row(self: GAN, n: int) -> torch.Tensor:
     assert n == len(self.rows)
     return self.latent_of(self.rows)
+
+
+def normal_by_row(self: StyleGANLite, n: int, *shape: int) -> torch.Tensor:
+    return torch.stack([torch.randn(shape, generator=seeded(row)) for row in self.rows[:n].tolist()])
+
+
+def uniform_by_row(self: StyleGANLite, n: int, *shape: int) -> torch.Tensor:
+    return torch.stack([torch.rand(shape, generator=seeded(row)) for row in self.rows[:n].tolist()])
+
+
+def seeded(row: int) -> torch.Generator:
+    return torch.Generator().manual_seed(row)
 
 
 def in_double_precision(gan: GAN) -> None:
@@ -65,6 +78,7 @@ def equality(folder: Path, model: str) -> None:
 
     dist.all_reduce = counted
     GAN.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
+    StyleGANLite.normal, StyleGANLite.uniform = normal_by_row, uniform_by_row  # type: ignore[method-assign]
     for processes in (2, 1):
         cfg = small(model, folder / f"run{processes}", "max_images=80", *ALIKE.get(model, []))
         L.seed_everything(1, verbose=False)

@@ -28,7 +28,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),
     "upscale": ({"data"}, {"torchvision"}),
-    "cli": ({"batch", "checkpoint", "config", "data", "upscale"}, {"hydra", "omegaconf", "torchvision", "typer"}),
+    "cli": (
+        {"batch", "checkpoint", "config", "data", "metrics", "upscale"},
+        {"hydra", "omegaconf", "torchvision", "typer"},
+    ),
     "__init__": ({"checkpoint"}, set()),
 }
 

@@ -122,9 +122,14 @@ class Augment(nn.Module):
         """p, a scalar in [0, 1], for the books."""
         return self.p.clone()
 
+    @property
+    def active(self) -> bool:
+        """Whether it does anything at all."""
+        return bool(self.moves or self.colours or self.color or self.translation or self.cutout)
+
     def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """T(images), drawn from `generator`: same shape, dtype and memory format."""
-        if not (self.moves or self.colours or self.color or self.translation or self.cutout):
+        if not self.active:
             return images
         draw = _Draw(len(images), self.p, generator)
         size = torch.tensor([[images.shape[3]], [images.shape[2]]], device=images.device)  # [2, 1]: width, height

@@ -169,6 +169,10 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="super-resolution: measure on the images in it")
     ] = None,
+    ppl: Annotated[
+        int | None,
+        typer.Option("--ppl", min=1, metavar="N", help="stylegan_lite: the path length of N pairs"),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
@@ -181,7 +185,9 @@ def evaluate(
     from zoo.config import trusted
 
     path = checkpoint.find(run)
-    model = checkpoint.load(path, device=device)
+    model: Any = checkpoint.load(path, device=device)
+    if ppl is not None and not hasattr(model, "styles"):
+        raise ValueError(f"{type(model).__name__} has no styles: --ppl is for model=stylegan_lite")
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
@@ -199,9 +205,27 @@ def evaluate(
     result = evaluation.evaluate(
         model.preview, data, device=device, protocol={"generator": "EMA" if model.averaged else "last"}
     )
+    values, protocol = result.values, result.protocol
+    if ppl is not None:
+        values |= _path_length(model, evaluation.extractor, ppl)
+        protocol["paths"] = f"{ppl}, in W, from their beginnings, step 1e-4, fixed noise"
     typer.echo(f"{path}, {model.images:,} images")
-    for name, value in (result.values | result.protocol).items():
+    for name, value in (values | protocol).items():
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
+
+
+def _path_length(model: Any, extractor: Any, paths: int) -> dict[str, float]:
+    """The perceptual path length of a style-based generator, between the styles of two seeds of one class."""
+    from zoo.metrics.path_length import perceptual_path_length
+
+    classes = len(model.hparams["classes"] or [])
+
+    def ends(path: Any) -> tuple[Any, Any]:
+        labels = path % classes if classes else None
+        return model.styles(2 * path, labels), model.styles(2 * path + 1, labels)
+
+    value = perceptual_path_length(ends, model.from_styles, extractor, num=paths, batch_size=128)
+    return {f"ppl_{extractor.name}": value}
 
 
 def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:

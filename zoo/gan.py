@@ -256,7 +256,12 @@ class GAN(L.LightningModule):
 
     def agreed(self, value: Tensor) -> float:
         """A scalar's mean over the ranks: what a decision that all ranks must take alike may depend on."""
-        return float(self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean"))
+        return float(self.over_ranks(value))
+
+    @torch.no_grad()
+    def over_ranks(self, value: Tensor) -> Tensor:
+        """A tensor's mean over the ranks, without gradient: every rank calls it."""
+        return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")
 
     def synchronise(self) -> None:
         """Make the buffers of all ranks equal: every rank calls it before the model is looked at."""

@@ -7,17 +7,18 @@ from torch import nn
 START = 4  # pixels of the smallest feature map's shorter side
 
 
-def doublings(height: int, width: int) -> int:
+def doublings(height: int, width: int, *, largest: int = 256) -> int:
     """How often the 4-pixel start is doubled to reach the image.
 
     Raises:
-        ValueError: unless the shorter side is a power of two from 16 to 256, and the longer one a multiple of 2**n.
+        ValueError: unless the shorter side is a power of two from 16 to `largest`, the longer one a multiple of 2**n.
     """
     n = round(math.log2(min(height, width) / START))
-    if min(height, width) != START * 2**n or not 16 <= min(height, width) <= 256 or max(height, width) % 2**n:
-        nearest = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), 256)
+    if min(height, width) != START * 2**n or not 16 <= min(height, width) <= largest or max(height, width) % 2**n:
+        nearest = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), largest)
         raise ValueError(
-            f"image_size={height}x{width} does not fit these networks: the shorter side must be 16, 32, 64, 128 or 256 "
+            f"image_size={height}x{width} does not fit these networks: the shorter side must be "
+            f"{', '.join(str(2**k) for k in range(4, largest.bit_length() - 1))} or {largest} "
             f"and the longer one a multiple of a quarter of it; try data.image_size={nearest}"
         )
     return n

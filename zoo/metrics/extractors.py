@@ -62,6 +62,17 @@ class Extractor(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def smooth(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], not rounded to 8 bits -> float32 features [N, num_features].
+
+        Raises:
+            ValueError: for an extractor that takes 8 bits only.
+        """
+        raise ValueError(
+            f"{type(self).__name__} takes images of 8 bits only: give an extractor of this project, metrics=mnist, "
+            "cifar10 or colour_digits"
+        )
+
     def classify(self, features: Tensor) -> Tensor:
         """Features [N, num_features] -> int64 classes [N]; only where there are `classes`."""
         raise NotImplementedError
@@ -179,6 +190,10 @@ class SmallClassifier(Extractor):
 
     def features(self, images: Tensor) -> Tensor:
         return self.network.trunk(self.inputs(images))
+
+    def smooth(self, images: Tensor) -> Tensor:
+        with torch.no_grad(), plain_float32(images.device.type):
+            return self.features(images.float().add(1).mul(127.5))
 
     def classify(self, features: Tensor) -> Tensor:
         return self._head(features).argmax(1)
