@@ -344,6 +344,7 @@ def directions(
 
     if output.suffix != ".safetensors":
         raise ValueError(f"-o {output} must end in .safetensors; the picture gets the same name with .png")
+    pictures.make_folder(output)
     if method not in ("factorize", "pca"):
         raise ValueError(f"--method={method} must be factorize or pca")
     if labels and classifier:
@@ -693,8 +694,11 @@ def _numbers(text: str, name: str) -> list[int]:
 
 
 def _check_picture(output: Path) -> None:
+    from zoo.pictures import make_folder
+
     if output.suffix.lower() not in PICTURES:
         raise ValueError(f"-o {output} must be a picture, such as {output.stem}.png")
+    make_folder(output)
 
 
 def _check_styles(model: Any, what: str, remedy: str = "train model=stylegan_lite") -> None:
@@ -772,6 +776,8 @@ def _project(
     model: Any, run: Path, path: Path, steps: int, plus: bool, features: str | None, label: int | None
 ) -> tuple[Any, Any]:
     """A picture [1, C, H, W] as the model would make it, and its projection; says how near it is."""
+    import torch
+
     from zoo import styles
     from zoo.batch import from_bytes
     from zoo.data.reading import MAX_PIXELS, opened
@@ -790,9 +796,7 @@ def _project(
             typer.echo(
                 f"{path} is {kinds.get(picture.mode, picture.mode)}: made {'grey' if channels <= 2 else 'colour'}"
             )
-        import torch
-
-        image = from_bytes(torch.from_numpy(reader.pixels(picture)))[None]
+        image = from_bytes(torch.tensor(reader.pixels(picture)))[None]
     name, activations = _activations(model, run, features)
     with typer.progressbar(length=steps, label="project") as progress:
         found = styles.project(

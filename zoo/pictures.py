@@ -23,14 +23,26 @@ def whole(path: Path) -> Iterator[Path]:
         ValueError: if the folder can't be written to.
     """
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    make_folder(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
     except OSError as error:
         raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """The folder of a file that is to be written, before the work is done.
+
+    Raises:
+        ValueError: if there can't be one.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
 
 
 def drawn(images: Tensor) -> np.ndarray:
@@ -102,6 +114,7 @@ def check_film(path: Path) -> None:
     """
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise ValueError(f"-o {path} must end in .gif or .mp4")
+    make_folder(path)
     if path.suffix.lower() == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401
