@@ -371,7 +371,7 @@ def directions(
     elif method == "pca":
         found = styles.directions(list(map(str, range(number))), styles.principal(w, number), w, method="pca")
     else:
-        vectors = styles.factorize(styles.modulations(model.G_ema.module), number)
+        vectors = styles.factorize(styles.modulations(model.best), number)
         found = styles.directions(list(map(str, range(number))), vectors, w, method="factorize")
     ws, strengths = _styles(model, [seed], of_class), range(-3, 4)
     rows = [_stack([styles.edit(ws[0], found[name], strength) for strength in strengths]) for name in found.names]
@@ -709,7 +709,7 @@ def _check_styles(model: Any, what: str, remedy: str = "train model=stylegan_lit
 def _styles(model: Any, seeds: Sequence[int], label: int | None, truncation: float | None = None) -> Any:
     """The styles ws [N, num_ws, w_dim] of seeds, truncated towards their mean."""
     ws = model.styles(list(seeds), None if label is None else [label] * len(seeds))
-    return ws if truncation is None else model.G_ema.module.truncate(ws, truncation)
+    return ws if truncation is None else model.best.truncate(ws, truncation)
 
 
 def _of_latents(model: Any, z: Any, label: int | None) -> Any:

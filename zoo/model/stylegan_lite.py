@@ -696,7 +696,7 @@ class StyleGANLite(GAN):
         return self.from_styles(ws).clamp(-1, 1)
 
     def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        w = self.G_ema.module.map(z, labels)
+        w = self.best.map(z, labels)
         return self.from_styles(w[:, None].expand(-1, self.G.num_ws, -1))
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
