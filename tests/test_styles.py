@@ -204,6 +204,7 @@ def test_measured_attributes_of_bars() -> None:
     assert styles.thickness(stroke(4)).item() == pytest.approx(2 * 4 * 24 / (2 * (4 + 24)), rel=0.02)
     assert styles.thickness(torch.cat([stroke(w) for w in (2, 3, 5)])).diff().min() > 0.5
     assert torch.allclose(styles.thickness(-stroke(4)), styles.thickness(stroke(4)))  # ink is dark where paper is light
+    assert torch.allclose(styles.thickness(stroke(4).clamp(min=-0.6)), styles.thickness(stroke(4)))  # nor is haze ink
     for lean in (-0.5, 0.0, 0.5):
         assert styles.slant(stroke(3, lean)).item() == pytest.approx(lean, abs=0.03)
     assert styles.brightness(stroke(4)).item() == pytest.approx(4 * 24 / 32**2)

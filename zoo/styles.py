@@ -396,10 +396,13 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def ink(images: Tensor) -> Tensor:
-    """How much of a stroke each pixel is, [N, H, W] in [0, 1]: light on dark, or dark on light where borders are."""
-    level = (images.float().mean(1) + 1) / 2
+    """How much of a stroke each pixel is, [N, H, W] in [0, 1]: light on dark, or dark on light where borders are.
+
+    The quarters of the levels next to paper and ink count as those, lest haze be taken for strokes.
+    """
+    level = (images.float().mean(1) + 0.5).clamp(0, 1)
     border = torch.cat([level[:, 0], level[:, -1], level[:, :, 0], level[:, :, -1]], 1).mean(1)[:, None, None]
-    return torch.where(border > 0.5, 1 - level, level).clamp(0, 1)
+    return torch.where(border > 0.5, 1 - level, level)
 
 
 def thickness(images: Tensor) -> Tensor:
