@@ -28,8 +28,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "checkpoint": ({"gan"}, {"lightning"}),
     "config": (set(), {"hydra", "omegaconf"}),
     "upscale": ({"data"}, {"torchvision"}),
+    "styles": (set(), set()),
+    "pictures": ({"batch"}, set()),
     "cli": (
-        {"batch", "checkpoint", "config", "data", "metrics", "upscale"},
+        {"batch", "checkpoint", "config", "data", "metrics", "pictures", "styles", "upscale"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"checkpoint"}, set()),

@@ -242,3 +242,10 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     with pytest.raises(ValueError, match=r"holds a run already: resume="):
         run(compose(f"run_dir={tmp_path}", "callbacks.report.overrides=[]", "logger=none"))
+
+
+def test_a_switch_with_a_word_takes_true_and_false() -> None:
+    for value in (True, False, "auto"):
+        assert check({"data": {"cache": value}}, {"data": {"cache": "auto"}}) == {}
+    with pytest.raises(ValueError, match=r"data\.fit=True: expected text"):
+        check({"data": {"fit": True}}, {"data": {"fit": "crop"}})

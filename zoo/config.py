@@ -39,6 +39,7 @@ NULLABLE = {
     *("metrics.cache_dir", "metrics.num_fake", "data.load_size"),
     *("data.test_folder", "data.test_folder_x", "data.test_folder_y"),
 }
+SWITCHES = {"data.cache"}  # those that may be true or false though their defaults are words
 
 
 try:
@@ -272,7 +273,7 @@ def _fits(key: str, value: Any, default: Any) -> bool:
     if value is None:
         return key in NULLABLE
     if isinstance(value, bool) or isinstance(default, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
+        return key in SWITCHES or (isinstance(value, bool) and isinstance(default, bool))
     if isinstance(default, int) and key.endswith(("image_size", "load_size")):
         return isinstance(value, int | list)  # one number, or [height, width]
     if isinstance(default, int | float):

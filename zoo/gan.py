@@ -78,6 +78,10 @@ class GAN(L.LightningModule):
         """
         raise NotImplementedError(f"{type(self).__name__} makes no images from nothing: give it images")
 
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of latents z [N, latent_dim] and, if there are classes, labels int64 [N]."""
+        raise NotImplementedError(f"{type(self).__name__} makes no images from latents")
+
     def critique(self, batch: Any) -> dict[str, Tensor]:
         """Each discriminator's logits [N, ...] on the real images of a batch, as {"D": ...}; {} where none fits.
 

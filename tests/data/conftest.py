@@ -29,6 +29,7 @@ def of_folder(common):
         "on_error": "raise",
         "max_pixels": 10_000,
         "memory_limit_mb": 100,
+        "cache": False,
         "test_fraction": 0.0,
     }
 

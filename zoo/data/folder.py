@@ -2,8 +2,8 @@
 
 A file is an image of the set if its extension is one of EXTENSIONS, in capitals or not, and neither it nor a folder
 above it is hidden (begins with a dot). Links are followed, each folder is entered once. The order is that of the
-relative paths. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads; a larger one is streamed:
-every worker of the DataLoader decodes whole batches.
+relative paths. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads, into memory; a larger one
+once into a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers of the DataLoader.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages
+from zoo.data import cache as caches
 from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, MissingData, Split, as_rows, cpus
 from zoo.data.reading import FileReader, Reader, UnreadableImage, colour
 
@@ -87,6 +88,46 @@ class StreamedImages:
                 sha.update(f"{file}\0missing\n".encode(errors="surrogateescape"))
         return sha.hexdigest()
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W)."""
+        return (len(self), self.reader.channels, *self.reader.size)
+
+    @property
+    def size(self) -> int:
+        """Bytes, decoded."""
+        return int(np.prod(self.shape))
+
+    def cached(self, folder: Path, digest: str) -> caches.CachedImages:
+        """The same images from a cache, which is filled if it is not there: by as many threads as there are CPUs.
+
+        Args:
+            folder: of the cache.
+            digest: of these images.
+
+        Raises:
+            UnreadableImage: the first unreadable file, unless `skip`.
+            NoRoom: if the cache can't be written.
+        """
+        bad = caches.find(folder, self.shape, digest)
+        if bad is None:
+            size = f"{self.size / 2**30:.1f} GiB"
+            print(f"{self.root}: {len(self):,} images are converted, once, into {folder} ({size})", flush=True)
+            about = {"root": str(self.root), "images": len(self)}
+            bad = caches.convert(folder, self.shape, digest, self._or_none, cpus(), **about)
+        if len(bad) == len(self):
+            raise UnreadableImage(f"{self.root}: none of its {len(self)} files can be read.")
+        return caches.CachedImages(folder, self.files, self.labels, bad, digest)
+
+    def _or_none(self, row: int) -> np.ndarray | None:
+        """An image, or None for an unreadable file that is skipped."""
+        try:
+            return self.reader(self.root / self.files[row])
+        except UnreadableImage:
+            if not self.skip:
+                raise
+            return None
+
     def in_memory(self) -> tuple[InMemoryImages, list[str]]:
         """All images decoded, by as many threads as there are CPUs, and the files left out because of `skip`.
 
@@ -138,6 +179,8 @@ class ImageFolder(ImageDataModule):
         on_error: "raise" stops at an unreadable file; "skip" goes on without it and counts it in `skipped`.
         max_pixels: an image with more is unreadable.
         memory_limit_mb: a set that needs no more (MiB, decoded, on each process) is kept in memory.
+        cache: whether a set is decoded once into `cache_dir`: "auto", if it is larger than that and the cache takes at
+            most half of the free space on its disk; true, always; false, never.
         test_fraction: of the files, chosen by a hash of the relative path, so that a file never changes sides.
         (others: `ImageDataModule`)
     """
@@ -154,6 +197,7 @@ class ImageFolder(ImageDataModule):
         on_error: str,
         max_pixels: int,
         memory_limit_mb: float,
+        cache: str | bool,
         test_fraction: float,
         image_size: int | Sequence[int],
         channels: int,
@@ -176,10 +220,12 @@ class ImageFolder(ImageDataModule):
             raise MissingData(f"data={self.name} needs a folder of images: set data.root=~/my_images.")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"data.on_error={on_error} is unknown: use raise or skip.")
+        if cache not in ("auto", True, False):
+            raise ValueError(f"data.cache={cache} is unknown: use auto, true or false.")
         if not 0 <= test_fraction < 1:
             raise ValueError(f"data.test_fraction={test_fraction} is not a share of the images: use 0 to below 1.")
         self.root = Path(root).expanduser()
-        self.memory_limit_mb = memory_limit_mb
+        self.memory_limit_mb, self.cache = memory_limit_mb, cache
         self.test_fraction = test_fraction
         self.skip = on_error == "skip"
         self.reader = Reader(self.image_size, self.channels, fit, colour(background), max_pixels)
@@ -200,7 +246,8 @@ class ImageFolder(ImageDataModule):
     @property
     def skipped(self) -> list[str]:
         """Unreadable files that were skipped so far, relative to the root."""
-        streamed = (images.skipped for images in self.sets.values() if isinstance(images, StreamedImages))
+        kinds = StreamedImages | caches.CachedImages
+        streamed = (images.skipped for images in self.sets.values() if isinstance(images, kinds))
         return sorted(self._left_out + [file for files in streamed for file in files])
 
     def files_and_labels(self) -> tuple[list[str], list[int]]:
@@ -208,29 +255,67 @@ class ImageFolder(ImageDataModule):
         files = find_images(self.root)
         return files, [0] * len(files)
 
+    def prepare_data(self) -> None:
+        """Fill the cache before the other processes look for it."""
+        parts = self._parts()
+        if self._large(parts):
+            self._cached(parts)
+
     def load(self) -> dict[Split, ImageSet]:
-        """Find the files, split them, and decode them if they fit the memory.
+        """Find the files, split them, and decode them into memory or into the cache, if they fit.
 
         Raises:
             MissingData: no folder, or no images in it.
             UnreadableImage: a file that is no image, unless on_error is skip.
+            NoRoom: with cache=true, if the cache can't be written.
         """
+        parts = self._parts()
+        if self._large(parts):
+            return self._cached(parts)
+        sets: dict[Split, ImageSet] = {}
+        for split, images in parts.items():
+            sets[split], left_out = images.in_memory()
+            self._left_out += left_out
+        return sets
+
+    def _parts(self) -> dict[Split, StreamedImages]:
+        """The splits, not decoded yet."""
         check_is_folder(self.root)
         files, labels = self.files_and_labels()
         if not files:
             raise MissingData(f"{self.root} holds no images: looked in it and below for {' '.join(EXTENSIONS)}.")
         test = [in_test(file, self.test_fraction) for file in files]
-        sets: dict[Split, ImageSet] = {"train": self._part(files, labels, [not t for t in test])}
+        parts: dict[Split, StreamedImages] = {"train": self._part(files, labels, [not t for t in test])}
         if any(test):
-            sets["test"] = self._part(files, labels, test)
-        decoded = len(files) * self.channels * self.image_size[0] * self.image_size[1]
-        if decoded > self.memory_limit_mb * 2**20:
-            return sets
-        for split, images in sets.items():
-            assert isinstance(images, StreamedImages)
-            sets[split], left_out = images.in_memory()
-            self._left_out += left_out
-        return sets
+            parts["test"] = self._part(files, labels, test)
+        return parts
+
+    def _large(self, parts: dict[Split, StreamedImages]) -> bool:
+        """Whether the set stays out of memory."""
+        return self.cache is True or sum(images.size for images in parts.values()) > self.memory_limit_mb * 2**20
+
+    def _cached(self, parts: dict[Split, StreamedImages]) -> dict[Split, ImageSet]:
+        """The splits, each from its cache; where there can't be one and needs not be, as they are."""
+        if self.cache is False:
+            return dict(parts)
+        try:
+            key = (self.name, repr(self.reader), self.skip, self.test_fraction)
+            places = {split: caches.place(self.cache_dir, self.root, split, *key) for split in parts}
+            digests = {split: images.digest() for split, images in parts.items()}
+            there = [s for s, images in parts.items() if caches.find(places[s], images.shape, digests[s]) is not None]
+            needed = sum(images.size for split, images in parts.items() if split not in there)
+            free = caches.room(Path(self.cache_dir))
+            if needed > (free if self.cache is True else free / 2):
+                raise caches.NoRoom(
+                    f"{self.root}: its images take {needed / 2**30:.1f} GiB once converted, and {self.cache_dir} has "
+                    f"{free / 2**30:.1f} GiB free: make room, give another cache_dir=, or go without, data.cache=false"
+                )
+            return {split: images.cached(places[split], digests[split]) for split, images in parts.items()}
+        except caches.NoRoom as error:
+            if self.cache is True:
+                raise
+            warnings.warn(f"{error}. Files are decoded in every epoch.", stacklevel=2)
+            return dict(parts)
 
     def _part(self, files: list[str], labels: list[int], wanted: list[bool]) -> StreamedImages:
         part = [file for file, want in zip(files, wanted, strict=True) if want]

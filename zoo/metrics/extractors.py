@@ -195,12 +195,29 @@ class SmallClassifier(Extractor):
         with torch.no_grad(), plain_float32(images.device.type):
             return self.features(images.float().add(1).mul(127.5))
 
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """Images [N, C, H, W] in [0, 255], uint8 or float -> what each activation of the trunk puts out, and the
+        features: differentiable, to compare two images by."""
+        x, layers = self.inputs(images), []
+        with plain_float32(x.device.type):
+            for layer in self.network.trunk:
+                x = layer(x)
+                if isinstance(layer, nn.GELU | Residual):
+                    layers.append(x)
+        return [*layers, x]
+
     def classify(self, features: Tensor) -> Tensor:
         return self._head(features).argmax(1)
 
     def logits(self, images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> logits [N, number of classes]."""
         return self._head(self(images))
+
+    def log_odds(self, images: Tensor, index: int) -> Tensor:
+        """log p / (1 - p) of a class, [N], float64: unlike p it tells 0.999 from 0.9999."""
+        logits = self.logits(images).double()
+        others = torch.cat([logits[:, :index], logits[:, index + 1 :]], 1)
+        return logits[:, index] - others.logsumexp(1)
 
     def _head(self, features: Tensor) -> Tensor:
         with torch.no_grad(), plain_float32(features.device.type):

@@ -284,7 +284,10 @@ class CGAN(GAN):
                     "this model is conditioned on vectors: give one for each image, labels=[n, condition_dim]"
                 )
             labels = seeds % len(self.hparams["classes"])
-        return self.G_ema(self.latent_of(seeds), labels)
+        return self.from_latents(self.latent_of(seeds), labels)
+
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.G_ema(z, labels)
 
     def preview(self, batch: LabelledImages) -> dict[str, Preview]:
         """Fakes of the classes of the real images beside them."""

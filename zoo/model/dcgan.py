@@ -189,7 +189,10 @@ class DCGAN(GAN):
             self.observe("T", {"p": self.T.strength})
 
     def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.G_ema(self.latent_of(seeds))
+        return self.from_latents(self.latent_of(seeds))
+
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.G_ema(z)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         return {"D": self.D(batch.image)}

@@ -695,6 +695,10 @@ class StyleGANLite(GAN):
         ws = self.best.truncate(self.styles(seeds, labels), self.hparams["truncation"])
         return self.from_styles(ws).clamp(-1, 1)
 
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        w = self.best.map(z, labels)
+        return self.from_styles(w[:, None].expand(-1, self.G.num_ws, -1))
+
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         y, stage = batch.label if self.hparams["conditional"] else None, self.stage(self.images)
         return {"D": self.D(self.shown(batch.image, stage), y, stage=stage)}

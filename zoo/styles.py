@@ -1,0 +1,540 @@
+"""What one does with a trained generator's latent spaces: walks, mixtures, projections, directions, edits.
+
+Symbols
+    z      latent, N(0, I), [N, latent_dim]
+    w      style: what the mapping network makes of z, [N, w_dim]
+    ws     one w for each layer that a style enters, [N, num_ws, w_dim]: all equal for an image of one seed (W), or
+           each its own (W+)
+
+Walks       linear in W; in Z along great circles (Shoemake 1985; White 2016, arXiv:1609.04468).
+Mixtures    Karras et al. 2019, arXiv:1812.04948, section 3.1 and Figure 3.
+Projection  Karras et al. 2020, arXiv:1912.04958, appendix D; W+ after Abdal et al. 2019, arXiv:1904.03189.
+            Departs: the distance is that of a classifier of this zoo, or of pixels alone, since LPIPS needs weights to
+            be downloaded; the noise maps stay as they are, so that the styles alone give the image again.
+Directions  closed-form factorisation (SeFa): Shen & Zhou 2021, arXiv:2007.06600; principal components (GANSpace):
+            Härkönen et al. 2020, arXiv:2004.02546; of an attribute, a linear model after Shen et al. 2020,
+            arXiv:1907.10786. All have length 1, and a strength of 1 is one standard deviation of w along them.
+
+A model is anything that has `styles` and `from_styles` (`StyleSpace`).
+"""
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BANDS = ("coarse", "middle", "fine")
+BATCH = 64  # images made at a time
+SAMPLES = 10_000  # styles that tell where W lies: arXiv:1912.04958, appendix D
+Activations = Callable[[Tensor], Sequence[Tensor]]  # images [N, C, H, W] in [-1, 1] -> [N, c, h, w] or [N, c] each
+
+
+class StyleSpace(Protocol):
+    """A generator whose images come from styles."""
+
+    def styles(self, seeds: list[int], labels: Any = None) -> Tensor:
+        """One ws for each seed, [N, num_ws, w_dim]."""
+        ...
+
+    def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
+        """ws [N, num_ws, w_dim] -> images [N, C, H, W] in [-1, 1]; differentiable."""
+        ...
+
+
+# Images and numbers --------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def render(model: StyleSpace, ws: Tensor) -> Tensor:
+    """Images [N, C, H, W] in [-1, 1] of ws [N, num_ws, w_dim], on the CPU, a batch at a time."""
+    return torch.cat([model.from_styles(part).clamp(-1, 1).cpu() for part in ws.split(BATCH)])
+
+
+@torch.no_grad()
+def spread(model: StyleSpace, number: int = SAMPLES, label: int | None = None) -> Tensor:
+    """The styles w [number, w_dim] of the seeds from 0 on, on the CPU."""
+    parts = [range(number)[start : start + 1000] for start in range(0, number, 1000)]
+    labels = (None if label is None else [label] * len(part) for part in parts)
+    return torch.cat([model.styles(list(p), y)[:, 0].float().cpu() for p, y in zip(parts, labels, strict=True)])
+
+
+def ranges(text: str, name: str) -> list[int]:
+    """The numbers that a text such as "0-7,12" means, in its order.
+
+    Raises:
+        ValueError: naming what is no number or range from 0 on.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise ValueError(f"{name}={text}: {part.strip() or 'nothing'!r} is no number or range: give 0-7,12")
+        if dash and int(last) < int(first):
+            raise ValueError(f"{name}={text}: {part.strip()} runs backwards: give {last}-{first}")
+        if max(int(first), int(last or 0)) >= 2**62 or (dash and int(last) - int(first) >= 1_000_000):
+            raise ValueError(f"{name}={text}: {part.strip()} is too large: below 2**62, and a million at a time")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def layers(text: str, num_ws: int) -> list[int]:
+    """The layers that a text means: "all", a band, or numbers from 0 on such as "2-5".
+
+    The bands are thirds of the layers. The paper's are 4 to 8, 16 to 32 and 64 to 1024 pixels, of which a network of 32
+    pixels has no fine ones.
+
+    Raises:
+        ValueError: for layers that the network does not have.
+    """
+    if text == "all":
+        return list(range(num_ws))
+    if text in BANDS:
+        bounds = [round(num_ws * third / 3) for third in range(4)]
+        band = BANDS.index(text)
+        return list(range(bounds[band], bounds[band + 1]))
+    try:
+        chosen = ranges(text, "--layers")
+    except ValueError:
+        raise ValueError(f"--layers={text} must be {', '.join(BANDS)}, all, or numbers such as 2-5") from None
+    if max(chosen) >= num_ws:
+        raise ValueError(f"--layers={text}: this model has layers 0 to {num_ws - 1}")
+    return chosen
+
+
+# Walks ---------------------------------------------------------------------------------------------------------------
+
+
+def lerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """(1 - t) a + t b, exactly a at t = 0."""
+    return a + t * (b - a)
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """From a [..., d] at t = 0 to b at t = 1 along the circle through both: sin((1-t)O)/sin(O) a + sin(tO)/sin(O) b.
+
+    O is the angle between them. Linear where that is 0 or a half turn, for which there is no one circle.
+    """
+    cosine = F.cosine_similarity(a, b, dim=-1).clamp(-1, 1)[..., None]
+    angle = torch.arccos(cosine)
+    sine = torch.sin(angle)
+    curved = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / sine
+    return torch.where(sine > 1e-4, curved, lerp(a, b, t))
+
+
+def walk(keys: Tensor, frames: int, *, loop: bool, between: Callable[[Tensor, Tensor, float], Tensor]) -> Tensor:
+    """Points [F, ...] on the way through keys [K, ...]: `frames` steps from each to the next.
+
+    F = (K - 1) * frames + 1, the last being the last key; with `loop` F = K * frames, and the next step after the last
+    would be the first key again.
+
+    Raises:
+        ValueError: for fewer than two keys, or fewer than one frame.
+    """
+    if len(keys) < 2:
+        raise ValueError("a walk needs two seeds or more: --seeds 0-5")
+    if frames < 1:
+        raise ValueError(f"--frames={frames} must be 1 or more: steps from each seed to the next")
+    ends = torch.roll(keys, -1, 0) if loop else keys[1:]
+    steps = [between(a, b, k / frames) for a, b in zip(keys, ends, strict=False) for k in range(frames)]
+    return torch.stack(steps if loop else [*steps, keys[-1]])
+
+
+# Mixtures ------------------------------------------------------------------------------------------------------------
+
+
+def mix(rows: Tensor, columns: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Each of rows [R, num_ws, w_dim] with the chosen layers from each of columns [C, ...]: [R, C, num_ws, w_dim]."""
+    mixed = rows[:, None].expand(-1, len(columns), -1, -1).clone()
+    mixed[:, :, list(chosen)] = columns[None, :, list(chosen)]
+    return mixed
+
+
+# Projection ----------------------------------------------------------------------------------------------------------
+
+
+class Projection(NamedTuple):
+    """The styles whose image is nearest to a given one."""
+
+    ws: Tensor  # [1, num_ws, w_dim], on the CPU
+    image: Tensor  # [1, C, H, W] in [-1, 1], on the CPU
+    psnr: float  # dB, of levels in [0, 1]
+    distance: float  # of activations, 0 for the same image; of a pyramid of pixels where there are none
+    start: float  # the same distance at the styles' mean, where the search begins
+
+
+def pixels(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of images [N, C, H, W] in [-1, 1], averaged over halvings down to 4 pixels, [N]."""
+    terms = [(a - b).square().mean((1, 2, 3))]
+    while min(a.shape[2:]) >= 8:
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        terms.append((a - b).square().mean((1, 2, 3)))
+    return torch.stack(terms).mean(0)
+
+
+def perceptual(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Squared difference of activations, each of length 1 over its channels, averaged over places and layers, [N].
+
+    Zhang et al. 2018, arXiv:1801.03924, equation 1, with all weights 1.
+    """
+    terms = [
+        (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).flatten(1).mean(1)
+        if x.dim() > 2
+        else (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1)
+        for x, y in zip(a, b, strict=True)
+    ]
+    return torch.stack(terms).mean(0)
+
+
+def project(
+    model: StyleSpace, image: Tensor, *, steps: int = 1000, plus: bool = False, activations: Activations | None = None,
+    label: int | None = None, seed: int = 0, progress: Callable[[int], None] | None = None,
+) -> Projection:  # fmt: skip
+    """Search the styles whose image is nearest to `image`: arXiv:1912.04958, appendix D, and its numbers.
+
+    w starts at the mean of 10,000 samples. Noise of 0.05 of their standard deviation, falling to 0 over the first three
+    quarters, keeps the search from the nearest hollow. Adam's rate, 0.1, ramps up over the first 5 % and falls as a
+    cosine over the last 25 %.
+
+    Args:
+        image: [1, C, H, W] in [-1, 1], of the size that the model makes.
+        steps: of Adam.
+        plus: search W+, a style for each layer: nearer to the image, and less good to edit.
+        activations: of images in [-1, 1]: what is compared beside pixels.
+        label: the class, for class-conditional models.
+        seed: of the noise.
+        progress: called with 1 after each step.
+
+    Raises:
+        ValueError: for an image of another shape than the model's.
+    """
+    w = spread(model, label=label)
+    mean = w.mean(0)
+    deviation = (w - mean).square().sum(1).mean().sqrt()
+    start = model.styles([0], None if label is None else [label]).detach()
+    start = mean.to(start).expand_as(start)  # [1, num_ws, w_dim]
+    image = image.to(start)
+    made = render(model, start).shape
+    if made != image.shape:
+        raise ValueError(f"the image is {list(image.shape)}, and this model makes {list(made)}: resize it")
+
+    with torch.no_grad():
+        target = None if activations is None else activations(image)
+
+    def distances(fake: Tensor) -> tuple[Tensor, Tensor]:
+        of_pixels = pixels(fake, image)
+        return of_pixels, of_pixels * 0 if target is None else perceptual(activations(fake), target)  # type: ignore[misc]
+
+    latent = (start if plus else start[:, :1]).clone().requires_grad_(True)
+    adam = torch.optim.Adam([latent], lr=0.1, betas=(0.9, 0.999))
+    random = torch.Generator().manual_seed(seed)
+    with torch.enable_grad():
+        for step in range(steps):
+            t = step / steps
+            adam.param_groups[0]["lr"] = (
+                0.1 * min(1, t / 0.05) * (0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25)))
+            )
+            scale = 0.05 * float(deviation) * max(0, 1 - t / 0.75) ** 2
+            noise = torch.randn(latent.shape, generator=random).to(latent) * scale
+            loss = sum(distances(model.from_styles((latent + noise).expand_as(start))))
+            (latent.grad,) = torch.autograd.grad(loss.sum(), latent)  # type: ignore[union-attr]
+            adam.step()
+            if progress is not None:
+                progress(1)
+
+    with torch.no_grad():
+        ws = latent.expand_as(start).contiguous()
+        found, first = (model.from_styles(x).clamp(-1, 1) for x in (ws, start))
+        index = 0 if target is None else 1
+        error = float((found - image).square().mean()) / 4  # levels in [0, 1]
+        psnr = -10 * math.log10(error) if error else math.inf
+        before, after = (float(distances(x)[index]) for x in (first, found))
+    return Projection(ws.cpu(), found.cpu(), psnr, after, before)
+
+
+# Directions ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Directions:
+    """Directions in W, each with its name."""
+
+    names: list[str]
+    vectors: Tensor  # [n, w_dim], of length 1
+    sigmas: Tensor  # [n]: the standard deviation of w along each
+    about: dict[str, str] = field(default_factory=dict)  # how they were found
+
+    def __getitem__(self, name: str) -> Tensor:
+        """One direction, its length a standard deviation, [w_dim].
+
+        Raises:
+            ValueError: if there is none of that name or number, naming those there are.
+        """
+        if name in self.names:
+            index = self.names.index(name)
+        elif name.isdecimal() and int(name) < len(self.names):
+            index = int(name)
+        else:
+            raise ValueError(f"there is no direction {name}: choose from {', '.join(self.names)}")
+        return self.vectors[index] * self.sigmas[index]
+
+
+def directions(names: Sequence[str], vectors: Tensor, w: Tensor, **about: str) -> Directions:
+    """Directions with the standard deviation along each of the samples w [N, w_dim]."""
+    vectors = F.normalize(vectors.float(), dim=1)
+    return Directions(list(names), vectors, ((w - w.mean(0)) @ vectors.T).std(0), about)
+
+
+def modulations(generator: nn.Module) -> list[Tensor]:
+    """The weights [c, w_dim] by which styles enter a network's layers: those of every layer called `style`."""
+    return [module.weight for name, module in generator.named_modules() if name.rpartition(".")[2] == "style"]
+
+
+def factorize(weights: Sequence[Tensor], n: int) -> Tensor:
+    """The n directions of w that change what the layers [c, w_dim] make of it most, [n, w_dim], the strongest first.
+
+    Eigenvectors of A^T A, A the layers' weights one below the other: arXiv:2007.06600, equation 8.
+    """
+    a = torch.cat([weight.detach().double().cpu() for weight in weights])
+    return oriented(torch.linalg.eigh(a.T @ a).eigenvectors.flip(1).T[:n])
+
+
+def principal(w: Tensor, n: int) -> Tensor:
+    """The first n principal components of w [N, w_dim], [n, w_dim]: arXiv:2004.02546, section 2.1."""
+    centred = w.double() - w.double().mean(0)
+    return oriented(torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T[:n])
+
+
+def oriented(vectors: Tensor) -> Tensor:
+    """Each vector [n, d], turned so that its largest entry is positive: an eigenvector's sign is the library's whim."""
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return (vectors * largest.sign()).float()
+
+
+class Learned(NamedTuple):
+    """A direction learned from examples, and how well it tells examples that it did not see."""
+
+    vector: Tensor  # [w_dim], towards larger values, of length 1
+    correlation: float  # of prediction and value on the fifth held out
+    accuracy: float | None  # there, where values are two classes
+    chance: float | None  # what always naming the more frequent class would reach
+
+
+def learn(w: Tensor, values: Tensor, *, seed: int = 0) -> Learned:
+    """Which way in W the values grow: linear regression on four fifths of w [N, w_dim] and values [N].
+
+    Ridge regression, its penalty chosen by generalised cross-validation (Golub, Heath & Wahba 1979). Of two classes, as
+    values 0 and 1, it is Fisher's linear discriminant.
+
+    Raises:
+        ValueError: for fewer than 10 examples, or values that are all the same.
+    """
+    if len(values) < 10:
+        raise ValueError(f"{len(values)} labelled seeds are too few to learn a direction: label 10 or more, better 100")
+    if values.min() == values.max():
+        raise ValueError("every seed has the same label: a direction needs examples of both sides")
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
+    held = order[: len(order) // 5]
+    seen = order[len(order) // 5 :]
+    x, y = w.double(), values.double()
+    vector, offset = ridge(x[seen], y[seen])
+    predicted = x[held] @ vector + offset
+    pairs = torch.stack([predicted, y[held]])
+    correlation = float(torch.corrcoef(pairs)[0, 1]) if min(pairs.std(1)) > 0 else 0.0
+    accuracy = chance = None
+    classes = y.unique()
+    if len(classes) == 2:
+        fitted, high = x[seen] @ vector + offset, y[seen] == classes[1]
+        middle = (fitted[high].mean() + fitted[~high].mean()) / 2
+        accuracy = float(((predicted > middle) == (y[held] == classes[1])).double().mean())
+        share = float((y[held] == classes[1]).double().mean())
+        chance = max(share, 1 - share)
+    return Learned(F.normalize(vector.float(), dim=0), correlation, accuracy, chance)
+
+
+def ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(weights [d], offset) of the linear model of y [N] on x [N, d], float64."""
+    mean, level = x.mean(0), y.mean()
+    u, s, vh = torch.linalg.svd(x - mean, full_matrices=False)
+    kept = s > s[0] * 1e-8
+    u, s, vh = u[:, kept], s[kept], vh[kept]
+    shares = u.T @ (y - level)  # [r]
+    rest = (y - level).square().sum() - shares.square().sum()  # what no linear model explains
+
+    def cross_validation(penalty: float) -> float:
+        shrunk = s.square() / (s.square() + penalty)
+        error = rest + ((1 - shrunk) * shares).square().sum()
+        return float(error / (len(y) - 1 - shrunk.sum()).clamp(min=1e-9) ** 2)
+
+    penalty = min((float(s.square().mean()) * 10.0**k for k in range(-8, 3)), key=cross_validation)
+    weights = vh.T @ (s / (s.square() + penalty) * shares)
+    return weights, level - mean @ weights
+
+
+def edit(ws: Tensor, direction: Tensor, strength: float, chosen: Sequence[int] | None = None) -> Tensor:
+    """ws [N, num_ws, w_dim], moved along direction [w_dim] `strength` times, in the chosen layers (None: all)."""
+    moved = ws.clone()
+    where = slice(None) if chosen is None else list(chosen)
+    moved[:, where] += strength * direction.to(ws)
+    return moved
+
+
+# Attributes that are measured ----------------------------------------------------------------------------------------
+
+
+def brightness(images: Tensor) -> Tensor:
+    """The mean level of images [N, C, H, W] in [-1, 1], as [N] in [0, 1]."""
+    return (images.float().mean((1, 2, 3)) + 1) / 2
+
+
+def ink(images: Tensor) -> Tensor:
+    """How much of a stroke each pixel is, [N, H, W] in [0, 1]: light on dark, or dark on light where borders are.
+
+    The quarters of the levels next to paper and ink count as those, lest haze be taken for strokes.
+    """
+    level = (images.float().mean(1) + 0.5).clamp(0, 1)
+    border = torch.cat([level[:, 0], level[:, -1], level[:, :, 0], level[:, :, -1]], 1).mean(1)[:, None, None]
+    return torch.where(border > 0.5, 1 - level, level)
+
+
+def thickness(images: Tensor) -> Tensor:
+    """The width of strokes in pixels, [N]: twice their area over the length of their outline (their total variation).
+
+    A stroke of length l and width d has area l * d and two sides of length l.
+    """
+    strokes = F.pad(ink(images), (1, 1, 1, 1))
+    down, right = strokes[:, 1:, :-1] - strokes[:, :-1, :-1], strokes[:, :-1, 1:] - strokes[:, :-1, :-1]
+    outline = (down.square() + right.square()).sqrt().sum((1, 2))
+    return 2 * strokes.sum((1, 2)) / outline.clamp(min=1e-6)
+
+
+def slant(images: Tensor) -> Tensor:
+    """How far strokes lean to the right, in pixels for each pixel upwards, [N]: the shear that second moments show."""
+    strokes = ink(images)
+    strokes = strokes / strokes.sum((1, 2), keepdim=True).clamp(min=1e-6)
+    y = torch.arange(strokes.shape[1], device=strokes.device).float()[None, :, None]
+    x = torch.arange(strokes.shape[2], device=strokes.device).float()[None, None, :]
+    mean_y, mean_x = ((strokes * axis).sum((1, 2), keepdim=True) for axis in (y, x))
+    covariance = (strokes * (y - mean_y) * (x - mean_x)).sum((1, 2))
+    variance = (strokes * (y - mean_y).square()).sum((1, 2))
+    return -covariance / variance.clamp(min=1e-6)
+
+
+MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "brightness": brightness,
+    "slant": slant,
+    "thickness": thickness,
+}
+
+
+@torch.no_grad()
+def measured(
+    model: StyleSpace, seeds: Sequence[int], measures: Mapping[str, Callable[[Tensor], Tensor]], *,
+    label: int | None = None, progress: Callable[[int], None] | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What each measure says of the images of the seeds, [N] each; `progress` is called with the images just made."""
+    values: dict[str, list[Tensor]] = {name: [] for name in measures}
+    for start in range(0, len(seeds), BATCH):
+        part = list(seeds[start : start + BATCH])
+        images = render(model, model.styles(part, None if label is None else [label] * len(part)))
+        for name, measure in measures.items():
+            values[name].append(measure(images))
+        if progress is not None:
+            progress(len(part))
+    return {name: torch.cat(parts) for name, parts in values.items()}
+
+
+def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[list[int], dict[str, Tensor]]:
+    """A .csv of seed,label as seeds and, by name, values [N].
+
+    Numbers are taken as they are, under the attribute's name or that of the file. Words are 1 where they stand and 0
+    elsewhere: those that `attributes` names, or all; of two, the second in the alphabet.
+
+    Raises:
+        ValueError: naming the row that is not a seed and its label, or the attribute that no row has.
+    """
+    if not path.is_file():
+        raise ValueError(f"--labels={path} does not exist: write a .csv of seed,label")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
+    if numbered and not numbered[0][1][0].isdecimal():
+        numbered = numbered[1:]  # a heading
+    for number, row in numbered:
+        if len(row) != 2 or not row[0].isdecimal() or not row[1]:
+            raise ValueError(f"{path}, line {number}: {','.join(row)!r} is not a seed and its label, as in 12,smile")
+    seeds, words = [int(row[0]) for _, row in numbered], [row[1] for _, row in numbered]
+    try:
+        return seeds, {attributes[0] if attributes else path.stem: torch.tensor([float(word) for word in words])}
+    except ValueError:
+        kinds = sorted(set(words))
+    if attributes and (missing := [name for name in attributes if name not in kinds]):
+        raise ValueError(f"--attribute={missing[0]} is no label in {path}: it has {', '.join(kinds)}")
+    kinds = list(attributes) if attributes else kinds[1:] if len(kinds) == 2 else kinds
+    return seeds, {kind: torch.tensor([float(word == kind) for word in words]) for kind in kinds}
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+def save_directions(found: Directions, path: Path) -> None:
+    """As safetensors: `vectors`, `sigmas`, and the names as JSON in the file's metadata."""
+    tensors = {"vectors": found.vectors.contiguous(), "sigmas": found.sigmas.contiguous()}
+    save_file(tensors, path, {"names": json.dumps(found.names), **found.about})
+
+
+def load_directions(path: Path) -> Directions:
+    """Raises:
+    ValueError: if the file is not one of directions.
+    """
+    tensors, metadata = _tensors(path, ("vectors", "sigmas"), "zoo directions")
+    names = json.loads(metadata.pop("names"))
+    return Directions(names, tensors["vectors"], tensors["sigmas"], metadata)
+
+
+def named_direction(text: str) -> tuple[str, Tensor]:
+    """A direction's name and itself [w_dim], of FILE (its first), FILE:NAME or FILE:NUMBER.
+
+    Raises:
+        ValueError: if there is no such file, or none of that name in it.
+    """
+    file, name = text, "0"
+    if not Path(text).is_file() and ":" in text:
+        file, _, name = text.rpartition(":")
+    if not Path(file).is_file():
+        raise ValueError(f"{file} does not exist: make it with `zoo directions`, and give FILE or FILE:NAME")
+    found = load_directions(Path(file))
+    vector = found[name]
+    return (name if name in found.names else found.names[int(name)]), vector
+
+
+def save_styles(ws: Tensor, path: Path, **about: str) -> None:
+    """ws [N, num_ws, w_dim] as safetensors: `ws`, with what it is about in the metadata."""
+    save_file({"ws": ws.contiguous()}, path, about)
+
+
+def load_styles(path: Path) -> Tensor:
+    """ws [N, num_ws, w_dim].
+
+    Raises:
+        ValueError: if the file is not one of styles.
+    """
+    return _tensors(path, ("ws",), "zoo project")[0]["ws"]
+
+
+def _tensors(path: Path, names: Sequence[str], made_by: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if set(file.keys()) == set(names):
+                return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} can't be read ({error}): give a file that `{made_by}` wrote") from None
+    raise ValueError(f"{path} has other content: give a file that `{made_by}` wrote")
