@@ -22,7 +22,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers", "translation", "vgg"}, set()),
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "callbacks": ({"batch", "metrics", "callbacks"}, {"lightning", "torchvision"}),
+    "callbacks": ({"batch", "metrics", "callbacks", "checkpoint"}, {"lightning", "torchvision"}),
     "strategy": (set(), {"lightning"}),
     "logger": (set(), {"lightning", "wandb"}),
     "checkpoint": ({"gan"}, {"lightning"}),

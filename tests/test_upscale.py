@@ -1,6 +1,8 @@
 """Enlarging files: tiles, formats, folders; and the table of a folder."""
 
 import resource
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,57 @@ def test_orientation_is_pillows(orientation: int, deep: bool, tmp_path: Path) ->
     assert np.array_equal(read(path).pixels, expected)
 
 
+def deep_png(path: Path, pixels: np.ndarray, key: list[int]) -> None:
+    """A PNG of 16 bit, grey or RGB, in which a colour stands for transparency."""
+    height, width, channels = pixels.shape
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [(b"IHDR", header), (b"tRNS", struct.pack(f">{channels}H", *key))]
+    chunks += [(b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*both) for both in chunks))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_becomes_alpha(channels: int, tmp_path: Path) -> None:
+    """Where all of it is equal, in 16 bit: a neighbouring level is opaque."""
+    pixels = np.full((2, 3, channels), 40_000, np.uint16)
+    pixels[0, 1] = 40_001
+    pixels[1, 2, -1] = 7
+    deep_png(tmp_path / "a.png", pixels, [40_000] * channels)
+    alpha = np.array([[0, 65535, 0], [0, 0, 65535]], np.uint16)
+    assert np.array_equal(read(tmp_path / "a.png").pixels, np.dstack([pixels, alpha]))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_white_that_is_0_is_turned_round(channels: int, tmp_path: Path) -> None:
+    pixels = noise(4, 5, channels, dtype=np.uint16)
+    alpha: dict[str, Any] = {"extrasamples": ["unassalpha"], "planarconfig": "contig"} if channels == 2 else {}
+    tifffile.imwrite(tmp_path / "a.tif", pixels.squeeze(), photometric="miniswhite", metadata=None, **alpha)
+    expected = pixels.copy()
+    expected[:, :, 0] = 65535 - pixels[:, :, 0]
+    assert np.array_equal(read(tmp_path / "a.tif").pixels, expected)
+
+
+def test_colours_that_alpha_was_multiplied_into_are_divided_by_it(tmp_path: Path) -> None:
+    colours, alpha = noise(4, 5, 3, dtype=np.uint16), noise(4, 5, 1, dtype=np.uint16) // 2 + 32768
+    alpha[0, 0] = 0
+    multiplied = (colours * (alpha / 65535)).round().astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([multiplied, alpha]), photometric="rgb", extrasamples=["assocalpha"])
+    found = read(tmp_path / "a.tif").pixels.astype(int)
+    assert np.array_equal(found[:, :, 3:], alpha)
+    assert found[0, 0].tolist() == [0, 0, 0, 0]
+    assert np.abs(found - np.dstack([colours, alpha]))[1:].max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("separated", 4), ("cielab", 3), ("ycbcr", 3), ("minisblack", 4)])
+def test_other_deep_colours_are_refused(kind: str, channels: int, tmp_path: Path) -> None:
+    pixels = noise(4, 5, channels, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, planarconfig="contig", metadata=None)
+    with pytest.raises(UnreadableImage, match=rf"a\.tif: 16-bit {kind.upper()} of {channels} channels"):
+        read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("mode", ["1", "P", "CMYK", "RGBA"])
 def test_other_modes_are_taken_as_colours(mode: str, tmp_path: Path) -> None:
     image = Image.fromarray(noise(6, 8, 3)).convert(mode)
@@ -246,6 +299,9 @@ def test_a_file(checkpoint: Path, tmp_path: Path) -> None:
         assert image.size == (60, 40)
     assert zoo("upscale", checkpoint, tmp_path / "a.jpg").exit_code == 0
     assert (tmp_path / "a-x2.png").is_file()
+    result = zoo("upscale", checkpoint, tmp_path / "a.jpg", "-o", tmp_path / "new")
+    assert f"{tmp_path / 'new' / 'a.png'}: 60x40" in result.output.replace("\n", "")
+    assert (tmp_path / "new" / "a.png").is_file()
 
 
 def test_a_folder_goes_on_after_a_bad_file(checkpoint: Path, tmp_path: Path) -> None:
@@ -266,6 +322,12 @@ def test_what_upscale_refuses(checkpoint: Path, tmp_path: Path, small: Any) -> N
     from train import run
 
     (tmp_path / "empty").mkdir()
+    folder = tmp_path / "in" / "deeper"
+    folder.mkdir(parents=True)
+    Image.fromarray(noise(8, 8, 3)).save(folder / "a.png")
+    (folder / "deeper").mkdir()
+    Image.fromarray(noise(8, 8, 3)).save(folder / "deeper" / "a.png")
+    (tmp_path / "file").write_bytes(b"nothing")
     cfg = small("vanilla", "max_images=16")
     run(cfg)
     for arguments, message in (
@@ -273,10 +335,15 @@ def test_what_upscale_refuses(checkpoint: Path, tmp_path: Path, small: Any) -> N
         ((checkpoint, tmp_path / "nothing.png"), "does not exist"),
         ((checkpoint, tmp_path), "is a folder: give one for the results too"),
         ((checkpoint, tmp_path / "empty", "-o", tmp_path / "out"), "holds no images"),
+        ((checkpoint, folder, "-o", folder), "lies within"),
+        ((checkpoint, folder, "-o", folder / "out"), "lies within"),
+        ((checkpoint, folder, "-o", folder.parent), "lies within"),  # deeper/a.png would replace a.png
+        ((checkpoint, folder, "-o", tmp_path / "file"), "is a file: give a folder"),
     ):
         result = zoo("upscale", *arguments)
         assert isinstance(result.exception, ValueError)
         assert message in str(result.exception)
+    assert len(list(folder.rglob("*"))) == 3
     result = zoo("evaluate", cfg.run_dir, "--data", tmp_path)
     assert "--data is for super-resolution" in str(result.exception)
 
@@ -307,6 +374,25 @@ def test_the_table_of_a_folder(checkpoint: Path, tmp_path: Path) -> None:
         expected += [value.item() / 2 for value in found.values()]
     assert rows["bicubic, mean"] == pytest.approx(expected.tolist(), abs=0.006)
     assert "border               3" in result.output
+
+
+def test_a_table_goes_on_without_what_can_not_be_measured(checkpoint: Path, tmp_path: Path) -> None:
+    """The other rows and the means are those of a folder without it; all that is missing is named."""
+    Image.fromarray(noise(24, 33, 3)).save(tmp_path / "one.png")
+    whole = zoo("evaluate", checkpoint, "--data", tmp_path)
+    Image.fromarray(noise(9, 33, 3)).save(tmp_path / "small.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "one.png").read_bytes()[:900])
+    result = zoo("evaluate", checkpoint, "--data", tmp_path)
+    assert (whole.exit_code, result.exit_code) == (0, 1)
+    table = result.stdout.splitlines()
+    assert table[:5] == whole.stdout.splitlines()[:5]
+    assert [line.split()[0] for line in table[2:5]] == ["one.png", "mean", "bicubic,"]
+    assert "num_images           1" in result.stdout
+    first, second = result.stderr.splitlines()
+    assert first.startswith("not measured: broken.png: truncated")
+    assert second.startswith("not measured: small.png: ")
+    (tmp_path / "one.png").unlink()
+    assert "small.png: " in str(zoo("evaluate", checkpoint, "--data", tmp_path).exception)
 
 
 def test_a_run_is_measured_once_more(checkpoint: Path) -> None:

@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -146,16 +147,8 @@ def translate(
     folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
     if not names:
         raise ValueError(f"{source} has no images")
-    inputs = {(folder / name).resolve() for name in names}
     targets = {name: output / writable(name) for name in names}
-    overwritten = [str(target) for target in targets.values() if target.resolve() in inputs]
-    if overwritten or (source.is_dir() and output.resolve().is_relative_to(source.resolve())):
-        raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
-    if output.is_file():
-        raise ValueError(f"-o {output} is a file: give a folder, the translations keep the names of the images")
-    written = Counter(targets.values())
-    if twice := [name for name, target in targets.items() if written[target] > 1]:
-        raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
+    check_output(source, folder, output, targets)
 
     model: Any = load(run, device=device)
     if not hasattr(model, "translate"):
@@ -473,7 +466,8 @@ def evaluate(
 ) -> None:
     """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
 
-    Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement.
+    Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement. An
+    image that can't be measured is named and left out; the exit status is then 1.
     """
     from hydra.utils import instantiate
 
@@ -525,7 +519,10 @@ def _path_length(model: Any, extractor: Any, paths: int) -> dict[str, float]:
 
 
 def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:
-    """The table of a folder of high-resolution images, shrunk by the literature's bicubic and enlarged again."""
+    """The table of a folder of high-resolution images, shrunk by the literature's bicubic and enlarged again.
+
+    Images that are broken or too small are left out, and named behind it.
+    """
     from types import SimpleNamespace
 
     from hydra.utils import instantiate
@@ -544,7 +541,7 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     measured.split = "train"
     settings = OmegaConf.create({"seed": 0, "cache_dir": config["cache_dir"], "data": conf})
     settings.data.update(root=str(folder), test_fraction=0.0, channels=model.hparams["channels"])
-    settings.data.update(scale=scale, patch_size=scale, batch_size=1, defaults=None)
+    settings.data.update(scale=scale, patch_size=scale, batch_size=1, on_error="skip", defaults=None)
     config = _with(
         {"data": plain(settings)["data"], "metrics": plain(OmegaConf.create({"metrics": measured}))["metrics"]},
         overrides,
@@ -552,14 +549,17 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     del config["data"]["defaults"]
     data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
     evaluation.prepare()
-    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is left out, which is said below
+        data.setup("validate")
+    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> Any:
         levels = ((batch.low.cpu() + 1) * 127.5).round().byte()
         fake = degradation.enlarge(levels, scale).float() / 127.5 - 1
         return {"samples": SimpleNamespace(fake=fake, target=batch.high.cpu())}
 
-    plainly = evaluation.evaluate(bicubic, data, device="cpu")
+    plainly = evaluation.evaluate(bicubic, data, device="cpu", skip=True)
     names = list(result.values)
     width = max(len("bicubic, mean"), *(len(name) for name in result.images))
     typer.echo(f"{path}, {model.images:,} images, x{scale}")
@@ -571,6 +571,11 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
         )
     for name, value in result.protocol.items():
         typer.echo(f"  {name:<20} {value}")
+    unreadable = {name: why.removeprefix(f"{data.root / name}: ") for name, why in data.unreadable.items()}
+    for name, why in sorted((unreadable | result.left_out).items()):
+        typer.echo(f"not measured: {name}: {why}", err=True)
+    if unreadable or result.left_out:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -578,7 +583,7 @@ def upscale(
     run: Run,
     source: Annotated[Path, typer.Argument(metavar="IMAGE", help="an image, or a folder of images")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="a picture, or a folder where IMAGE is one")
+        Path | None, typer.Option("-o", "--output", help="a picture, or a folder: where IMAGE is one, another")
     ] = None,
     tile: Annotated[int, typer.Option(min=1, help="side of a tile in pixels of IMAGE: less needs less memory")] = 192,
     device: Device = "cpu",
@@ -598,6 +603,8 @@ def upscale(
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     if not source.is_dir():
         target = output or source.with_name(f"{source.stem}-x{model.hparams['scale']}.png")
+        if target.is_dir():
+            target = target / f"{source.stem}.png"
         with _bar(source.name) as advance:
             width, height = enlarge_file(model, source, target, tile=tile, progress=advance)
         typer.echo(f"{target}: {width}x{height}")
@@ -607,15 +614,14 @@ def upscale(
     files = find_images(source)
     if not files:
         raise ValueError(f"{source} holds no images")
+    targets = {name: output / (name if name.lower().endswith(FORMATS) else f"{name}.png") for name in files}
+    check_output(source, source, output, targets)
     failed = []
     with _bar(f"{len(files)} images") as advance:
         for done, name in enumerate(files):
             advance(done, len(files))
-            target = output / name
-            if target.suffix.lower() not in FORMATS:
-                target = target.with_name(f"{target.name}.png")
             try:
-                enlarge_file(model, source / name, target, tile=tile)
+                enlarge_file(model, source / name, targets[name], tile=tile)
             except ValueError as error:
                 failed.append(str(error))
         advance(len(files), len(files))
@@ -840,6 +846,23 @@ def _scores(model: Any, name: str, one: Any, direction: Any, measure: Any, label
     ws = _styles(model, range(10**6, 10**6 + styles.BATCH), label)  # seeds that it was not learned from
     low, high = (float(measure(styles.render(model, styles.edit(ws, direction, s))).mean()) for s in (-2, 2))
     return f"{held_out}; strength -2 to +2 moves it from {low:.3g} to {high:.3g}"
+
+
+def check_output(source: Path, folder: Path, output: Path, targets: dict[str, Path]) -> None:
+    """Refuse results, by the names of the images in `folder`, that would not lie in a folder apart.
+
+    Raises:
+        ValueError: `output` is a file, or within the images' folder, or a result would replace an image or another.
+    """
+    inputs = {(folder / name).resolve() for name in targets}
+    within = source.is_dir() and output.resolve().is_relative_to(source.resolve())
+    if within or any(target.resolve() in inputs for target in targets.values()):
+        raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
+    if output.is_file():
+        raise ValueError(f"-o {output} is a file: give a folder, the results keep the names of the images")
+    written = Counter(targets.values())
+    if twice := [name for name, target in targets.items() if written[target] > 1]:
+        raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
 
 
 def folder_name(name: str) -> str:

@@ -105,10 +105,14 @@ class GAN(L.LightningModule):
     def load_rank_state(self, state: dict[str, Any]) -> None:
         """Take up what `rank_state` gave on this rank, when a resumed run starts to train."""
 
+    def phase_at(self, images: int) -> str:
+        """What the batch that ends at `images` is trained on, where that changes within a run."""
+        return ""
+
     @property
     def phase(self) -> str:
-        """What the present batch is trained on, where that changes within a run: each phase has its best checkpoint."""
-        return ""
+        """That of the present batch. Each phase has its best checkpoint."""
+        return self.phase_at(self.images)
 
     # Turns ----------------------------------------------------------------------------------------------------------
 

@@ -123,11 +123,12 @@ def read(path: Path) -> Picture:
         return deep
     with opened(path, max_pixels=MAX_PIXELS) as image:
         profile = image.info.get("icc_profile")
+        key = image.info.get("transparency")  # of a 16-bit PNG without alpha: a level, or three
         if image.format == "PNG" and (colours := _deep_png(path)) is not None:
-            return Picture(_upright(colours, image.getexif().get(ORIENTATION, 1)), profile)
+            return Picture(_upright(_with_key(colours, key), image.getexif().get(ORIENTATION, 1)), profile)
         image = ImageOps.exif_transpose(image)
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-            return Picture(_grey_levels(image)[:, :, None], profile)
+            return Picture(_with_key(_grey_levels(image)[:, :, None], key), profile)
         if image.has_transparency_data:
             image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
         elif image.mode not in ("L", "RGB"):
@@ -152,8 +153,18 @@ def _deep_png(path: Path) -> np.ndarray | None:
         return decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
 
 
+def _with_key(pixels: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
+    """uint16 [H, W, 1 or 3] with an alpha plane behind it, if there is a colour that stands for transparency."""
+    if key is None or pixels.shape[2] not in (1, 3):
+        return pixels
+    transparent = (pixels == np.array(key, np.uint16)).all(2, keepdims=True)
+    return np.concatenate([pixels, np.where(transparent, 0, 65535).astype(np.uint16)], 2)
+
+
 def _deep_tiff(path: Path) -> Picture | None:
     """The first page of a TIFF with 16-bit colours or alpha, which Pillow cuts to 8 or does not know; None for others.
+
+    Also of grey whose white is 0, which Pillow takes for black.
 
     Raises:
         UnreadableImage: with the path and the reason.
@@ -164,13 +175,26 @@ def _deep_tiff(path: Path) -> Picture | None:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
             assert isinstance(page, tifffile.TiffPage)
-            if page.bitspersample != 16 or page.samplesperpixel not in (2, 3, 4) or page.dtype != np.uint16:
+            if page.bitspersample != 16 or page.dtype != np.uint16:
                 return None
+            kind, channels = tifffile.PHOTOMETRIC(page.photometric), page.samplesperpixel
+            if kind == tifffile.PHOTOMETRIC.MINISBLACK and channels == 1:
+                return None
+            colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(kind.name, 0)
+            if channels - colours not in (0, 1) or not colours:
+                raise UnreadableImage(
+                    f"{path}: 16-bit {kind.name} of {channels} channels: grey and RGB are read, with or without alpha."
+                )
             if page.imagewidth * page.imagelength > MAX_PIXELS:
                 raise UnreadableImage(f"{path}: oversized: more than {MAX_PIXELS} pixels.")
             pixels = page.asarray()
             if page.axes.startswith("S"):  # colours in planes
                 pixels = np.moveaxis(pixels, 0, 2)
+            pixels = pixels.reshape(*pixels.shape[:2], channels)
+            if kind == tifffile.PHOTOMETRIC.MINISWHITE:
+                pixels = np.concatenate([65535 - pixels[:, :, :1], pixels[:, :, 1:]], 2)
+            if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
+                pixels = _unmultiplied(pixels)
             profile, orientation = page.tags.get("InterColorProfile"), page.tags.get("Orientation")
             return Picture(
                 _upright(pixels, orientation.value if orientation else 1), profile.value if profile else None
@@ -181,6 +205,13 @@ def _deep_tiff(path: Path) -> Picture | None:
         return None  # Pillow says what is wrong with it
     except Exception as error:  # decoders raise nearly every built-in exception when a file is damaged
         raise UnreadableImage(f"{path}: corrupt: {error}.") from None
+
+
+def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+    """uint16 [H, W, C], whose colours were multiplied by the alpha behind them, without that; 0 where alpha is 0."""
+    alpha = pixels[:, :, -1:]
+    colours = pixels[:, :, :-1] * (65535 / np.maximum(alpha, 1))
+    return np.concatenate([colours.round().clip(0, 65535).astype(np.uint16), alpha], 2)
 
 
 def _grey_levels(image: Image.Image) -> np.ndarray:

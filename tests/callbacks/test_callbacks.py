@@ -85,6 +85,9 @@ class Run:
 
     def synchronise(self) -> None: ...
 
+    def phase_at(self, images: int) -> str:
+        return self.phase
+
     def publish(self, values: Mapping[str, float]) -> None:
         self.published.append(values)
 
@@ -119,6 +122,8 @@ def test_the_result_is_the_best_generator_in_words() -> None:
     assert result_in_words(callback) == (
         "result: best.ckpt, the averaged generator at image 100, fid_mnist 4.00; the last, at 500, has 5.00, 25.0% more"
     )
+    callback.history[-1]["fid_mnist"] = 4.001
+    assert result_in_words(callback).endswith("; the last, at 500, has 4.00, about the same")
     callback.history.append({"images": 600, "fid_mnist": 3.0})
     assert result_in_words(callback).endswith("at image 600, fid_mnist 3.00: the last is the best")
 
@@ -134,16 +139,55 @@ def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
     assert it.saved == [(100, "best.ckpt"), (200, "best.ckpt")]
     assert (callback.metric, callback.best["images"]) == ("fid_mnist", 200)
     callback.path.parent.mkdir()
-    callback.path.write_text("of pixels")
+    torch.save({"zoo": {"images": 200}}, callback.path)
     it.phase, it.images = "adversarial", 400
     callback.on_train_batch_end(it, it)
-    assert callback.path.with_name("best-pixel.ckpt").read_text() == "of pixels"
+    assert not callback.path.exists()
+    assert read(callback.path.with_name("best-pixel.ckpt"))["zoo"]["images"] == 200
     again = Evaluate(evaluation=Scripted([2]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
     again.load_state_dict(callback.state_dict())
     it.images = 500
     again.on_train_batch_end(it, it)
     assert it.saved[2:] == [(400, "best.ckpt"), (500, "best.ckpt")]
     assert (again.metric, again.best["images"]) == (None, 500)
+
+
+def test_the_best_of_pixels_outlives_a_second_game(tmp_path: Path) -> None:
+    """A run that goes on from best-pixel.ckpt finds the best.ckpt of the game that was played before."""
+    callback = Evaluate(evaluation=Scripted([5, 1]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    it: Any = Run()
+    it.phase = "pixel"
+    callback.on_train_start(it, it)
+    it.images = 100
+    callback.on_train_batch_end(it, it)
+    callback.path.parent.mkdir()
+    for name, images in (("best-pixel", 100), ("best", 400)):
+        torch.save({"zoo": {"images": images}}, callback.path.with_name(f"{name}.ckpt"))
+    it.phase, it.images = "adversarial", 200
+    callback.on_train_batch_end(it, it)
+    assert read(callback.path.with_name("best-pixel.ckpt"))["zoo"]["images"] == 100
+    assert it.saved[1:] == [(200, "best.ckpt")]
+
+
+def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
+    """Once, after its last batch, whatever the interval; a run that is resumed there does not repeat it."""
+    callback = Evaluate(evaluation=Scripted([5, 4, 3]), every=200, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    it: Any = Run()
+    it.phase_at = lambda images: "pixel" if images <= 150 else "adversarial"
+    callback.on_train_start(it, it)
+    for it.images in range(40, 241, 40):
+        it.phase = it.phase_at(it.images)
+        callback.on_train_batch_end(it, it)
+        if it.images == 120:
+            state = callback.state_dict()
+    assert [row["images"] for row in callback.history] == [120, 200]
+    resumed = Evaluate(evaluation=Scripted([4]), every=200, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    resumed.load_state_dict({**state, "history": state["history"][:1]})
+    it.images = 120
+    resumed.on_train_start(it, it)
+    it.phase, it.images = "adversarial", 160
+    resumed.on_train_batch_end(it, it)
+    assert [row["images"] for row in resumed.history] == [120]
 
 
 def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:

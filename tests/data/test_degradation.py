@@ -119,7 +119,11 @@ def test_jpeg_is_pillows(channels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("scale", 5), ("blur", [2, 1]), ("blur", [1]), ("noise", [-1, 2]), ("jpeg", [0, 50])]
+    ("argument", "value"),
+    [
+        *[("scale", 5), ("blur", [2, 1]), ("blur", [1]), ("noise", [-1, 2]), ("jpeg", [0, 50])],
+        *[("blur", 2), ("noise", 5.0), ("jpeg", 50), ("jpeg", ["a", "b"]), ("jpeg", "ab"), ("blur", [0, math.nan])],
+    ],
 )
 def test_wrong_ranges_are_named(argument: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"data\.{argument}="):

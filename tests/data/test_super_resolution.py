@@ -1,6 +1,8 @@
 """Patches of images at two resolutions: what is drawn, from where it is read, and whole images."""
 
 import inspect
+import os
+import threading
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from zoo.batch import LowHigh, from_bytes
 from zoo.data.degradation import shrink
 from zoo.data.images import MissingData
 from zoo.data.reading import UnreadableImage
-from zoo.data.super_resolution import PatchDataModule, Photos, SuperResolutionFolder, photograph, turned
+from zoo.data.super_resolution import PatchDataModule, Photos, SuperResolutionFolder, at_both, decoded, turned
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
@@ -179,7 +181,7 @@ def test_what_exceeds_the_memory_lies_in_a_file(root: Path, settings: dict[str, 
     assert isinstance(mapped.photographs["train"][0].high, np.memmap)
     cache = Path(settings["cache_dir"])
     assert sorted(path.suffix for path in cache.iterdir()) == [".bytes", ".json"]
-    monkeypatch.setattr("zoo.data.super_resolution.photograph", lambda *a, **k: pytest.fail("decoded again"))
+    monkeypatch.setattr("zoo.data.super_resolution.decoded", lambda *a, **k: pytest.fail("decoded again"))
     assert flat(islice(SuperResolutionFolder(root=str(root), **settings).train_dataloader(), 12)) == expected
     assert mapped.fingerprint("train") == memory.fingerprint("train")
 
@@ -223,6 +225,64 @@ def test_unreadable_files_are_refused_or_left_out(root: Path, settings: dict[str
     )
 
 
+def test_what_a_run_that_skips_has_kept_is_no_way_around_raise(root: Path, settings: dict[str, Any]) -> None:
+    """Also the second run that skips says what it leaves out, and why."""
+    (root / "broken.png").write_bytes((root / "a.png").read_bytes()[:900])
+    settings |= {"memory_limit_mb": 0, "on_error": "skip"}
+    for _ in range(2):
+        data = SuperResolutionFolder(root=str(root), **settings)
+        with pytest.warns(UserWarning, match=r"1 of 5 files were left out(.|\n)*broken\.png: truncated"):
+            data.setup("fit")
+        assert data.skipped == ["broken.png"]
+    with pytest.raises(UnreadableImage, match=r"broken\.png"):
+        SuperResolutionFolder(root=str(root), **{**settings, "on_error": "raise"}).setup("fit")
+
+
+def test_a_decoding_that_fails_leaves_nothing_behind(root: Path, settings: dict[str, Any]) -> None:
+    (root / "e.png").write_bytes((root / "a.png").read_bytes()[:900])
+    with pytest.raises(UnreadableImage):
+        SuperResolutionFolder(root=str(root), **{**settings, "memory_limit_mb": 0}).setup("fit")
+    assert not list(Path(settings["cache_dir"]).iterdir())
+
+
+def test_folders_that_look_alike_share_no_decoded_images(root: Path, settings: dict[str, Any], tmp_path: Path) -> None:
+    """Equal names, sizes and times: the fingerprint, which knows no more, is the same on every machine."""
+    settings |= {"memory_limit_mb": 0, "patch_size": 2}
+    folders = [tmp_path / name for name in ("red", "blue")]
+    for folder in folders:
+        folder.mkdir()
+        Image.new("RGB", (8, 8), folder.name).save(folder / "a.bmp")
+        os.utime(folder / "a.bmp", (1, 1))
+    red, blue = (SuperResolutionFolder(root=str(folder), **settings) for folder in folders)
+    assert red.fingerprint("train") == blue.fingerprint("train")
+    colours = [data.photographs["train"][0].high[0, 0].tolist() for data in (red, blue)]
+    assert colours == [[255, 0, 0], [0, 0, 255]]
+
+
+def test_only_files_are_read_by_threads(root: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch, which has threads of its own, shrinks in one place."""
+    threads = []
+
+    def noting(image: Tensor, scale: int) -> Tensor:
+        threads.append(threading.current_thread())
+        return shrink(image, scale)
+
+    monkeypatch.setattr("zoo.data.super_resolution.shrink", noting)
+    SuperResolutionFolder(root=str(root), **settings).setup("fit")
+    assert threads == [threading.current_thread()] * 4
+
+
+def test_a_folder_of_nothing_readable_is_a_sentence(root: Path, settings: dict[str, Any]) -> None:
+    for file in root.iterdir():
+        file.write_bytes(b"nothing")
+    data = SuperResolutionFolder(root=str(root), **{**settings, "on_error": "skip"})
+    with (
+        pytest.warns(UserWarning, match="4 of 4 files"),
+        pytest.raises(ValueError, match=r"none of its 4 train files can be read:\n.*a\.png: not an image"),
+    ):
+        data.setup("fit")
+
+
 def test_whole_images_are_shared_among_ranks(root: Path, settings: dict[str, Any]) -> None:
     data = SuperResolutionFolder(root=str(root), **{**settings, "test_root": str(root)})
     alone = list(data.whole_images(split="test"))
@@ -252,6 +312,10 @@ def test_a_share_of_a_folder_is_held_out(root: Path, settings: dict[str, Any]) -
     assert not train & test
     with pytest.raises(ValueError, match=r"no test images: .*data\.test_root"):
         SuperResolutionFolder(root=str(root), **settings).num_whole_images("test")
+    for file in (train | test) - {"a.png"}:
+        (root / file).unlink()
+    with pytest.raises(MissingData, match=r"data\.test_fraction=0\.999 leaves none of the 1 images of .*test_root"):
+        SuperResolutionFolder(root=str(root), **{**settings, "test_fraction": 0.999}).setup("fit")
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
@@ -288,14 +352,15 @@ def test_grey_colour_and_orientation_are_read_as_elsewhere(tmp_path: Path) -> No
     exif[0x0112] = 6  # to be turned by a quarter
     image.save(tmp_path / "turned.png", exif=exif)
     how = {"scale": 4, "background": (255, 255, 255), "max_pixels": 1000}
-    photo = photograph("turned", tmp_path / "turned.png", channels=3, **how)  # type: ignore[arg-type]
+    high, is_grey = decoded(tmp_path / "turned.png", channels=3, **how)  # type: ignore[arg-type]
+    photo = at_both("turned", high, 4, is_grey=is_grey)
     assert np.array_equal(photo.high, np.rot90(np.asarray(image), -1))
     assert photo.low.shape == (3, 5, 3)
-    grey = photograph("turned", tmp_path / "turned.png", channels=1, **how)  # type: ignore[arg-type]
-    assert grey.high.shape == (12, 20, 1)
-    assert not grey.is_grey
+    grey, is_grey = decoded(tmp_path / "turned.png", channels=1, **how)  # type: ignore[arg-type]
+    assert grey.shape == (1, 12, 20)
+    assert not is_grey
     with pytest.raises(UnreadableImage, match=r"12x20 pixels|20x12 pixels"):
-        photograph("turned", tmp_path / "turned.png", channels=3, **{**how, "scale": 16})  # type: ignore[arg-type]
+        decoded(tmp_path / "turned.png", channels=3, **{**how, "scale": 16})  # type: ignore[arg-type]
 
 
 def test_photos_are_in_the_package(settings: dict[str, Any]) -> None:

@@ -141,7 +141,7 @@ def test_a_run_that_is_killed_after_the_switch_goes_on_from_before_it(
 ) -> None:
     """Bit for bit, the books and the best checkpoints of both phases too."""
     settings = ["max_images=160", "model.pixel_images=64", "callbacks.checkpoints.every=48"]
-    settings += ["metrics=super_resolution", "callbacks.evaluate.every=32", "data.jpeg=[40,90]"]
+    settings += ["metrics=super_resolution", "callbacks.evaluate.every=48", "data.jpeg=[40,90]"]
     straight, broken = (small("srgan", *settings, f"run_dir={tmp_path / name}") for name in ("straight", "broken"))
     monkeypatch.setattr(SuperResolution, "evaluate", evaluated_by_weights)  # whole images take their time
     run(straight)
@@ -173,12 +173,13 @@ def test_each_phase_alone(pixel_images: int, players: set[str], small: Small, mo
     assert {player for _, player, _ in turns.seen} == players
 
 
-def test_critics_turns_and_skips(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_critics_turns_and_skips(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
     run(small("srgan", "max_images=64", "model.pixel_images=0", "model.n_critic=2"))
     assert [player for _, player, _ in turns.seen] == ["D", "D", "G", "D", "D", "G"]
     turns.seen.clear()
-    trainer = run(small("srgan", "max_images=32", "model.pixel_images=0", "model.skip_d_above=0.0", "run_dir=b"))
+    skips = ["max_images=32", "model.pixel_images=0", "model.skip_d_above=0.0", f"run_dir={tmp_path / 'b'}"]
+    trainer = run(small("srgan", *skips))
     assert {player for _, player, _ in turns.seen} == {"G"}
     assert trainer.lightning_module.turns["D"] == 2  # type: ignore[union-attr]
 
@@ -339,8 +340,13 @@ def test_a_start_that_does_not_fit_is_a_sentence(small: Small, tmp_path: Path) -
     first = small("srgan", "max_images=16", f"run_dir={tmp_path / 'first'}")
     run(first)
     start = f"model.start={first.run_dir}/checkpoints/last.ckpt"
-    for wrong in ([start, "model.width=6"], ["model.start=nowhere.ckpt"]):
-        with pytest.raises(ValueError, match=r"model\.start=.* gives no generator of these settings"):
+    for wrong, why in (
+        ([start, "model.width=6"], "size mismatch|Error"),
+        (["model.start=nowhere.ckpt"], "No such file"),
+        ([start, "model.skip=none"], "its skip is bilinear, not none"),
+        ([start, "model.residual_scale=0.1"], r"its residual_scale is 1\.0, not 0\.1"),
+    ):
+        with pytest.raises(ValueError, match=rf"model\.start=.* gives no generator of these settings \(.*({why})"):
             run(small("srgan", *wrong))
 
 
@@ -363,12 +369,13 @@ def test_the_preview_shows_bicubic_result_and_truth() -> None:
 
 
 def test_best_checkpoints_of_both_phases(small: Small) -> None:
-    settings = ["metrics=super_resolution", "callbacks.evaluate.every=64", "model.pixel_images=64"]
+    """The first phase is measured at its last image too, which is no multiple of 128."""
+    settings = ["metrics=super_resolution", "callbacks.evaluate.every=128", "model.pixel_images=70"]
     cfg = small("srgan", *settings)
     run(cfg)
     folder = Path(cfg.run_dir, "checkpoints")
     assert {path.name for path in folder.iterdir()} == {"best.ckpt", "best-pixel.ckpt", "last.ckpt"}
-    assert read(folder / "best-pixel.ckpt")["zoo"]["images"] <= 64
+    assert read(folder / "best-pixel.ckpt")["zoo"]["images"] == 64  # the next batch ends beyond 70
     assert read(folder / "best.ckpt")["zoo"]["images"] == 128  # without LPIPS the newest
     report = Path(cfg.run_dir, "report.md").read_text()
     assert "| psnr_y |" in report

@@ -7,13 +7,14 @@ from typing import Any
 import lightning as L
 
 from zoo.callbacks import Every, save
+from zoo.checkpoint import read
 from zoo.metrics.evaluation import Evaluation, Result
 from zoo.metrics.super_resolution import Result as WholeImages
 from zoo.metrics.super_resolution import SuperResolution
 
 
 class Evaluate(L.Callback):
-    """Evaluates the model every so many images and at the end, and keeps `checkpoints/best.ckpt`.
+    """Evaluates the model every so many images, as a phase ends and at the end, and keeps `checkpoints/best.ckpt`.
 
     Callbacks that have an `on_evaluation(trainer, pl_module, evaluate)` are called after each, on every rank.
 
@@ -37,6 +38,7 @@ class Evaluate(L.Callback):
         self.protocol: dict[str, Any] = {}
         self.phase = ""  # the model's, at the newest evaluation
         self.first = 0  # the row of the history with which that phase begins
+        self.shown = 0  # images after the batch before
         self.chooses: tuple[str, float] | None = None  # the value that tells the best, and 1 where higher is better
         self.result: Result | WholeImages | None = None  # the newest of this process, with the features it compared
 
@@ -65,11 +67,15 @@ class Evaluate(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
+        self.shown = pl_module.images
         if self.evaluation:
             self.evaluation.check(pl_module.preview, trainer.datamodule, device=pl_module.device)  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        if self.evaluation and self.every(pl_module.images):
+        images = pl_module.images
+        due = self.every(images)
+        after, self.shown = 2 * images - self.shown, images  # the next batch has as many images as this one
+        if self.evaluation and (due or pl_module.phase_at(after) != pl_module.phase):
             self._evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -92,9 +98,10 @@ class Evaluate(L.Callback):
             for logger in trainer.loggers:
                 logger.log_hyperparams({"protocol": self.protocol})
         if model.phase != self.phase and self.history:
-            self.first = len(self.history)
-            if trainer.is_global_zero and self.path.exists():
+            # Else it is of a later phase, which an earlier run into this folder had reached: that of this one is kept.
+            if trainer.is_global_zero and _is_at(self.path, self.best["images"]):
                 os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
+            self.first = len(self.history)
         self.phase = model.phase
         self.chooses = self.evaluation.chooses(self.phase, result.values)
         self.history.append({"images": model.images, **result.values})
@@ -112,3 +119,11 @@ class Evaluate(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
             setattr(self, name, value)
+
+
+def _is_at(path: Path, images: float) -> bool:
+    """Whether there is a checkpoint, and of so many images."""
+    try:
+        return read(path)["zoo"]["images"] == images
+    except ValueError:
+        return False

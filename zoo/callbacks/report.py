@@ -121,6 +121,7 @@ def result_in_words(evaluate: Evaluate) -> str:
         return f"{where}: the last is the best"
     change = final[name] / best[name] - 1
     more = f"{abs(change):.1%} {'more' if change > 0 else 'less'}"
+    more = "about the same" if more.startswith("0.0%") else more
     return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {more}"
 
 

@@ -7,9 +7,10 @@ no antialiasing, another border) moves PSNR by tenths of a dB: figures from such
 
 The published values of bicubic enlargement, x4, PSNR on Y, 4 pixels of border left out, and what these functions give:
 
-    Set5    28.42 dB    28.43 (RGB resized; 28.42 with Y alone resized)
-    Set14   26.00 dB    26.00
-    BSD100  25.96 dB    25.96
+              published   here
+    Set5      28.42 dB    28.43 (RGB resized; 28.42 with Y alone resized)
+    Set14     26.00 dB    25.99
+    BSD100    25.96 dB    25.96
 
 `Degradation` adds what real photographs have: blur, noise and JPEG, each of a strength drawn for each patch.
 """
@@ -18,6 +19,7 @@ import io
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +132,7 @@ class Degradation:
         if scale not in SCALES:
             raise ValueError(f"data.scale={scale} is not a magnification: use 2, 3, 4 or 8.")
         for name, span, least, most in (("blur", blur, 0, 20), ("noise", noise, 0, 255), ("jpeg", jpeg, 1, 100)):
-            if span is not None and not (len(span) == 2 and least <= span[0] <= span[1] <= most):
+            if span is not None and not is_range(span, least, most):
                 raise ValueError(
                     f"data.{name}={span} is no range: give [lowest, highest] within {least} to {most}, or null."
                 )
@@ -152,6 +154,13 @@ class Degradation:
             low = low + level * torch.randn(low.shape, generator=generator, dtype=torch.float64)
         result = low.add(0.5).floor_().clamp_(0, 255).to(torch.uint8)
         return compressed(result, round(drawn(self.jpeg, generator))) if self.jpeg is not None else result
+
+
+def is_range(span: Any, least: float, most: float) -> bool:
+    """Whether `span` is two numbers, the lower first, from `least` to `most`."""
+    if not isinstance(span, Sequence) or len(span) != 2 or not all(isinstance(level, int | float) for level in span):
+        return False
+    return least <= span[0] <= span[1] <= most
 
 
 def drawn(span: Sequence[float], generator: torch.Generator) -> float:

@@ -19,6 +19,7 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -220,7 +221,7 @@ class PatchDataModule(DataModule):
         self.background, self.max_pixels, self.memory_limit_mb = colour(background), max_pixels, memory_limit_mb
         self.skip = on_error == "skip"
         self.photographs: dict[Split, list[Photograph]] = {}
-        self._unreadable: list[str] = []
+        self.unreadable: dict[str, str] = {}  # files that were left out, and why
 
     def files(self) -> dict[Split, list[tuple[str, Path]]]:
         """The files of each split, and what they are called."""
@@ -235,10 +236,10 @@ class PatchDataModule(DataModule):
 
         Raises:
             UnreadableImage: a file that is no image, unless on_error is skip.
-            ValueError: no training image is as large as a patch.
+            ValueError: no file of a split gives an image, or no training image is as large as a patch.
         """
         sets: dict[Split, ImageSet] = {}
-        self._unreadable = []
+        self.unreadable = {}
         for split, files in self.files().items():
             key = self._key(files)
             self.photographs[split], unreadable = photographs(
@@ -249,13 +250,18 @@ class PatchDataModule(DataModule):
                 max_pixels=self.max_pixels,
                 skip=self.skip,
                 memory_limit=int(self.memory_limit_mb * 2**20),
-                cache=Path(self.cache_dir) / f"photographs-{key[:32]}",
+                cache=self._cache(files, key),
             )
-            self._unreadable += unreadable
+            self.unreadable |= unreadable
+            if not self.photographs[split]:
+                raise ValueError(
+                    f"{self.where()}: none of its {len(files):,} {split} files can be read:"
+                    + in_lines(unreadable.values())
+                )
             patches = self._patches(split, key, turn=self.flip, seed=self.seed)
             sets[split] = patches  # indexed with places, answers with LowHigh
             small = len(self.photographs[split]) - len(patches.photographs)
-            if split == "train" and self.photographs[split] and not len(patches):
+            if split == "train" and not len(patches):
                 sides = [min(p.high.shape[:2]) for p in self.photographs[split]]
                 raise ValueError(
                     f"{self.where()}: none of its {len(sides):,} images is as large as data.patch_size="
@@ -288,6 +294,13 @@ class PatchDataModule(DataModule):
             sha.update(f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape"))
         return sha.hexdigest()
 
+    def _cache(self, files: Iterable[tuple[str, Path]], key: str) -> Path:
+        """Where these files' images lie decoded: not where others' do, of equal names, sizes and times elsewhere."""
+        sha = hashlib.sha256(key.encode())
+        for folder in sorted(str(folder.resolve()) for folder in {file.parent for _, file in files}):
+            sha.update(f"{folder}\n".encode(errors="surrogateescape"))
+        return Path(self.cache_dir) / f"photographs-{sha.hexdigest()[:32]}"
+
     def parameters(self) -> dict[str, Any]:
         degradation = self.degradation
         ranges = {"blur": degradation.blur, "noise": degradation.noise, "jpeg": degradation.jpeg}
@@ -310,7 +323,7 @@ class PatchDataModule(DataModule):
     @property
     def skipped(self) -> list[str]:
         """Files that could not be read and were left out."""
-        return self._unreadable
+        return list(self.unreadable)
 
     # Training.
 
@@ -431,13 +444,18 @@ class SuperResolutionFolder(PatchDataModule):
         """Found under `root`, and under `test_root`.
 
         Raises:
-            MissingData: no folder, or no images in it.
+            MissingData: no folder, no images in it, or none left to train on.
         """
         files = images_under(self.root)
         if self.test_root is not None:
             return {"train": files, "test": images_under(self.test_root, argument="data.test_root")}
         test = [file for file in files if in_test(file[0], self.test_fraction)]
         train = [file for file in files if not in_test(file[0], self.test_fraction)]
+        if not train:
+            raise MissingData(
+                f"data.test_fraction={self.test_fraction} leaves none of the {len(files):,} images of {self.root} to "
+                "train on: add images, lower it, or give a folder of test images, data.test_root=FOLDER."
+            )
         return {"train": train, "test": test} if test else {"train": train}
 
 
@@ -487,10 +505,10 @@ def images_under(root: Path, *, argument: str = "data.root") -> list[tuple[str, 
     return [(file, root / file) for file in files]
 
 
-def photograph(
-    name: str, file: Path, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
-) -> Photograph:
-    """A file's image, cut to multiples of the magnification, at both resolutions.
+def decoded(
+    file: Path, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
+) -> tuple[Tensor, bool]:
+    """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
 
     Raises:
         UnreadableImage: with the path and the reason; also if it is smaller than the magnification.
@@ -501,69 +519,90 @@ def photograph(
     high = cropped(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), scale)
     if not high.numel():
         raise UnreadableImage(f"{file}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few for data.scale={scale}.")
+    return high, is_grey
+
+
+def at_both(name: str, high: Tensor, scale: int, *, is_grey: bool) -> Photograph:
+    """The image uint8 [C, H, W], whose sides are multiples of the magnification, with its low-resolution version."""
     low = shrink(high, scale)
     of_high, of_low = (np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in (high, low))
     return Photograph(name, of_high, of_low, is_grey)
 
 
 def photographs(
-    files: Sequence[tuple[str, Path]], *, skip: bool, memory_limit: int, cache: Path, **how: Any
-) -> tuple[list[Photograph], list[str]]:
-    """All images, decoded by as many threads as there are CPUs, and the names of those that can't be read.
+    files: Sequence[tuple[str, Path]], *, scale: int, skip: bool, memory_limit: int, cache: Path, **how: Any
+) -> tuple[list[Photograph], dict[str, str]]:
+    """All images, decoded by as many threads as there are CPUs, and why others, by their names, can't be read.
 
     What exceeds `memory_limit` bytes lies in the file `cache`, with all that came before.
 
     Args:
-        how: see `photograph`.
+        how: see `decoded`.
 
     Raises:
         UnreadableImage: the first unreadable file, unless `skip`.
         MissingData: the file can't be written.
     """
-    if (known := _mapped(cache)) is not None:
+    known = _mapped(cache)
+    if known is not None and (skip or not known[1]):  # else what is known is decoded again, up to the first bad file
+        _warn(known[1], len(files))
         return known
 
-    def read(file: tuple[str, Path]) -> Photograph | UnreadableImage:
+    def read(file: tuple[str, Path]) -> tuple[Tensor, bool] | UnreadableImage:
         try:
-            return photograph(*file, **how)
+            return decoded(file[1], scale=scale, **how)
         except UnreadableImage as error:
             if not skip:
                 raise
             return error
 
     kept: list[Photograph] = []
-    errors: list[str] = []
-    unreadable: list[str] = []
+    unreadable: dict[str, str] = {}
     total = 0
     spill: _Spill | None = None
-    with ThreadPoolExecutor(max_workers=cpus()) as threads:
-        for start in range(0, len(files), 4 * cpus()):  # no more than these wait to be kept
-            part = files[start : start + 4 * cpus()]
-            for (name, _), result in zip(part, threads.map(read, part), strict=True):
-                if isinstance(result, UnreadableImage):
-                    unreadable.append(name)
-                    errors.append(str(result))
-                    continue
-                total += result.high.nbytes + result.low.nbytes
-                if spill is None and total > memory_limit:
-                    spill = _Spill(cache)
-                    for one in kept:
-                        spill.add(one)
-                    kept.clear()
-                spill.add(result) if spill else kept.append(result)
-    if unreadable:
-        shown = "\n  ".join(sorted(errors)[:5])
-        warnings.warn(
-            f"{len(unreadable):,} of {len(files):,} files were left out (data.on_error=skip):\n  {shown}"
-            + ("\n  ..." if len(unreadable) > 5 else ""),
-            stacklevel=2,
-        )
-    if spill is None:
-        return kept, unreadable
-    spill.finish(unreadable)
+    try:
+        with ThreadPoolExecutor(max_workers=cpus()) as threads:
+            for start in range(0, len(files), 4 * cpus()):  # no more than these wait to be kept
+                part = files[start : start + 4 * cpus()]
+                for (name, _), result in zip(part, threads.map(read, part), strict=True):
+                    if isinstance(result, UnreadableImage):
+                        unreadable[name] = str(result)
+                        continue
+                    # Shrunk here, not by the threads: each would have torch start as many threads again.
+                    image = at_both(name, result[0], scale, is_grey=result[1])
+                    total += image.high.nbytes + image.low.nbytes
+                    if spill is None and total > memory_limit:
+                        spill = _Spill(cache)
+                        for one in kept:
+                            spill.add(one)
+                        kept.clear()
+                    spill.add(image) if spill else kept.append(image)
+        _warn(unreadable, len(files))
+        if spill is None:
+            return kept, unreadable
+        spill.finish(unreadable)
+    except BaseException:
+        if spill:
+            spill.discard()
+        raise
     found = _mapped(cache)
     assert found is not None
     return found
+
+
+def _warn(unreadable: dict[str, str], of: int) -> None:
+    """Say which files were left out, if any."""
+    if unreadable:
+        warnings.warn(
+            f"{len(unreadable):,} of {of:,} files were left out (data.on_error=skip):{in_lines(unreadable.values())}",
+            stacklevel=3,
+        )
+
+
+def in_lines(sentences: Iterable[str]) -> str:
+    """The first five, each in a line of its own."""
+    shown = sorted(sentences)
+    return "".join(f"\n  {line}" for line in [*shown[:5], *(["..."] if len(shown) > 5 else [])])
 
 
 class _Spill:
@@ -587,15 +626,22 @@ class _Spill:
             for pixels in (image.high, image.low):
                 self.end += self.file.write(pixels.tobytes())
         except OSError as error:
-            self.file.close()
-            self.part.unlink(missing_ok=True)
             raise self._failed(error) from error
 
-    def finish(self, unreadable: list[str]) -> None:
-        self.file.close()
-        os.replace(self.part, self.path.with_suffix(".bytes"))
-        self.part.write_text(json.dumps({"images": self.index, "unreadable": unreadable}))
-        os.replace(self.part, self.path.with_suffix(".json"))  # last: it says that all is there
+    def finish(self, unreadable: dict[str, str]) -> None:
+        try:
+            self.file.close()
+            os.replace(self.part, self.path.with_suffix(".bytes"))
+            self.part.write_text(json.dumps({"images": self.index, "unreadable": unreadable}))
+            os.replace(self.part, self.path.with_suffix(".json"))  # last: it says that all is there
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def discard(self) -> None:
+        """Leave nothing of it behind."""
+        with suppress(OSError):  # what is still to be written may not fit the disk
+            self.file.close()
+        self.part.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> MissingData:
         return MissingData(
@@ -604,7 +650,7 @@ class _Spill:
         )
 
 
-def _mapped(cache: Path) -> tuple[list[Photograph], list[str]] | None:
+def _mapped(cache: Path) -> tuple[list[Photograph], dict[str, str]] | None:
     """The images of a file that `_Spill` wrote, mapped into memory; None if there is none."""
     try:
         index = json.loads(cache.with_suffix(".json").read_text())

@@ -65,6 +65,7 @@ class Result:
     protocol: dict[str, Plain]
     images: dict[str, dict[str, float]] = field(default_factory=dict)  # the same values of each image, by its name
     features: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # none: pixels are compared
+    left_out: dict[str, str] = field(default_factory=dict)  # images that can't be measured, and why
 
 
 class SuperResolution:
@@ -148,6 +149,7 @@ class SuperResolution:
         rank: int = 0,
         world_size: int = 1,
         protocol: Mapping[str, Plain] | None = None,
+        skip: bool = False,
     ) -> Result:
         """Measures the split; every rank calls it and every rank gets the same result.
 
@@ -159,9 +161,10 @@ class SuperResolution:
             device: where images are made.
             rank, world_size: of torch.distributed's default group, which must be up when world_size > 1.
             protocol: what else must be equal for values to be comparable.
+            skip: measure the rest where an image can't be, and name it in `left_out`.
 
         Raises:
-            ValueError: an image that is too small to be measured.
+            ValueError: an image that is too small to be measured; with `skip`, if all are.
         """
         device = torch.device(device)
         self.load()
@@ -169,7 +172,7 @@ class SuperResolution:
         names = (*NAMES, "lpips") if self._lpips is not None else NAMES
         table = torch.zeros(self._number(data), len(names), dtype=torch.float64)
         files = [""] * len(table)
-        failure = ""
+        left_out: dict[str, str] = {}
         with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
             for image in data.whole_images(split=self.split, rank=rank, world_size=world_size):
                 position = int(image.batch.index)
@@ -177,7 +180,7 @@ class SuperResolution:
                 try:
                     table[position] = self._of(image, preview, border, device)
                 except ValueError as error:  # the other ranks wait for the sums: tell them with these
-                    failure = failure or f"{image.name}: {error}"
+                    left_out[image.name] = str(error)
                     table[position] = torch.nan
         if world_size > 1:
             home = device if device.type == "cuda" else torch.device("cpu")
@@ -185,14 +188,16 @@ class SuperResolution:
             dist.all_reduce(summed)
             table = summed.cpu()
             everyone: list[Any] = [None] * world_size
-            dist.all_gather_object(everyone, (files, failure))
+            dist.all_gather_object(everyone, (files, left_out))
             files = [next(name for name in column if name) for column in zip(*(f for f, _ in everyone), strict=True)]
-            failure = next((f for _, f in everyone if f), "")
-        if failure:
-            raise ValueError(failure)
-        values = dict(zip(names, table.mean(0).tolist(), strict=True))
-        of_images = {f: dict(zip(names, row, strict=True)) for f, row in zip(files, table.tolist(), strict=True)}
-        return Result(values, self._protocol(data, border) | dict(protocol or {}), of_images)
+            left_out = {name: why for _, of_rank in everyone for name, why in of_rank.items()}
+        if left_out and (not skip or len(left_out) == len(files)):
+            raise ValueError(": ".join(next(iter(left_out.items()))))
+        measured = [position for position, name in enumerate(files) if name not in left_out]
+        values = dict(zip(names, table[measured].mean(0).tolist(), strict=True))
+        of_images = {files[i]: dict(zip(names, table[i].tolist(), strict=True)) for i in measured}
+        found = {**self._protocol(data, border), "num_images": len(measured), **(protocol or {})}
+        return Result(values, found, of_images, left_out=left_out)
 
     def _of(
         self, image: WholeImage, preview: Callable[[Any], Mapping[str, Preview]], border: int, device: torch.device

@@ -287,10 +287,9 @@ class SRGAN(GAN):
             images, self.hparams["decay_start"], self.hparams["decay_end"]
         )
 
-    @property
-    def phase(self) -> str:
-        """What the present batch is trained on: "pixel" or "adversarial"."""
-        return "pixel" if self.images <= self.hparams["pixel_images"] else "adversarial"
+    def phase_at(self, images: int) -> str:
+        """What the batch that ends at `images` is trained on: "pixel" or "adversarial"."""
+        return "pixel" if images <= self.hparams["pixel_images"] else "adversarial"
 
     def training_step(self, batch: LowHigh, batch_idx: int) -> None:
         """SRResNet up to `pixel_images`, section 3.2's "MSE-based"; then the game of eq. (2), by the loss of (3)."""
@@ -378,7 +377,12 @@ class SRGAN(GAN):
         """
         path = Path(start).expanduser()
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
+                theirs, mine = checkpoint["hyper_parameters"].get(name), self.hparams[name]
+                if theirs is not None and theirs != mine:
+                    raise ValueError(f"its {name} is {theirs}, not {mine}")
+            state = checkpoint["state_dict"]
             for name, network in (("G", self.G), ("G_ema", self.G_ema)):
                 network.load_state_dict(
                     {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
@@ -387,7 +391,8 @@ class SRGAN(GAN):
             why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
             raise ValueError(
                 f"model.start={start} gives no generator of these settings ({why}): name the checkpoint of a run with "
-                "the same scale, channels, width, blocks, norm and skip, such as outputs/RUN/checkpoints/best.ckpt"
+                "the same scale, channels, width, blocks, norm, residual_scale and skip, such as "
+                "outputs/RUN/checkpoints/best.ckpt"
             ) from error
 
     # What is seen of it ---------------------------------------------------------------------------------------------
