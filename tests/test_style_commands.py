@@ -223,8 +223,15 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
     styles.save_directions(made, tmp_path / "other.safetensors")
     Image.new("L", (16, 16)).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
+    (tmp_path / "nan.csv").write_text("1,nan\n")
+    (tmp_path / "empty.csv").write_text("seed,label\n")
     for arguments, message in (
         (["sample", plain, "--truncation", 0.7], "DCGAN has no styles, which --truncation needs: leave it out"),
+        (["sample", styled, "--truncation", "nan"], "--truncation=nan must be in [0, 2]"),
+        (["sample", plain, "-o", tmp_path / "file" / "x.png"], "can't be written"),
+        (["project", styled, tmp_path / "a.png", "-o", tmp_path / "a.png"], "would be written over"),
+        (["directions", styled, "--labels", tmp_path / "nan.csv"], "line 1: '1,nan' is not a seed and its label"),
+        (["directions", styled, "--labels", tmp_path / "empty.csv"], "has no rows"),
         (["sample", plain, "--seeds", "3-1"], "--seeds=3-1: 3-1 runs backwards"),
         (["sample", plain, "--seeds", "1", "-n", 3], "leave -n and --seed out"),
         (["interpolate", plain, "--space", "w"], "DCGAN has no styles, which --space=w needs: use --space=z"),

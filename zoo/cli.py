@@ -83,12 +83,13 @@ def sample(
     from torchvision.utils import make_grid, save_image
 
     from zoo.checkpoint import load
+    from zoo.pictures import make_folder
 
     if label and all_labels:
         raise ValueError("--all-labels means every class: leave --label out, or name several (--label 3 --label 7)")
-    if (seeds or truncation is not None) and per_class:
+    if (seeds is not None or truncation is not None) and per_class:
         raise ValueError("--per-class draws whole data sets: leave --seeds and --truncation out")
-    if seeds and (number or seed):
+    if seeds is not None and (number or seed):
         raise ValueError(f"--seeds={seeds} says which images: leave -n and --seed out")
     model = load(run, device=device)
     labels = range(len(_classes(model))) if all_labels or (per_class and not label) else _labels(model, label or [])
@@ -99,9 +100,10 @@ def sample(
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")
+    make_folder(output)
     number = number or (8 if len(labels) > 1 else 64)
-    wanted = _numbers(seeds, "--seeds") if seeds else list(range(seed, seed + number))
-    if seeds or truncation is not None:
+    wanted = _numbers(seeds, "--seeds") if seeds is not None else list(range(seed, seed + number))
+    if seeds is not None or truncation is not None:
         rows = [_draw(model, wanted, label, truncation) for label in [*labels] or [None]]
     else:
         rows = [model.sample(number, seed=seed, labels=[label] * number) for label in labels]
@@ -110,7 +112,6 @@ def sample(
         images = torch.cat(rows)
         if images.shape[1] not in (1, 3):  # a grid is for looking at: grey or colour, without alpha
             images = images[:, : 1 if images.shape[1] == 2 else 3]
-        output.parent.mkdir(parents=True, exist_ok=True)
         columns = len(wanted) if len(rows) > 1 else round(len(wanted) ** 0.5)
         save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), output)
     else:
@@ -289,6 +290,7 @@ def project(
     from zoo.checkpoint import load
 
     _check_picture(output)
+    _check_kept(image, output, output.with_suffix(".safetensors"))
     if space not in ("w", "w+"):
         raise ValueError(f"--space={space} must be w or w+")
     model: Any = load(run, device=device)
@@ -411,6 +413,8 @@ def edit(
 
     if (image is None) == (seeds is None):
         raise ValueError("give either a picture or --seeds")
+    if image is not None:
+        _check_kept(image, output)
     name, vector = styles.named_direction(direction)
     strengths = strength or [2.0]
     model: Any = load(run, device=device)
@@ -481,7 +485,10 @@ def evaluate(
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
-    config = _with(checkpoint.read(path)["zoo"]["config"], overrides or [])
+    config = checkpoint.read(path)["zoo"]["config"]
+    if config["data"]["_target_"].startswith("zoo.data.folder."):
+        config["data"].setdefault("cache", "auto")  # which runs of before it was there do not name
+    config = _with(config, overrides or [])
     for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
         trusted(config[part])
     if not config["metrics"]:
@@ -707,6 +714,11 @@ def _check_picture(output: Path) -> None:
     make_folder(output)
 
 
+def _check_kept(image: Path, *outputs: Path) -> None:
+    if image.resolve() in [output.resolve() for output in outputs]:
+        raise ValueError(f"{image} would be written over: give another name, -o")
+
+
 def _check_styles(model: Any, what: str, remedy: str = "train model=stylegan_lite") -> None:
     if not hasattr(model, "styles"):
         raise ValueError(f"{type(model).__name__} has no styles, which {what} needs: {remedy}")
@@ -735,6 +747,8 @@ def _draw(model: Any, seeds: Sequence[int], label: int | None, truncation: float
     from zoo.styles import render
 
     if truncation is not None:
+        if not 0 <= truncation <= 2:
+            raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
         _check_styles(model, "--truncation", "leave it out")
         return to_unit(render(model, _styles(model, seeds, label, truncation)))
     images = []

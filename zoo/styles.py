@@ -463,14 +463,20 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[li
     """
     if not path.is_file():
         raise ValueError(f"--labels={path} does not exist: write a .csv of seed,label")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"--labels={path} is no .csv of seed,label in UTF-8: {error}") from error
     numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
     if numbered and not numbered[0][1][0].isdecimal():
         numbered = numbered[1:]  # a heading
     for number, row in numbered:
-        if len(row) != 2 or not row[0].isdecimal() or not row[1]:
+        bad = len(row) != 2 or not row[0].isdecimal() or not row[1] or int(row[0]) > 2**62
+        if bad or row[1].lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise ValueError(f"{path}, line {number}: {','.join(row)!r} is not a seed and its label, as in 12,smile")
+    if not numbered:
+        raise ValueError(f"--labels={path} has no rows: write one of seed,label for each image that you looked at")
     seeds, words = [int(row[0]) for _, row in numbered], [row[1] for _, row in numbered]
     try:
         return seeds, {attributes[0] if attributes else path.stem: torch.tensor([float(word) for word in words])}
@@ -496,6 +502,8 @@ def load_directions(path: Path) -> Directions:
     ValueError: if the file is not one of directions.
     """
     tensors, metadata = _tensors(path, ("vectors", "sigmas"), "zoo directions")
+    if "names" not in metadata:
+        raise ValueError(f"{path} does not name its directions: make it anew, zoo directions RUN -o {path}")
     names = json.loads(metadata.pop("names"))
     return Directions(names, tensors["vectors"], tensors["sigmas"], metadata)
 

@@ -228,6 +228,15 @@ def test_a_worker_that_is_started_anew_maps_the_file_itself(images, of_folder):
     assert torch.equal(pickle.loads(sent)[[3, 1]].image, images[[3, 1]].image)
 
 
+def test_a_file_of_other_images_is_not_mapped(images, of_folder):
+    """Another run has converted the changed folder anew, and a worker starts later."""
+    packed = pickle.dumps(folder(images, of_folder).split("train"))
+    Image.new("RGB", (40, 30), "red").save(images / "new.png")
+    folder(images, of_folder)
+    with pytest.raises(ValueError, match="start again"):
+        pickle.loads(packed)[[0]]
+
+
 def test_another_word_is_refused(images, of_folder):
     with pytest.raises(ValueError, match=r"data\.cache=often is unknown: use auto, true or false"):
         folder(images, of_folder, cache="often")

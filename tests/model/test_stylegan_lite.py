@@ -446,6 +446,8 @@ def test_settings_out_of_range() -> None:
         "model.mixing=1.5": r"model.mixing=1.5 must be in \[0, 1\]",
         "model.truncation=-1": r"model.truncation=-1 must be in \[0, 1\]",
         "model.stddev_group=0": "model.stddev_group=0 must be 1 or more",
+        "model.w_dim=0": "model.w_dim=0 must be 1 or more",
+        "model.mapping_rate=0": "model.mapping_rate=0.* must be positive",
         "model.path_length.every=0": "path_length.every=0 must be a whole number from 1",
         "model.path_length.weight=-1": "path_length.weight=-1 must not be negative",
         "model.path_length.decay=0": r"path_length.decay=0 must be in \(0, 1\]",

@@ -84,7 +84,13 @@ class CachedImages:
         return [self.files[row] for row in self.bad]
 
     def _map(self) -> np.ndarray:
-        return np.load(self.folder / "images.npy", mmap_mode="r")
+        """The file, unless another run has made it anew since: its rows would be other images than `labels` mean."""
+        mapped = np.load(self.folder / "images.npy", mmap_mode="r")
+        if find(self.folder, mapped.shape, self._digest) is None:
+            raise ValueError(
+                f"{self.folder} was made anew, of other images, while this run read it: start again"
+            )
+        return mapped
 
 
 def place(cache_dir: str | Path, root: Path, *key: Any) -> Path:

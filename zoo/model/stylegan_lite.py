@@ -517,9 +517,13 @@ class StyleGANLite(GAN):
         self.save_hyperparameters()  # without classes where it has no y, whatever the data have
         if growth not in GROWTHS:
             raise ValueError(f"model.growth={growth} must be {', '.join(GROWTHS[:-1])} or {GROWTHS[-1]}")
-        for name in ("mapping_layers", "stddev_group", "phase_images", "channel_base", "channel_max"):
+        whole = ("channels", "latent_dim", "w_dim", "mapping_layers", "stddev_group", "channel_base", "channel_max")
+        for name in (*whole, "phase_images"):
             if self.hparams[name] < 1:
                 raise ValueError(f"model.{name}={self.hparams[name]} must be 1 or more")
+        for name in ("mapping_rate", "w_mean_half_life"):
+            if not self.hparams[name] > 0:
+                raise ValueError(f"model.{name}={self.hparams[name]} must be positive")
         for name in ("mixing", "truncation"):
             if not 0 <= self.hparams[name] <= 1:
                 raise ValueError(f"model.{name}={self.hparams[name]} must be in [0, 1]")
