@@ -47,7 +47,7 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
 
 
-@pytest.mark.parametrize("model", ["dcgan", "cyclegan", "pix2pix"])
+@pytest.mark.parametrize("model", ["dcgan", "cyclegan", "pix2pix", "stylegan_lite"])
 def test_two_processes_resume_bit_for_bit(model: str, tmp_path: Path) -> None:
     """What each rank keeps for itself included: CycleGAN's histories, pix2pix's stream of dropout."""
     result = run("tests/many.py", "resume", str(tmp_path), model)
