@@ -87,9 +87,7 @@ class CachedImages:
         """The file, unless another run has made it anew since: its rows would be other images than `labels` mean."""
         mapped = np.load(self.folder / "images.npy", mmap_mode="r")
         if find(self.folder, mapped.shape, self._digest) is None:
-            raise ValueError(
-                f"{self.folder} was made anew, of other images, while this run read it: start again"
-            )
+            raise ValueError(f"{self.folder} was made anew, of other images, while this run read it: start again")
         return mapped
 
 
