@@ -35,7 +35,7 @@ def maps(tmp_path):
 
 @pytest.fixture
 def arguments(of_folder):
-    del of_folder["channels"]
+    del of_folder["channels"], of_folder["cache"]
     return {**of_folder, "load_size": None, "channels_x": 3, "channels_y": 1}
 
 
