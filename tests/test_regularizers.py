@@ -235,7 +235,7 @@ def test_configuration(path) -> None:  # type: ignore[no-untyped-def]
     settings = dict(OmegaConf.load(path))
     assert settings.keys() == inspect.signature(Regularizer).parameters.keys()
     assert all(isinstance(settings[name], float) for name in ("r1", "r2", "gradient_penalty"))  # so that 0.5 fits
-    on = {"none": set(), "r1_r2": {"r1", "r2"}}.get(path.stem, {path.stem})
+    on = {"none": set(), "r1_lazy": {"r1"}, "r1_r2": {"r1", "r2"}}.get(path.stem, {path.stem})
     assert {name for name in ("r1", "r2", "gradient_penalty") if settings[name]} == on
     Regularizer(**settings)
 
