@@ -199,6 +199,16 @@ def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> Non
     assert printed["split"] == "train"
 
 
+def test_evaluate_knows_settings_that_a_run_did_not_have_yet(trained: Path, tmp_path: Path) -> None:
+    from zoo.checkpoint import read
+
+    checkpoint = read(trained / "checkpoints" / "best.ckpt")
+    del checkpoint["zoo"]["config"]["data"]["flip"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    of_run = zoo("evaluate", trained).splitlines()[1:]
+    assert zoo("evaluate", tmp_path / "old.ckpt").splitlines()[1:] == of_run
+
+
 def test_evaluate_takes_settings_and_refuses_typos(trained: Path) -> None:
     assert "num_fake             20" in zoo("evaluate", trained, "metrics.num_fake=20")
     with pytest.raises(ValueError, match=r"did you mean metrics.num_fake\?"):

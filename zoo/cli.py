@@ -486,9 +486,7 @@ def evaluate(
         _evaluate_images(model, path, images, overrides or [], device)
         return
     config = checkpoint.read(path)["zoo"]["config"]
-    if config["data"]["_target_"].startswith("zoo.data.folder."):
-        config["data"].setdefault("cache", "auto")  # which runs of before it was there do not name
-    config = _with(config, overrides or [])
+    config = _with(config | {"data": _completed(config["data"])}, overrides or [])
     for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
         trusted(config[part])
     if not config["metrics"]:
@@ -980,6 +978,17 @@ def _headline(path: Path) -> str:
     """The first comment of a YAML file that is more than a directive."""
     comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
     return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
+def _completed(data: dict[str, Any]) -> dict[str, Any]:
+    """The stored settings of data, and the defaults of those that were not there yet when they were stored."""
+    from omegaconf import OmegaConf
+
+    for path in sorted((CONF / "data").glob("*.yaml")):
+        defaults: Any = OmegaConf.to_container(OmegaConf.load(path))
+        if defaults["_target_"] == data["_target_"]:
+            return {key: value for key, value in defaults.items() if key != "defaults"} | data
+    return data
 
 
 def _with(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
