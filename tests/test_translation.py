@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import instance_norm
 
 from zoo.translation import (
+    InstanceNorm,
     PatchDiscriminator,
     ResNetGenerator,
     UNet,
@@ -83,13 +84,26 @@ def test_the_70_pixel_discriminator() -> None:
     D = PatchDiscriminator(channels=3, width=64, layers=3, norm="instance")
     made = shapes(D, torch.zeros(1, 3, 256, 256), nn.Conv2d)
     assert made == [(64, 128, 128), (128, 64, 64), (256, 32, 32), (512, 31, 31), (1, 30, 30)]
-    assert sum(isinstance(m, nn.GroupNorm) for m in D) == 3
+    assert sum(isinstance(m, InstanceNorm) for m in D) == 3
     assert {m.negative_slope for m in D if isinstance(m, nn.LeakyReLU)} == {0.2}
 
 
-def test_instance_normalisation() -> None:
-    x = torch.randn(3, 5, 7, 6) * 4 + 2
-    torch.testing.assert_close(normalisation("instance", 5)(x), instance_norm(x))
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("of_gradient", [torch.contiguous_format, torch.channels_last])
+def test_instance_normalisation(n: int, layout: torch.memory_format, of_gradient: torch.memory_format) -> None:
+    x = torch.randn(n, 5, 7, 6, dtype=torch.float64) * 4 + 2
+    g = torch.randn_like(x)
+    expected = instance_norm(x.requires_grad_())
+    (expected_gradient,) = torch.autograd.grad(expected, x, g)
+
+    x = x.detach().contiguous(memory_format=layout).requires_grad_()
+    y = normalisation("instance", 5)(x)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(torch.autograd.grad(y, x, g.contiguous(memory_format=of_gradient))[0], expected_gradient)
+
+
+def test_an_unknown_normalisation() -> None:
     with pytest.raises(ValueError, match=r"model\.norm=layer must be instance or batch"):
         normalisation("layer", 5)
 

@@ -13,20 +13,33 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm, group_norm
 
 LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at a quarter of the resolution
 
 
-def normalisation(norm: str, channels: int) -> nn.Module:
-    """ "instance" (Ulyanov et al. 2016, arXiv:1607.08022), without scale and shift as in the authors' code, or "batch".
+class InstanceNorm(nn.Module):
+    """Each channel of each image to mean 0 and variance 1, [N, C, H, W]: Ulyanov et al. 2016, arXiv:1607.08022.
 
-    GroupNorm with a group for each channel is instance normalisation, and the faster of torch's two.
+    By the fastest of torch's kernels: on CPUs and in channels-last the backward pass of `group_norm` takes two to six
+    times as long as `batch_norm`'s image by image. (`instance_norm` is slower than both, and for one image its gradient
+    is wrong where the gradient that reaches it is in channels-last: torch 2.15.)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and not x.is_contiguous():
+            return torch.cat([batch_norm(image, None, None, training=True) for image in x.split(1)])
+        return group_norm(x, x.shape[1])
+
+
+def normalisation(norm: str, channels: int) -> nn.Module:
+    """ "instance", without scale and shift as in the authors' code, or "batch".
 
     Raises:
         ValueError: for another name.
     """
     if norm == "instance":
-        return nn.GroupNorm(channels, channels, affine=False)
+        return InstanceNorm()
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     raise ValueError(f"model.norm={norm} must be instance or batch")
