@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import from_bytes
-from zoo.cli import CONF, folder_name
+from zoo.cli.common import CONF, folder_name
 from zoo.metrics.extractors import block
 
 BATCH_SIZE = 100

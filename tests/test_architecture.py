@@ -31,7 +31,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "styles": (set(), set()),
     "pictures": ({"batch"}, set()),
     "cli": (
-        {"batch", "checkpoint", "config", "data", "metrics", "pictures", "styles", "upscale"},
+        {"batch", "checkpoint", "cli", "config", "data", "metrics", "pictures", "styles", "upscale"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"checkpoint"}, set()),

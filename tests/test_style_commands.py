@@ -224,6 +224,7 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
     Image.new("L", (16, 16)).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
     (tmp_path / "nan.csv").write_text("1,nan\n")
+    (tmp_path / "large.csv").write_text(f"{2**62},1\n")
     (tmp_path / "empty.csv").write_text("seed,label\n")
     for arguments, message in (
         (["sample", plain, "--truncation", 0.7], "DCGAN has no styles, which --truncation needs: leave it out"),
@@ -232,6 +233,8 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
         (["project", styled, tmp_path / "a.png", "-o", tmp_path / "a.png"], "would be written over"),
         (["directions", styled, "--labels", tmp_path / "nan.csv"], "line 1: '1,nan' is not a seed and its label"),
         (["directions", styled, "--labels", tmp_path / "empty.csv"], "has no rows"),
+        (["directions", styled, "--labels", tmp_path / "large.csv"], "line 1: '4611686018427387904,1' is not a seed"),
+        (["sample", styled, "--seeds", 2**62], "is too large: below 2**62"),
         (["sample", plain, "--seeds", "3-1"], "--seeds=3-1: 3-1 runs backwards"),
         (["sample", plain, "--seeds", "1", "-n", 3], "leave -n and --seed out"),
         (["interpolate", plain, "--space", "w"], "DCGAN has no styles, which --space=w needs: use --space=z"),
@@ -248,6 +251,7 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
         (["directions", styled, "--labels", tmp_path / "no.csv"], "no.csv does not exist: write a .csv"),
         (["directions", styled, "-o", "d.png"], "must end in .safetensors"),
         (["directions", styled, "-o", tmp_path / "file" / "d.safetensors"], "can't be written"),
+        (["edit", styled, "--seeds", "1", "--strength", "nan"], "--strength=nan must be a finite number"),
         (["edit", styled, "--direction", "x"], "give either a picture or --seeds"),
         (
             ["edit", styled, "--seeds", "1", "--direction", tmp_path / "d.safetensors:7"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo import styles
 
@@ -111,13 +111,6 @@ def test_factorisation_is_the_top_eigenvectors() -> None:
     assert torch.allclose(found @ gram, values[:3, None] * found, atol=1e-4)
     assert torch.allclose(found @ found.T, torch.eye(3), atol=1e-5)
     assert (found.gather(1, found.abs().argmax(1, keepdim=True)) > 0).all()
-
-
-def test_modulations_are_the_layers_called_style() -> None:
-    layer = nn.ModuleDict({"style": nn.Linear(W_DIM, 3), "other": nn.Linear(W_DIM, 5)})
-    assert [tuple(weight.shape) for weight in styles.modulations(nn.ModuleList([layer, layer["other"]]))] == [
-        (3, W_DIM)
-    ]
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 BANDS = ("coarse", "middle", "fine")
@@ -293,11 +293,6 @@ def directions(names: Sequence[str], vectors: Tensor, w: Tensor, **about: str) -
     return Directions(list(names), vectors, ((w - w.mean(0)) @ vectors.T).std(0), about)
 
 
-def modulations(generator: nn.Module) -> list[Tensor]:
-    """The weights [c, w_dim] by which styles enter a network's layers: those of every layer called `style`."""
-    return [module.weight for name, module in generator.named_modules() if name.rpartition(".")[2] == "style"]
-
-
 def factorize(weights: Sequence[Tensor], n: int) -> Tensor:
     """The n directions of w that change what the layers [c, w_dim] make of it most, [n, w_dim], the strongest first.
 
@@ -472,7 +467,7 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[li
     if numbered and not numbered[0][1][0].isdecimal():
         numbered = numbered[1:]  # a heading
     for number, row in numbered:
-        bad = len(row) != 2 or not row[0].isdecimal() or not row[1] or int(row[0]) > 2**62
+        bad = len(row) != 2 or not row[0].isdecimal() or not row[1] or int(row[0]) >= 2**62
         if bad or row[1].lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise ValueError(f"{path}, line {number}: {','.join(row)!r} is not a seed and its label, as in 12,smile")
     if not numbered:

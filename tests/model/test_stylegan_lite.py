@@ -233,6 +233,15 @@ def test_the_skip_generator_adds_its_resolutions_up() -> None:
     assert large.shape == (2, 1, 16, 16)
 
 
+@pytest.mark.parametrize("growth", ["none", "progressive", "multi_scale"])
+def test_modulations_are_those_that_the_image_depends_on(growth: str) -> None:
+    G = make("stylegan_lite", "data=digits", "data.image_size=16", f"model.growth={growth}").G
+    ws = torch.randn(2, G.num_ws, 64, generator=torch.Generator().manual_seed(0))
+    G.synthesize(ws, "none").square().sum().backward()
+    used = [p for name, p in G.named_parameters() if name.endswith("style.weight") and p.grad is not None]
+    assert {id(weight) for weight in G.modulations()} == {id(p) for p in used}
+
+
 def test_noise_random_fixed_none_and_given() -> None:
     model = gan()
     G, ws = model.G, torch.randn(2, model.G.num_ws, 6)

@@ -317,6 +317,11 @@ class Generator(nn.Module):
         """
         return self.scales(ws, noise, stage)[-1]
 
+    def modulations(self) -> list[Tensor]:
+        """The weights [C, w_dim] by which ws enter the layers that make the image of full size."""
+        rgbs = self.rgbs if self.growth == "none" else self.rgbs[-1:]
+        return [layer.style.weight for layer in (*self.convs, *rgbs)]
+
     def show(self, ws: Tensor, noise: str | Sequence[Tensor], stage: Stage | None) -> Tensor:
         """What D is to see of ws: the image, or in multi_scale that of every resolution, packed."""
         scales = self.scales(ws, noise, stage)

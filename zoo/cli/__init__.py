@@ -1,0 +1,63 @@
+"""The `zoo` command: what comes after training, and before it. RUN is a run's folder or a checkpoint file.
+
+Everything heavy is imported inside the commands, so that `zoo --help` and `zoo list` answer at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.common import CONF
+from zoo.cli.convert import translate, upscale
+from zoo.cli.generate import sample
+from zoo.cli.measure import evaluate
+from zoo.cli.style import directions, edit, interpolate, mix, project
+
+app = typer.Typer(
+    help=(__doc__ or "").splitlines()[0],
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (sample, translate, upscale, evaluate, interpolate, mix, project, directions, edit):
+    app.command()(command)
+
+
+@app.command("list")
+def list_() -> None:
+    """Variants, data sets, metrics and recipes, as train.py takes them."""
+    for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
+        typer.echo(f"{group}=")
+        for path in sorted((CONF / group).glob("*.yaml")):
+            typer.echo(f"  {path.stem:<22}{_headline(path)}")
+    typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
+
+
+@app.command("check-data")
+def check_data(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images")],
+    image_size: Annotated[int, typer.Option(min=1, help="the size to train at")] = 64,
+) -> None:
+    """Look through a folder of images before hours are spent: what is broken, too small or there twice."""
+    from zoo.data.check import check_folder
+
+    report = check_folder(str(folder), image_size=image_size)
+    typer.echo("\n".join(report.lines()))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _headline(path: Path) -> str:
+    """The first comment of a YAML file that is more than a directive."""
+    comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
+def main() -> None:
+    """The entry point: a mistake of the user's is a sentence, not a traceback."""
+    from zoo.config import readable_errors
+
+    with readable_errors("zoo"):
+        app()
