@@ -1,8 +1,12 @@
 """Perceptual path length against closed forms."""
 
+import sys
+from typing import Any
+from urllib.error import URLError
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.metrics.extractors import DigitClassifier, Extractor, Inception
 from zoo.metrics.path_length import perceptual_path_length
@@ -17,20 +21,20 @@ class Pixels(Extractor):
         return images.flatten(1)
 
 
-def ends(paths: Tensor) -> tuple[Tensor, Tensor]:
+def ends(num: int) -> tuple[Tensor, Tensor]:
     """From 0 to the path's number, in the first of two directions."""
-    far = torch.stack([paths.double(), torch.zeros(len(paths)).double()], 1)
+    far = torch.stack([torch.arange(num).double(), torch.zeros(num).double()], 1)
     return torch.zeros_like(far), far
 
 
 def test_a_linear_generator_has_the_squared_length_of_its_paths() -> None:
-    """g(w) = A w: ||A (w_2 - w_1)||^2, whatever the step; the mean over paths 1 to 98 of 0 to 99."""
+    """g(w) = A w: ||A (w_2 - w_1)||^2, whatever the step; the mean over paths 0 to 98 of 0 to 99."""
     A = torch.tensor([[0.3, 1.0], [0.4, 1.0], [0.0, 1.0], [0.0, 1.0]]).double() / 100
     g = lambda w: (w @ A.T).view(-1, 1, 2, 2)
-    expected = sum(0.5**2 * i**2 for i in range(1, 99)) / 98 / 100**2
+    expected = sum(0.5**2 * i**2 for i in range(99)) / 99 / 100**2
     for epsilon, batch_size in ((1e-4, 7), (1e-2, 100)):
-        value = perceptual_path_length(ends, g, Pixels(), num=100, batch_size=batch_size, epsilon=epsilon)
-        assert value == pytest.approx(expected)
+        values = perceptual_path_length(ends(100), g, Pixels(), batch_size=batch_size, epsilon=epsilon)
+        assert values == {"ppl_pixels": pytest.approx(expected)}
 
 
 def test_it_sees_steps_that_8_bits_would_hide() -> None:
@@ -39,7 +43,7 @@ def test_it_sees_steps_that_8_bits_would_hide() -> None:
     A = torch.randn(32 * 32, 2).double() / 50
     g = lambda w: (w @ A.T).tanh().view(-1, 1, 32, 32).float()
     a, b = (
-        perceptual_path_length(ends, g, DigitClassifier(), num=20, batch_size=20, epsilon=epsilon)
+        perceptual_path_length(ends(20), g, DigitClassifier(), batch_size=20, epsilon=epsilon)["ppl_mnist"]
         for epsilon in (1e-3, 5e-4)
     )
     assert a > 0
@@ -48,11 +52,33 @@ def test_it_sees_steps_that_8_bits_would_hide() -> None:
 
 def test_a_generator_that_ignores_w_has_none() -> None:
     g = lambda w: torch.zeros(len(w), 1, 32, 32)
-    assert perceptual_path_length(ends, g, DigitClassifier(), num=4, batch_size=4) == 0
+    assert perceptual_path_length(ends(4), g, DigitClassifier(), batch_size=4) == {"ppl_mnist": 0}
 
 
-def test_what_it_refuses() -> None:
-    with pytest.raises(ValueError, match="num=0 paths"):
-        perceptual_path_length(ends, lambda w: w, Pixels(), num=0, batch_size=1)
-    with pytest.raises(ValueError, match="Inception takes images of 8 bits only"):
-        Inception.smooth(Inception(), torch.zeros(1, 1, 32, 32))
+class Means(nn.Module):
+    """In place of LPIPS on VGG16, which is a download: the squared distance of mean levels, of images that it takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        assert settings == {"pretrained": True, "net": "vgg", "resize": None}
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        assert a.shape[1:] == b.shape[1:] == (3, 256, 128)
+        assert a.abs().max() <= 1
+        return (a - b).mean((1, 2, 3)).square()
+
+
+def test_with_the_standard_inception_it_is_the_paper_s_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["torchmetrics.functional.image.perceptual_path_length"], "_LPIPS", Means)
+    g = lambda w: (w[:, :1, None, None] / 100).expand(-1, 1, 512, 256)
+    value = perceptual_path_length(ends(10), g, Inception(), batch_size=4, epsilon=1e-2)
+    assert value == {"ppl": pytest.approx(sum(i**2 for i in range(9)) / 9 / 100**2)}
+
+
+def test_without_the_weights_it_names_what_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**settings: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(sys.modules["torchmetrics.functional.image.perceptual_path_length"], "_LPIPS", offline)
+    with pytest.raises(ValueError, match=r"no network.*metrics=mnist, cifar10 or colour_digits"):
+        perceptual_path_length(ends(2), lambda w: w, Inception(), batch_size=2)

@@ -67,16 +67,18 @@ def evaluate(
 
 def _path_length(model: Any, extractor: Any, paths: int) -> dict[str, float]:
     """The perceptual path length of a style-based generator, between the styles of two seeds of one class."""
+    import torch
+
     from zoo.metrics.path_length import perceptual_path_length
 
+    if not extractor.name and model.hparams["channels"] not in (1, 3):
+        raise ValueError("ppl is of grey or colour images: leave --ppl out")
     classes = len(model.hparams["classes"] or [])
-
-    def ends(path: Any) -> tuple[Any, Any]:
-        labels = path % classes if classes else None
-        return model.styles(2 * path, labels), model.styles(2 * path + 1, labels)
-
-    value = perceptual_path_length(ends, model.from_styles, extractor, num=paths, batch_size=128)
-    return {f"ppl_{extractor.name}": value}
+    path = torch.arange(paths)
+    labels = path % classes if classes else None
+    with torch.no_grad():
+        ends = model.styles(2 * path, labels), model.styles(2 * path + 1, labels)
+    return perceptual_path_length(ends, model.from_styles, extractor, batch_size=128)
 
 
 def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:

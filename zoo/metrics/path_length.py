@@ -1,58 +1,104 @@
 """Perceptual path length: Karras et al. 2019, arXiv:1812.04948, section 4.1, eq. (3), at the ends of paths as in 2020,
-arXiv:1912.04958, appendix A.
+arXiv:1912.04958, appendix A; by torchmetrics.
 
     E[ d(g(lerp(w_1, w_2, t)), g(lerp(w_1, w_2, t + eps))) / eps^2 ],  t = 0, eps = 1e-4
 
-How much the image changes, in features, for a small step in W: low where w moves it smoothly. The paper's d is LPIPS
-with VGG16's weights, which have to be downloaded; here it is the squared Euclidean distance between the features of the
-data set's extractor, and the value is named after it, `ppl_mnist`: not comparable with any paper's.
+How much the image changes for a small step in W: low where w moves it smoothly. `ppl` is the paper's, d being LPIPS on
+VGG16, whose weights are downloaded (528 MB); it comes with the standard Inception, metrics=inception. With a classifier
+of this zoo d is the squared Euclidean distance between its features, and the value is named after it, `ppl_mnist`: not
+comparable with any paper's.
 
 Images are not rounded to 8 bits, which would hide so small a step. As in the authors' code, the noise is the same at
 both ends, w is not truncated, and the lowest and the highest hundredth of the distances are left out.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+from torchmetrics.functional.image import perceptual_path_length as mean_of_paths
 
 from zoo.metrics.extractors import Extractor
 
-EPSILON = 1e-4
-TRIMMED = 0.01  # of the distances, at each end
+LARGEST = 256  # pixels: LPIPS sees larger images shrunk to this, as in the authors' code
 
 
-@torch.no_grad()
+class Paths(nn.Module):
+    """What torchmetrics calls a generator: the beginnings of paths at the first call of `sample`, then their ends.
+
+    Args:
+        ends: both, [N, ...] each.
+        images: w [N, ...] -> [N, C, H, W], which aim at [-1, 1].
+        lpips: whether to make them what LPIPS takes: three channels, LARGEST pixels at most.
+    """
+
+    def __init__(self, ends: tuple[Tensor, Tensor], images: Callable[[Tensor], Tensor], *, lpips: bool) -> None:
+        super().__init__()
+        self.ends, self.images, self.lpips = iter(ends), images, lpips
+
+    def sample(self, num_samples: int) -> Tensor:
+        return next(self.ends)
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Images in [0, 255], not rounded."""
+        images = self.images(w).clamp(-1, 1)
+        if self.lpips:
+            images = avg_pool2d(images, max(1, max(images.shape[2:]) // LARGEST))
+            images = images.expand(-1, 3, -1, -1)
+        return (images + 1) * 127.5
+
+
+class FeatureDistance(nn.Module):
+    """Two batches of images [N, C, H, W] in [-1, 1] -> the squared distance between their features, [N]."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        first, second = self.extractor.smooth(torch.cat([a, b])).double().chunk(2)
+        return (first - second).square().sum(1)
+
+
 def perceptual_path_length(
-    ends: Callable[[Tensor], tuple[Tensor, Tensor]],
+    ends: tuple[Tensor, Tensor],
     images: Callable[[Tensor], Tensor],
     extractor: Extractor,
     *,
-    num: int,
     batch_size: int,
-    epsilon: float = EPSILON,
-) -> float:
-    """The mean over `num` paths.
+    epsilon: float = 1e-4,
+) -> dict[str, float]:
+    """The mean over paths, by its name: `ppl`, or with the extractor's, `ppl_mnist`.
 
     Args:
-        ends: the numbers of paths, int64 [N] -> where they begin and where they end, in W, [N, ...] each.
-        images: w [N, ...] -> [N, C, H, W] in [-1, 1], the same for the same w.
-        extractor: of the features.
+        ends: where paths begin and where they end, in W, [N, ...] each.
+        images: w [N, ...] -> [N, C, H, W], which aim at [-1, 1]; the same for the same w.
+        extractor: of the features; for the standard Inception, LPIPS.
         batch_size: paths at a time: twice as many images.
         epsilon: the step, as a part of the path.
 
     Raises:
-        ValueError: for no paths; for an extractor that takes 8 bits only.
+        ValueError: where LPIPS' weights can't be had, and what else can be measured.
     """
-    if num < 1:
-        raise ValueError(f"num={num} paths: give 1 or more")
-    extractor.load()
-    distances = []
-    for paths in torch.arange(num).split(batch_size):
-        begin, end = ends(paths)
-        both = images(torch.cat([begin, begin.lerp(end, epsilon)]))
-        first, second = extractor.smooth(both.clamp(-1, 1)).double().chunk(2)
-        distances.append((first - second).square().sum(1) / epsilon**2)
-    found = torch.cat(distances)
-    low, high = found.quantile(TRIMMED), found.quantile(1 - TRIMMED)
-    return found[(found >= low) & (found <= high)].mean().item()
+    lpips = not extractor.name
+    if not lpips:
+        extractor.load()
+    paths: Any = Paths(ends, images, lpips=lpips)
+    try:
+        mean, _, _ = mean_of_paths(
+            paths,
+            num_samples=len(ends[0]),
+            batch_size=batch_size,
+            epsilon=epsilon,
+            resize=None,
+            sim_net="vgg" if lpips else FeatureDistance(extractor),
+            device=ends[0].device,
+        )
+    except OSError as error:  # URLError is one
+        raise ValueError(
+            f"ppl needs VGG16's weights, which could not be downloaded ({error}): measure on the features of a "
+            "classifier that is here, metrics=mnist, cifar10 or colour_digits"
+        ) from error
+    return {"ppl" if lpips else f"ppl_{extractor.name}": float(mean)}
