@@ -136,6 +136,11 @@ def test_a_checkpoint_s_settings_build_this_project_s_classes_only(
         CliRunner().invoke(app, ["evaluate", str(path)], catch_exceptions=False)
 
 
+def test_a_device_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="device=gpu is no device: use cpu, cuda, cuda:1 or mps"):
+        zoo.load(tmp_path, device="gpu")
+
+
 def test_a_truncated_last_checkpoint_gives_way_to_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = {**CONTENT, "zoo": {"images": 5}}
     WholeCheckpointIO().save_checkpoint(content, tmp_path / "checkpoints" / "best.ckpt")

@@ -98,18 +98,18 @@ class Augment(nn.Module):
         self.saturation, self.color, self.translation, self.cutout = saturation, color, translation, cutout
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value >= 0:
-                raise ValueError(f"augment.{name}={value} must not be negative; 0 switches it off")
+                raise ValueError(f"model.augment.{name}={value} must not be negative; 0 switches it off")
         if max(integer_translation, translation, cutout) > 1:
             raise ValueError(
-                f"augment.integer_translation={integer_translation}, translation={translation} and cutout={cutout} are "
-                "parts of the image's size: at most 1"
+                f"model.augment.integer_translation={integer_translation}, translation={translation} and "
+                f"cutout={cutout} are parts of the image's size: at most 1"
             )
         if not 0 <= probability <= 1:
-            raise ValueError(f"augment.probability={probability} must be in [0, 1]")
+            raise ValueError(f"model.augment.probability={probability} must be in [0, 1]")
         if target is not None and not -1 < target < 1:
-            raise ValueError(f"augment.target={target} must be in (-1, 1), or null for a constant probability")
+            raise ValueError(f"model.augment.target={target} must be in (-1, 1), or null for a constant probability")
         if speed < 1 or interval < 1:
-            raise ValueError(f"augment.speed={speed} and augment.interval={interval} count images: at least 1")
+            raise ValueError(f"model.augment.speed={speed} and augment.interval={interval} count images: at least 1")
         self.target, self.speed, self.interval = target, speed, interval
         self.moves = any((flip, quarter_turn, integer_translation, scale, rotation, anisotropy, fractional_translation))
         self.colours = any((brightness, contrast, luma_flip, hue, saturation))

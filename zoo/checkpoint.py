@@ -119,7 +119,11 @@ def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
     Raises:
         ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"device={device} is no device: use cpu, cuda, cuda:1 or mps") from None
+    if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device}: there is no CUDA device here; use cpu")
     path = find(run)
     checkpoint = read(path)

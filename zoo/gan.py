@@ -5,6 +5,7 @@ The base counts time in images shown to the discriminator, over all ranks: Light
 optimizer step, that is every turn.
 """
 
+import math
 import os
 import random
 import warnings
@@ -428,12 +429,18 @@ class GAN(L.LightningModule):
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
 
 
-def check_balance(n_critic: int, skip_d_above: float | None) -> None:
-    """The two settings of who moves when that the variants share.
+def check_players(hparams: Mapping[str, Any]) -> None:
+    """The settings of the players that all variants have: lr, betas, n_critic, skip_d_above.
 
     Raises:
         ValueError: naming the one that makes no sense.
     """
+    for player, lr in hparams["lr"].items():
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"model.lr.{player}={lr} must be a finite number from 0 on; 0 keeps the player as it is")
+    betas, n_critic, skip_d_above = hparams["betas"], hparams["n_critic"], hparams["skip_d_above"]
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"model.betas={list(betas)} must be two numbers in [0, 1), such as [0.5,0.999]")
     if n_critic < 1:
         raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
     if skip_d_above is not None and not 0 <= skip_d_above <= 1:

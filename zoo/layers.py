@@ -15,7 +15,10 @@ def doublings(height: int, width: int, *, largest: int = 256) -> int:
     """
     n = round(math.log2(min(height, width) / START))
     if min(height, width) != START * 2**n or not 16 <= min(height, width) <= largest or max(height, width) % 2**n:
-        nearest = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), largest)
+        short = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), largest)
+        quarter = short // START
+        sides = [max(round(side / quarter) * quarter, short) for side in (height, width)]
+        nearest = short if sides[0] == sides[1] else str(sides).replace(" ", "")
         raise ValueError(
             f"image_size={height}x{width} does not fit these networks: the shorter side must be "
             f"{', '.join(str(2**k) for k in range(4, largest.bit_length() - 1))} or {largest} "

@@ -82,9 +82,9 @@ class Regularizer:
     def __init__(self, *, r1: float, r2: float, gradient_penalty: float, every: int) -> None:
         for name, weight in {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty}.items():
             if not weight >= 0:
-                raise ValueError(f"regularizer.{name}={weight} must not be negative; 0 switches it off")
+                raise ValueError(f"model.regularizer.{name}={weight} must not be negative; 0 switches it off")
         if every < 1 or every != int(every):
-            raise ValueError(f"regularizer.every={every} must be a whole number from 1; 1 is each of D's turns")
+            raise ValueError(f"model.regularizer.every={every} must be a whole number from 1; 1 is each of D's turns")
         self.r1, self.r2, self.gradient_penalty, self.every = r1, r2, gradient_penalty, every
 
     def __call__(
@@ -150,12 +150,12 @@ class PathLength(nn.Module):
     def __init__(self, *, weight: float, every: int, shrink: int, decay: float) -> None:
         super().__init__()
         if not weight >= 0:
-            raise ValueError(f"path_length.weight={weight} must not be negative; 0 switches it off")
+            raise ValueError(f"model.path_length.weight={weight} must not be negative; 0 switches it off")
         for name, value in {"every": every, "shrink": shrink}.items():
             if value < 1 or value != int(value):
-                raise ValueError(f"path_length.{name}={value} must be a whole number from 1")
+                raise ValueError(f"model.path_length.{name}={value} must be a whole number from 1")
         if not 0 < decay <= 1:
-            raise ValueError(f"path_length.decay={decay} must be in (0, 1]")
+            raise ValueError(f"model.path_length.decay={decay} must be in (0, 1]")
         self.weight, self.every, self.shrink, self.decay = weight, every, shrink, decay
         self.register_buffer("a", torch.zeros(()))
 

@@ -27,7 +27,7 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not x.is_contiguous():
+        if x.device.type == "cpu" and not x.is_contiguous() and not torch.compiler.is_compiling():
             return torch.cat([batch_norm(image, None, None, training=True) for image in x.split(1)])
         return group_norm(x, x.shape[1])
 

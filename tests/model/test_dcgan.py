@@ -47,9 +47,10 @@ def test_sizes_and_channels(size: tuple[int, int], channels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "nearest"), [((28, 28), 32), ((8, 8), 16), ((512, 512), 256), ((48, 48), 64), ((32, 33), 32)]
+    ("size", "nearest"),
+    [((28, 28), 32), ((8, 8), 16), ((512, 512), 256), ((48, 48), 64), ((32, 33), 32), ((25, 16), r"\[24,16\]")],
 )
-def test_sizes_that_do_not_fit_name_the_nearest(size: tuple[int, int], nearest: int) -> None:
+def test_sizes_that_do_not_fit_name_the_nearest(size: tuple[int, int], nearest: int | str) -> None:
     with pytest.raises(ValueError, match=f"try data.image_size={nearest}"):
         doublings(*size)
 

@@ -83,10 +83,10 @@ def test_a_strong_discriminator_skips_its_turn(model: str, small: Small) -> None
 
 
 @pytest.mark.parametrize("model", BALANCED)
-@pytest.mark.parametrize("setting", ["n_critic=0", "skip_d_above=90"])
-def test_a_balance_that_makes_no_sense(model: str, setting: str) -> None:
+@pytest.mark.parametrize("setting", ["n_critic=0", "skip_d_above=90", "lr.G=-1", r"betas=\[0.5\]", r"betas=\[0.5, 1\]"])
+def test_players_that_make_no_sense(model: str, setting: str) -> None:
     with pytest.raises(ValueError, match=rf"model\.{setting}.* must be"):
-        make(model, f"model.{setting}")
+        make(model, f"model.{setting}".replace("\\", ""))
 
 
 @pytest.mark.parametrize("model", OPEN)

@@ -233,13 +233,23 @@ def test_the_skip_generator_adds_its_resolutions_up() -> None:
     assert large.shape == (2, 1, 16, 16)
 
 
-@pytest.mark.parametrize("growth", ["none", "progressive", "multi_scale"])
-def test_modulations_are_those_that_the_image_depends_on(growth: str) -> None:
+@pytest.mark.parametrize(
+    ("growth", "stage"),
+    [
+        ("none", None),
+        ("multi_scale", None),
+        ("progressive", None),
+        ("progressive", (0, None)),
+        ("progressive", (1, None)),
+        ("progressive", (1, torch.tensor(0.5))),
+    ],
+)
+def test_modulations_are_those_that_the_image_depends_on(growth: str, stage: Any) -> None:
     G = make("stylegan_lite", "data=digits", "data.image_size=16", f"model.growth={growth}").G
     ws = torch.randn(2, G.num_ws, 64, generator=torch.Generator().manual_seed(0))
-    G.synthesize(ws, "none").square().sum().backward()
+    G.synthesize(ws, "none", stage=stage).square().sum().backward()
     used = [p for name, p in G.named_parameters() if name.endswith("style.weight") and p.grad is not None]
-    assert {id(weight) for weight in G.modulations()} == {id(p) for p in used}
+    assert {id(weight) for weight in G.modulations(stage)} == {id(p) for p in used}
 
 
 def test_noise_random_fixed_none_and_given() -> None:
@@ -457,8 +467,8 @@ def test_settings_out_of_range() -> None:
         "model.stddev_group=0": "model.stddev_group=0 must be 1 or more",
         "model.w_dim=0": "model.w_dim=0 must be 1 or more",
         "model.mapping_rate=0": "model.mapping_rate=0.* must be positive",
-        "model.path_length.every=0": "path_length.every=0 must be a whole number from 1",
-        "model.path_length.weight=-1": "path_length.weight=-1 must not be negative",
+        "model.path_length.every=0": "model.path_length.every=0 must be a whole number from 1",
+        "model.path_length.weight=-1": "model.path_length.weight=-1 must not be negative",
         "model.path_length.decay=0": r"path_length.decay=0 must be in \(0, 1\]",
     }.items():
         with pytest.raises(ValueError, match=message):

@@ -53,12 +53,12 @@ def evaluate(
     data.prepare_data()
     data.setup("validate")
     evaluation.prepare()
+    length = {} if ppl is None else _path_length(model, evaluation.extractor, ppl)
     result = evaluation.evaluate(
         model.preview, data, device=device, protocol={"generator": "EMA" if model.averaged else "last"}
     )
-    values, protocol = result.values, result.protocol
+    values, protocol = result.values | length, result.protocol
     if ppl is not None:
-        values |= _path_length(model, evaluation.extractor, ppl)
         protocol["paths"] = f"{ppl}, in W, from their beginnings, step 1e-4, fixed noise"
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in (values | protocol).items():

@@ -217,7 +217,7 @@ def directions(
     elif method == "pca":
         found = styles.directions(list(map(str, range(number))), styles.principal(w, number), w, method="pca")
     else:
-        vectors = styles.factorize(model.best.modulations(), number)
+        vectors = styles.factorize(model.best.modulations(model.stage(model.images)), number)
         found = styles.directions(list(map(str, range(number))), vectors, w, method="factorize")
     ws, strengths = styles_of(model, [seed], of_class), range(-3, 4)
     rows = [_stack([styles.edit(ws[0], found[name], strength) for strength in strengths]) for name in found.names]

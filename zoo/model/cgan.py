@@ -36,7 +36,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.layers import doublings, init_weights, spectral_normalize
 from zoo.regularizers import Regularizer
 
@@ -209,7 +209,7 @@ class CGAN(GAN):
                 "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
                 "set model.condition=projection, whose D has none"
             )
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         height, width_ = (image_size, image_size) if isinstance(image_size, int) else image_size
         shape: dict[str, Any] = {
             "channels": channels,

@@ -25,7 +25,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.layers import doublings, init_weights, spectral_normalize
 from zoo.regularizers import Regularizer
 
@@ -135,7 +135,7 @@ class DCGAN(GAN):
                 "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
                 "set model.discriminator_norm=none or spectral"
             )
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         self.loss = losses.named(loss)
         self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
         self.G = Generator(latent_dim=latent_dim, channels=channels, height=h, width=w, base=width, most=max_width)

@@ -27,7 +27,7 @@ from torch.nn.functional import l1_loss
 from zoo import losses
 from zoo.batch import ImagePairs, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.layers import init_weights
 from zoo.translation import (
     PatchDiscriminator,
@@ -99,7 +99,7 @@ class Pix2Pix(GAN):
             raise ValueError(f"model.l1={l1} must not be negative; 0 switches it off")
         if not 0 <= dropout < 1:
             raise ValueError(f"model.dropout={dropout} must be in [0, 1); 0 switches it off")
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         layers = patch_layers(discriminator_layers, (h, w))
         self.loss = losses.named(loss)

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from zoo import losses, vgg
 from zoo.batch import LowHigh, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.layers import spectral_normalize
 
 VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
@@ -260,7 +260,7 @@ class SRGAN(GAN):
             raise ValueError(f"model.content=vgg takes images of 1 or 3 channels, not {channels}: use discriminator")
         if content == "vgg" and patch_size < 16:
             raise ValueError(f"model.content=vgg halves patches four times: data.patch_size={patch_size} must be >= 16")
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         self.loss = losses.named(loss)
         self.pixel = F.mse_loss if pixel == "mse" else F.l1_loss
         self.G = Generator(

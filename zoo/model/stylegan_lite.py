@@ -41,7 +41,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.layers import START, doublings
 from zoo.regularizers import PathLength, Regularizer
 
@@ -317,10 +317,18 @@ class Generator(nn.Module):
         """
         return self.scales(ws, noise, stage)[-1]
 
-    def modulations(self) -> list[Tensor]:
-        """The weights [C, w_dim] by which ws enter the layers that make the image of full size."""
-        rgbs = self.rgbs if self.growth == "none" else self.rgbs[-1:]
-        return [layer.style.weight for layer in (*self.convs, *rgbs)]
+    def modulations(self, stage: Stage | None = None) -> list[Tensor]:
+        """The weights [C, w_dim] by which ws enter the layers that make the image; `stage` as in `synthesize`."""
+        level, _ = (self.top, None) if stage is None else stage
+        rgbs = [self.rgbs[k] for k in self._seen(stage)]
+        return [layer.style.weight for layer in (*self.convs[: 2 * level + 1], *rgbs)]
+
+    def _seen(self, stage: Stage | None) -> range:
+        """The resolutions whose contributions the image of that stage is made of."""
+        level, alpha = (self.top, None) if stage is None else stage
+        if self.growth == "none":
+            return range(level + 1)
+        return range(level - (alpha is not None), level + 1)
 
     def show(self, ws: Tensor, noise: str | Sequence[Tensor], stage: Stage | None) -> Tensor:
         """What D is to see of ws: the image, or in multi_scale that of every resolution, packed."""
@@ -335,9 +343,7 @@ class Generator(nn.Module):
         if isinstance(noise, str) and noise not in ("random", "fixed", "none"):
             raise ValueError(f"noise={noise!r} must be random, fixed or none, or a tensor for each layer")
         level, alpha = (self.top, None) if stage is None else stage
-        wanted = range(level + 1)
-        if self.growth == "progressive":
-            wanted = range(level - (alpha is not None), level + 1)
+        wanted = range(level + 1) if self.growth == "multi_scale" else self._seen(stage)
         x = self.start.expand(len(ws), -1, -1, -1)
         images: list[Tensor] = []
         for k in range(level + 1):
@@ -532,7 +538,7 @@ class StyleGANLite(GAN):
         for name in ("mixing", "truncation"):
             if not 0 <= self.hparams[name] <= 1:
                 raise ValueError(f"model.{name}={self.hparams[name]} must be in [0, 1]")
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         sizes = widths(doublings(h, w, largest=1024), base=channel_base, most=channel_max)
         shape: dict[str, Any] = {"channels": channels, "height": h, "width": w, "sizes": sizes, "growth": growth}

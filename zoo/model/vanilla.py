@@ -22,7 +22,7 @@ from zoo import losses
 from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
 from zoo.ema import EMA
-from zoo.gan import GAN, check_balance, linear_decay
+from zoo.gan import GAN, check_players, linear_decay
 from zoo.regularizers import Regularizer
 
 
@@ -106,7 +106,7 @@ class VanillaGAN(GAN):
         super().__init__()
         self.save_hyperparameters()
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        check_balance(n_critic, skip_d_above)
+        check_players(self.hparams)
         self.loss = losses.named(loss)
         self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
         self.G = dense_generator(latent_dim=latent_dim, hidden=hidden, channels=channels, height=height, width=width)
