@@ -30,8 +30,10 @@ def list_() -> None:
     """Variants, data sets, metrics and recipes, as train.py takes them."""
     for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
         typer.echo(f"{group}=")
-        for path in sorted((CONF / group).glob("*.yaml")):
-            typer.echo(f"  {path.stem:<22}{_headline(path)}")
+        paths = sorted((CONF / group).glob("*.yaml"))
+        width = max(len(path.stem) for path in paths) + 2
+        for path in paths:
+            typer.echo(f"  {path.stem:<{width}}{_headline(path)}")
     typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
 
 
