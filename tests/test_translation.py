@@ -103,6 +103,13 @@ def test_instance_normalisation(n: int, layout: torch.memory_format, of_gradient
     torch.testing.assert_close(torch.autograd.grad(y, x, g.contiguous(memory_format=of_gradient))[0], expected_gradient)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_normalisation_of_a_nearly_uniform_channel(layout: torch.memory_format) -> None:
+    """Water on a map, say: the variance is a thousandth of the mean squared, and less."""
+    x = (3 + 1e-2 * torch.randn(2, 5, 16, 16)).contiguous(memory_format=layout)
+    torch.testing.assert_close(normalisation("instance", 5)(x), instance_norm(x.double()).float(), rtol=0, atol=1e-3)
+
+
 def test_an_unknown_normalisation() -> None:
     with pytest.raises(ValueError, match=r"model\.norm=layer must be instance or batch"):
         normalisation("layer", 5)
