@@ -22,9 +22,8 @@ class InstanceNorm(nn.Module):
     """Each channel of each image to mean 0 and variance 1, [N, C, H, W]: Ulyanov et al. 2016, arXiv:1607.08022.
 
     By that kernel of torch's which is right and fast: in channels-last on CPUs `group_norm` is off by percents where a
-    channel is nearly uniform (its variance is a difference of squares), and its backward pass takes two to six times
-    as long as `batch_norm`'s image by image. For one image and a gradient in channels-last `instance_norm`'s own
-    gradient is wrong. All as of torch 2.15.
+    channel is nearly uniform (its variance is a difference of squares), and slower than `batch_norm` image by image.
+    For one image and a gradient in channels-last `instance_norm`'s own gradient is wrong. All as of torch 2.15.
     """
 
     def forward(self, x: Tensor) -> Tensor:
