@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from zoo import config
+from zoo.run import config
 
 if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should not
     import lightning as L
 
-    from zoo.gan import GAN
+    from zoo.game.gan import GAN
 
 
 def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
@@ -44,7 +44,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     import lightning as L
     from hydra.utils import instantiate
 
-    from zoo.checkpoint import WholeCheckpointIO, newest, read
+    from zoo.run.checkpoint import WholeCheckpointIO, newest, read
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
     warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch

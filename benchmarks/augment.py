@@ -28,7 +28,7 @@ import torch  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from zoo.augment import Augment  # noqa: E402
+from zoo.game.augment import Augment  # noqa: E402
 from zoo.model.dcgan import Discriminator  # noqa: E402
 
 try:

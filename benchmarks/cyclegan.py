@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 from zoo.batch import ImagePairs  # noqa: E402
 from zoo.model.cyclegan import CycleGAN  # noqa: E402
-from zoo.translation import InstanceNorm  # noqa: E402
+from zoo.networks.translators import InstanceNorm  # noqa: E402
 
 WARMUP = 2  # steps
 TARGETS = {"cpu": 1.15, "cuda": 1.5}

@@ -1,4 +1,4 @@
-"""What looking at the health of the game costs: the share of a run's seconds that are spent in zoo.callbacks.health.
+"""What looking at the health of the game costs: the share of a run that is spent in zoo.run.callbacks.health.
 
     python benchmarks/health.py                                   # the default run, a fifth of its budget
     python benchmarks/health.py model=cgan max_images=60_000      # whatever follows goes to train.py
@@ -24,8 +24,8 @@ def main() -> None:
     import torch
 
     from train import run
-    from zoo.callbacks.evaluate import Evaluate
-    from zoo.callbacks.health import Health
+    from zoo.run.callbacks.evaluate import Evaluate
+    from zoo.run.callbacks.health import Health
 
     seconds = {Health: 0.0, Evaluate: 0.0}
 

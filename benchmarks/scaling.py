@@ -4,7 +4,7 @@
     python benchmarks/scaling.py --accelerator gpu --size 64 --width 128 --batch 128 --processes 1 8
     python benchmarks/scaling.py --accelerator gpu --size 64 --width 128 --batch 128 --processes 1 --settings
 
-Every row trains DCGAN as `train.py` does (its model's configuration, zoo.strategy.TurnDDP where there are several
+Every row trains DCGAN as `train.py` does (its model's configuration, zoo.game.strategy.TurnDDP where there are several
 processes, its data modules' batches) on random images in memory, `--batch` images for each process, so that the work of
 a process is the same in every row (weak scaling). On CPUs each process has one thread. Rows are separate processes,
 interleaved in rounds, their order rotated; ratios are taken within a round against its first row, the table has the
@@ -41,7 +41,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
     from hydra.utils import instantiate
 
     from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, Split
-    from zoo.strategy import TurnDDP
+    from zoo.game.strategy import TurnDDP
 
     class RandomImages(ImageDataModule):
         name = "random"

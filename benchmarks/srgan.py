@@ -47,7 +47,7 @@ from torch.nn import functional as F  # noqa: E402
 
 import train  # noqa: E402
 from zoo.batch import LowHigh, from_bytes  # noqa: E402
-from zoo.ema import EMA  # noqa: E402
+from zoo.game.averages import EMA  # noqa: E402
 from zoo.model.srgan import SRGAN  # noqa: E402
 
 WARMUP = 3  # steps

@@ -114,7 +114,7 @@ class Setting:
         return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, **how)
 
     def average_of(self, network: nn.Module) -> tuple[nn.Module, Callable[[], None]]:
-        """The average of a network, and what moves it after a step: the formula of zoo.ema."""
+        """The average of a network, and what moves it after a step: the formula of zoo.game.averages."""
         average, seen, half_life = copy.deepcopy(network).eval().requires_grad_(False), 0, self.hparams["ema_half_life"]
         pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
         means = [mean for mean, _ in pairs if mean.is_floating_point()]

@@ -43,9 +43,9 @@ from torch.nn.functional import softplus  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from zoo.batch import LabelledImages  # noqa: E402
+from zoo.game.regularizers import path_lengths, r1  # noqa: E402
 from zoo.model import stylegan_lite  # noqa: E402
 from zoo.model.stylegan_lite import StyleGANLite, blur, modulated_conv  # noqa: E402
-from zoo.regularizers import path_lengths, r1  # noqa: E402
 
 WARMUP = 16  # steps
 PENALTIES = {

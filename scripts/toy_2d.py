@@ -36,10 +36,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from zoo import losses
-from zoo.ema import EMA
-from zoo.gan import GAN, linear_decay
-from zoo.regularizers import Regularizer
+from zoo.game import losses
+from zoo.game.averages import EMA
+from zoo.game.gan import GAN, linear_decay
+from zoo.game.regularizers import Regularizer
 
 SETTINGS: dict[str, Any] = {
     "steps": {"ring": 1500, "grid": 3000},  # G's turns

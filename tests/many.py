@@ -16,10 +16,10 @@ from hydra.utils import instantiate
 from torch import nn
 
 import train
-from zoo.checkpoint import WholeCheckpointIO
-from zoo.gan import GAN
+from zoo.game.gan import GAN
+from zoo.game.strategy import TurnDDP
 from zoo.model.stylegan_lite import StyleGANLite
-from zoo.strategy import TurnDDP
+from zoo.run.checkpoint import WholeCheckpointIO
 
 # What each process decides for itself, switched off.
 ALIKE = {"cyclegan": ["model.history=0"], "pix2pix": ["model.dropout=0"]}

@@ -11,30 +11,18 @@ HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvisio
 # room -> (rooms of zoo that it may import, libraries of HEAVY that it may import)
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "batch": (set(), set()),
-    "losses": (set(), set()),
-    "ema": (set(), set()),
-    "regularizers": (set(), set()),
-    "augment": (set(), set()),
-    "layers": (set(), set()),
-    "vgg": (set(), set()),
-    "translation": (set(), set()),
-    "gan": ({"batch", "losses", "ema"}, {"lightning"}),
-    "model": ({"augment", "batch", "ema", "gan", "layers", "losses", "regularizers", "translation", "vgg"}, set()),
+    "game": ({"batch", "game"}, {"lightning"}),
+    "networks": ({"networks"}, set()),
+    "model": ({"batch", "game", "networks"}, set()),
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "callbacks": ({"batch", "metrics", "callbacks", "checkpoint"}, {"lightning", "torchvision"}),
-    "strategy": (set(), {"lightning"}),
-    "logger": (set(), {"lightning", "wandb"}),
-    "checkpoint": ({"gan"}, {"lightning"}),
-    "config": (set(), {"hydra", "omegaconf"}),
-    "upscale": ({"data"}, {"torchvision"}),
-    "styles": (set(), set()),
-    "pictures": ({"batch"}, set()),
+    "run": ({"batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
+    "use": ({"batch", "data", "use"}, {"torchvision"}),
     "cli": (
-        {"batch", "checkpoint", "cli", "config", "data", "metrics", "pictures", "styles", "upscale"},
+        {"batch", "cli", "data", "metrics", "run", "use"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
-    "__init__": ({"checkpoint"}, set()),
+    "__init__": ({"run"}, set()),
 }
 
 

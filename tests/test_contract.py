@@ -18,10 +18,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import zoo
 from train import build, run
-from zoo.augment import Augment
-from zoo.checkpoint import read
-from zoo.gan import GAN
-from zoo.regularizers import Regularizer
+from zoo.game.augment import Augment
+from zoo.game.gan import GAN
+from zoo.game.regularizers import Regularizer
+from zoo.run.checkpoint import read
 
 Small = Callable[..., DictConfig]
 

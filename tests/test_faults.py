@@ -15,17 +15,17 @@ from common import ROOT
 from omegaconf import DictConfig
 
 from train import run
-from zoo.callbacks.interrupt import parse_time
-from zoo.checkpoint import newest, read
-from zoo.config import command_line, readable_errors
-from zoo.gan import GAN
+from zoo.game.gan import GAN
+from zoo.run.callbacks.interrupt import parse_time
+from zoo.run.checkpoint import newest, read
+from zoo.run.config import command_line, readable_errors
 
 Small = Callable[..., DictConfig]
 
 KILLER = """
 import os, random, signal, sys, tempfile, time
 import torch
-from zoo.checkpoint import WholeCheckpointIO, read
+from zoo.run.checkpoint import WholeCheckpointIO, read
 torch.set_num_threads(1)
 path, moments = sys.argv[1], random.Random(1)
 for kill in range(24):

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 import zoo
 from train import run as train
-from zoo.checkpoint import read
-from zoo.strategy import BUCKET_BYTES, buckets
+from zoo.game.strategy import BUCKET_BYTES, buckets
+from zoo.run.checkpoint import read
 
 FAST = ["data=digits", "data.image_size=16", "model.width=4", "data.batch_size=16", "trainer=ddp_cpu"]
 
@@ -169,8 +169,8 @@ def test_a_job_that_is_queued_again_goes_on(small: Callable[..., DictConfig], mo
 FAILING = """
 import sys
 import train
-from zoo import config
-from zoo.gan import GAN
+from zoo.run import config
+from zoo.game.gan import GAN
 original = GAN.on_train_batch_start
 def start(self, batch, batch_idx):
     original(self, batch, batch_idx)

@@ -11,10 +11,10 @@ from common import MODELS, same
 from omegaconf import DictConfig
 
 from train import run
-from zoo.callbacks.evaluate import Evaluate
-from zoo.checkpoint import newest, read
-from zoo.config import readable_errors
-from zoo.gan import GAN
+from zoo.game.gan import GAN
+from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.checkpoint import newest, read
+from zoo.run.config import readable_errors
 
 Small = Callable[..., DictConfig]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from common import CONF, ROOT
 
-from zoo.losses import OBJECTIVES
-from zoo.regularizers import Regularizer
+from zoo.game.losses import OBJECTIVES
+from zoo.game.regularizers import Regularizer
 
 
 @pytest.fixture(scope="module")

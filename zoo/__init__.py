@@ -5,7 +5,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "load":  # imported late: torch takes seconds
-        from zoo.checkpoint import load
+        from zoo.run.checkpoint import load
 
         return load
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -13,9 +13,9 @@ from torch import nn
 import zoo
 from train import run
 from zoo.batch import LabelledImages
-from zoo.config import Mistake
 from zoo.data.images import InMemoryImages
 from zoo.model.cgan import ConditionalBatchNorm
+from zoo.run.config import Mistake
 
 SMALL = ["data.image_size=16", "model.width=4"]
 FORMS = ["joined", "projection"]

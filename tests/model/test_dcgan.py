@@ -5,8 +5,8 @@ import torch
 from common import make
 from torch import nn
 
-from zoo.layers import doublings
 from zoo.model.dcgan import Discriminator, Generator
+from zoo.networks.layers import doublings
 
 
 def test_figure_1() -> None:

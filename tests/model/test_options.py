@@ -9,8 +9,8 @@ from common import CONF, MODELS, compose, make, same
 from omegaconf import DictConfig
 
 from train import run
-from zoo import losses
-from zoo.gan import GAN
+from zoo.game import losses
+from zoo.game.gan import GAN
 
 Small = Callable[..., DictConfig]
 # Translation has objectives and balance, but neither penalties nor augmentation.

@@ -16,12 +16,12 @@ from torchvision.models import vgg19
 
 import zoo
 from train import run
-from zoo import vgg
 from zoo.batch import LowHigh
-from zoo.checkpoint import read
-from zoo.gan import GAN
+from zoo.game.gan import GAN
 from zoo.metrics.super_resolution import Result, SuperResolution
 from zoo.model.srgan import SRGAN, Discriminator, Generator, init_icnr
+from zoo.networks import vgg
+from zoo.run.checkpoint import read
 
 Small = Callable[..., DictConfig]
 PAPER = ["model.width=64", "model.blocks=16", "model.skip=none", "model.discriminator_width=64"]

@@ -59,7 +59,7 @@ def _headline(path: Path) -> str:
 
 def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
-    from zoo.config import readable_errors
+    from zoo.run.config import readable_errors
 
     with readable_errors("zoo"):
         app()

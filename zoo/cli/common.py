@@ -59,13 +59,13 @@ def one_label(model: Any, asked: str | None) -> int | None:
 
 
 def seed_numbers(text: str, name: str) -> list[int]:
-    from zoo.styles import ranges
+    from zoo.use.styles import ranges
 
     return ranges(text, name)
 
 
 def check_picture(output: Path) -> None:
-    from zoo.pictures import make_folder
+    from zoo.use.pictures import make_folder
 
     if output.suffix.lower() not in PICTURES:
         raise ValueError(f"-o {output} must be a picture, such as {output.stem}.png")

@@ -25,9 +25,9 @@ def translate(
     Each image enters as the training images did: upright, with the channels that the model was trained on. A file that
     can't be read is named and left out; the exit status is then 1.
     """
-    from zoo.checkpoint import load
     from zoo.data.folder import find_images
     from zoo.data.reading import UnreadableImage, colour
+    from zoo.run.checkpoint import load
 
     if not source.exists():
         raise ValueError(f"{source} does not exist: give a folder of images, or one image")
@@ -74,9 +74,9 @@ def upscale(
 
     PNG and TIFF keep 16 bit and alpha. A file of a folder that can't be read does not hold up the rest.
     """
-    from zoo.checkpoint import load
     from zoo.data.folder import find_images
-    from zoo.upscale import FORMATS, enlarge_file
+    from zoo.run.checkpoint import load
+    from zoo.use.upscale import FORMATS, enlarge_file
 
     model: Any = load(run, device=device)
     if not hasattr(model, "upscale"):

@@ -56,8 +56,8 @@ def sample(
     import torch
     from torchvision.utils import make_grid, save_image
 
-    from zoo.checkpoint import load
-    from zoo.pictures import make_folder
+    from zoo.run.checkpoint import load
+    from zoo.use.pictures import make_folder
 
     if label and all_labels:
         raise ValueError("--all-labels means every class: leave --label out, or name several (--label 3 --label 7)")
@@ -102,7 +102,7 @@ def _draw(model: Any, seeds: Sequence[int], label: int | None, truncation: float
     import torch
 
     from zoo.batch import to_unit
-    from zoo.styles import render
+    from zoo.use.styles import render
 
     if truncation is not None:
         if not 0 <= truncation <= 2:
@@ -123,7 +123,7 @@ def _write_labelled_folder(model: Any, run: Path, folder: Path, labels: Sequence
     manifest.csv names each image with its label, class and seed; manifest.json says where they come from.
     """
 
-    from zoo import checkpoint
+    from zoo.run import checkpoint
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")

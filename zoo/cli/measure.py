@@ -31,8 +31,8 @@ def evaluate(
     """
     from hydra.utils import instantiate
 
-    from zoo import checkpoint
-    from zoo.config import trusted
+    from zoo.run import checkpoint
+    from zoo.run.config import trusted
 
     path = checkpoint.find(run)
     model: Any = checkpoint.load(path, device=device)
@@ -91,9 +91,9 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from zoo import checkpoint
-    from zoo.config import plain
     from zoo.data import degradation
+    from zoo.run import checkpoint
+    from zoo.run.config import plain
 
     if not hasattr(model, "upscale"):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution, model=srgan")
@@ -156,7 +156,7 @@ def _with(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
 
-    from zoo.config import check, plain
+    from zoo.run.config import check, plain
 
     changed = OmegaConf.create(config)
     for override in overrides:

@@ -53,8 +53,8 @@ def interpolate(
     import torch
     from PIL import Image
 
-    from zoo import pictures, styles
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
+    from zoo.use import pictures, styles
 
     pictures.check_film(output)
     wanted = seed_numbers(seeds, "--seeds")
@@ -98,8 +98,8 @@ def mix(
     By default a band of rows for each of coarse, middle and fine: of coarse styles come pose and shape, of fine ones
     colours and texture.
     """
-    from zoo import pictures, styles
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
+    from zoo.use import pictures, styles
 
     check_picture(output)
     lists = [seed_numbers(rows, "--rows"), seed_numbers(columns, "--columns")]
@@ -138,8 +138,8 @@ def project(
     device: Device = "cpu",
 ) -> None:
     """Find the styles of a real image: FILE shows it beside what the model makes of them, FILE.safetensors has them."""
-    from zoo import pictures, styles
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
+    from zoo.use import pictures, styles
 
     check_picture(output)
     _check_kept(image, output, output.with_suffix(".safetensors"))
@@ -185,8 +185,8 @@ def directions(
     Without --attribute, --classifier or --labels, those that nobody named. To label by hand: zoo sample RUN -n 200 -o
     FOLDER, look at the images, and write a line seed,label for each into a .csv.
     """
-    from zoo import pictures, styles
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
+    from zoo.use import pictures, styles
 
     if output.suffix != ".safetensors":
         raise ValueError(f"-o {output} must end in .safetensors; the picture gets the same name with .png")
@@ -257,9 +257,9 @@ def edit(
     device: Device = "cpu",
 ) -> None:
     """Move images along a direction: zoo edit RUN --seeds 3 --direction directions.safetensors:smile --strength 2."""
-    from zoo import pictures, styles
     from zoo.batch import to_unit
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
+    from zoo.use import pictures, styles
 
     if (image is None) == (seeds is None):
         raise ValueError("give either a picture or --seeds")
@@ -336,7 +336,7 @@ def _classifier(name: str) -> Any:
 
 def _activations(model: Any, run: Path, asked: str | None) -> tuple[str, Any]:
     """What compares two images: the name of a classifier and its activations, or "pixels" and None."""
-    from zoo import checkpoint
+    from zoo.run import checkpoint
 
     name = asked
     if name is None:
@@ -357,10 +357,10 @@ def _project(
     """A picture [1, C, H, W] as the model would make it, and its projection; says how near it is."""
     import torch
 
-    from zoo import styles
     from zoo.batch import from_bytes
     from zoo.data.reading import MAX_PIXELS, opened
     from zoo.data.reading import Reader as OfSize
+    from zoo.use import styles
 
     if not path.is_file():
         raise ValueError(f"{path} does not exist: give a picture")
@@ -389,8 +389,8 @@ def _project(
 
 def _measures(attributes: list[str] | None, classifier: str | None) -> dict[str, Any]:
     """What measures each attribute; by default all classes of the classifier."""
-    from zoo import styles
     from zoo.batch import to_bytes
+    from zoo.use import styles
 
     known: dict[str, Any] = dict(styles.MEASURES)
     if classifier:
@@ -409,7 +409,7 @@ def _measures(attributes: list[str] | None, classifier: str | None) -> dict[str,
 
 def _scores(model: Any, name: str, one: Any, direction: Any, measure: Any, label: int | None) -> str:
     """How well a direction was learned, and, where the attribute is measured, what moving along it does."""
-    from zoo import styles
+    from zoo.use import styles
 
     held_out = f"{name}: correlation {one.correlation:.3f} on the fifth held out"
     if one.accuracy is not None:

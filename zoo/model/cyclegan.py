@@ -32,12 +32,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from zoo import losses
 from zoo.batch import ImagePairs, Preview
-from zoo.ema import EMA
-from zoo.gan import GAN, check_players, linear_decay
-from zoo.layers import init_weights
-from zoo.translation import (
+from zoo.game import losses
+from zoo.game.averages import EMA
+from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.networks.layers import init_weights
+from zoo.networks.translators import (
     PatchDiscriminator,
     at_any_size,
     check_direction,
@@ -101,7 +101,7 @@ class CycleGAN(GAN):
         ema_half_life: of the generators' averages, in images; None: no average, as in the paper.
         n_critic: turns of D for each turn of G.
         skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/losses.py.
+        loss: the objective's name in zoo/game/losses.py.
 
     Raises:
         ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import losses
-from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
-from zoo.ema import EMA
-from zoo.gan import GAN, check_players, linear_decay
-from zoo.layers import doublings, init_weights, spectral_normalize
-from zoo.regularizers import Regularizer
+from zoo.game import losses
+from zoo.game.augment import Augment
+from zoo.game.averages import EMA
+from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.game.regularizers import Regularizer
+from zoo.networks.layers import doublings, init_weights, spectral_normalize
 
 
 class Generator(nn.Sequential):
@@ -96,9 +96,9 @@ class DCGAN(GAN):
         ema_half_life: of G's average, in images.
         n_critic: turns of D for each turn of G.
         skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/losses.py.
-        regularizer: weights of the gradient penalties, see `zoo.regularizers.Regularizer`.
-        augment: what is done to the images that D sees, see `zoo.augment.Augment`.
+        loss: the objective's name in zoo/game/losses.py.
+        regularizer: weights of the gradient penalties, see `zoo.game.regularizers.Regularizer`.
+        augment: what is done to the images that D sees, see `zoo.game.augment.Augment`.
 
     Raises:
         ValueError: for an image size that the network can't make, with the nearest that it can.

@@ -28,7 +28,7 @@ Departs:  I_LR is in [-1, 1], where the paper has [0, 1]; G's result is an expon
 Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.02921, sections 3.1 and 3.3; ESRGAN, Wang
           et al. 2018, arXiv:1809.00219, section 3.1); L1 (EDSR, section 3.3); the input, enlarged, added to the output
           (VDSR, Kim et al. 2016, arXiv:1511.04587, section 3.1); ICNR initialisation against checkerboards (Aitken et
-          al. 2017, arXiv:1707.02937); relativistic pairing and the other objectives of zoo/losses.py.
+          al. 2017, arXiv:1707.02937); relativistic pairing and the other objectives of zoo/game/losses.py.
 """
 
 from itertools import pairwise
@@ -38,11 +38,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import losses, vgg
 from zoo.batch import LowHigh, Preview
-from zoo.ema import EMA
-from zoo.gan import GAN, check_players, linear_decay
-from zoo.layers import spectral_normalize
+from zoo.game import losses
+from zoo.game.averages import EMA
+from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.networks import vgg
+from zoo.networks.layers import spectral_normalize
 
 VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
 
@@ -200,7 +201,7 @@ class SRGAN(GAN):
         ema_half_life: of G's average, in images.
         n_critic: turns of D for each turn of G, in the adversarial phase.
         skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the adversarial objective's name in zoo/losses.py.
+        loss: the adversarial objective's name in zoo/game/losses.py.
 
     Raises:
         ValueError: naming the argument, its value and the remedy.

@@ -23,7 +23,7 @@ Faithful: equalised learning rates, the mapping's at a hundredth, modulation and
           groups of 4, style mixing, truncation towards the tracked mean of w, the mapping's normalised z; the
           non-saturating loss with lazy R1 and lazy path length regularisation; Adam with beta1 = 0.
 Departs:  a lazy penalty is a term of the turn's one step and not a step of its own, so neither Adam's rate nor its
-          betas need the correction of 2020, appendix B; see `zoo.regularizers.Regularizer`. Both turns use the same z,
+          betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z,
           and mixing is drawn for each image. The mean of w is that of all classes. y enters D's projection by one
           linear layer. The optimizers keep their state while resolutions are added. Of MSG-GAN there is D's "simple"
           combination, on these networks. "Lite" is the width by default, not the method.
@@ -37,13 +37,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import losses
-from zoo.augment import Augment
 from zoo.batch import LabelledImages, Preview
-from zoo.ema import EMA
-from zoo.gan import GAN, check_players, linear_decay
-from zoo.layers import START, doublings
-from zoo.regularizers import PathLength, Regularizer
+from zoo.game import losses
+from zoo.game.augment import Augment
+from zoo.game.averages import EMA
+from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.game.regularizers import PathLength, Regularizer
+from zoo.networks.layers import START, doublings
 
 Stage = tuple[int, Tensor | None]  # how often the start is doubled, and the weight in [0, 1] of the newest resolution
 GROWTHS = ("none", "progressive", "multi_scale")
@@ -467,7 +467,7 @@ class StyleGANLite(GAN):
         phase_images: of progressive growing: images of each phase, at 4 pixels, fading 8 in, at 8, fading 16 in, ...
         truncation: psi of `generate`, in [0, 1]; training knows none.
         w_mean_half_life: of the tracked mean of w, in images.
-        path_length: settings of the path length's penalty, see `zoo.regularizers.PathLength`.
+        path_length: settings of the path length's penalty, see `zoo.game.regularizers.PathLength`.
         lr: Adam's learning rate for each player.
         betas: Adam's.
         clip_norm: the largest norm of a player's gradient in a turn, or None.
@@ -476,9 +476,9 @@ class StyleGANLite(GAN):
         ema_half_life: of G's average, in images.
         n_critic: turns of D for each turn of G.
         skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/losses.py.
-        regularizer: weights of the gradient penalties, see `zoo.regularizers.Regularizer`.
-        augment: what is done to the images that D sees, see `zoo.augment.Augment`.
+        loss: the objective's name in zoo/game/losses.py.
+        regularizer: weights of the gradient penalties, see `zoo.game.regularizers.Regularizer`.
+        augment: what is done to the images that D sees, see `zoo.game.augment.Augment`.
 
     Raises:
         ValueError: for an image size that the network can't make, with the nearest that it can; for an unknown growth;

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torchvision.transforms.v2.functional import erase
 
-from zoo.augment import Augment, cut, recolour, rotation, scaling, translate, translation, warp
+from zoo.game.augment import Augment, cut, recolour, rotation, scaling, translate, translation, warp
 
 OFF = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / "none.yaml"))
 ADA = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / "ada.yaml"))

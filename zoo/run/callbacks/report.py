@@ -12,8 +12,8 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from zoo.callbacks.evaluate import Evaluate
-from zoo.callbacks.health import Health
+from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.callbacks.health import Health
 
 
 class Report(L.Callback):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from zoo.cli import app
 from zoo.data.reading import UnreadableImage
-from zoo.upscale import Picture, bands, enlarge_file, read, write
+from zoo.use.upscale import Picture, bands, enlarge_file, read, write
 
 
 class Repeat:

@@ -6,7 +6,7 @@ from common import make
 from torch import Tensor, nn
 from torch.nn.functional import instance_norm
 
-from zoo.translation import (
+from zoo.networks.translators import (
     InstanceNorm,
     PatchDiscriminator,
     ResNetGenerator,

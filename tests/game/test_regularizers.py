@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import functional_call, grad, vmap
 
-from zoo.regularizers import PathLength, Regularizer, gradient_penalty, path_lengths, r1, r2
+from zoo.game.regularizers import PathLength, Regularizer, gradient_penalty, path_lengths, r1, r2
 
 OFF = {"r1": 0.0, "r2": 0.0, "gradient_penalty": 0.0, "every": 1}
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from zoo.gan import GAN
+from zoo.game.gan import GAN
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import wandb
 
-from zoo.logger import CSV, TensorBoard, WeightsAndBiases
+from zoo.run.loggers import CSV, TensorBoard, WeightsAndBiases
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from common import CONF
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from zoo.losses import OBJECTIVES, LeastSquares, Minimax, NonSaturating, Objective, Wasserstein, named
+from zoo.game.losses import OBJECTIVES, LeastSquares, Minimax, NonSaturating, Objective, Wasserstein, named
 
 # The papers' formulas, with probabilities where they have probabilities: D's and G's objective of logits r and f,
 # and by hand their derivatives, for each logit: D's by r and by f, G's by f.

@@ -13,10 +13,10 @@ from PIL import Image
 from test_cli import zoo
 
 from train import run
-from zoo import styles
 from zoo.batch import to_bytes
-from zoo.checkpoint import load
-from zoo.pictures import GAP, LEAST, drawn, film, sheet, whole
+from zoo.run.checkpoint import load
+from zoo.use import styles
+from zoo.use.pictures import GAP, LEAST, drawn, film, sheet, whole
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from zoo.callbacks import Every, save
+from zoo.run.callbacks import Every, save
 
 
 class Checkpoints(Checkpoint):

@@ -13,8 +13,8 @@ from PIL import Image
 
 from train import run
 from zoo.batch import LabelledImages, Preview
-from zoo.callbacks.health import Health, Limits, judge, nearest, spacing, superiority
-from zoo.checkpoint import read
+from zoo.run.callbacks.health import Health, Limits, judge, nearest, spacing, superiority
+from zoo.run.checkpoint import read
 
 Small = Callable[..., DictConfig]
 LIMITS = Limits(after=0, won=0.99, progress=0.05, diversity=0.5, movement=0.5, gap=0.8, duplicates=0.1)
@@ -111,7 +111,7 @@ def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[s
         *overrides,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.logger.CSV.alert", lambda self, title, text: alerts.append(title), raising=False)
+        patch.setattr("zoo.run.loggers.CSV.alert", lambda self, title, text: alerts.append(title), raising=False)
         trainer = run(cfg)
     health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
     return health, alerts, (folder / "report.md").read_text()

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import zoo
 from train import run
-from zoo.checkpoint import WholeCheckpointIO, find, newest, read
 from zoo.cli import app
-from zoo.config import command_line, trusted
+from zoo.run.checkpoint import WholeCheckpointIO, find, newest, read
+from zoo.run.config import command_line, trusted
 
 Small = Callable[..., DictConfig]
 CONTENT: dict[str, Any] = {"zoo": {"variant": "zoo.model.dcgan.DCGAN"}, "weights": torch.arange(1000.0)}

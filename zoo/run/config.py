@@ -347,12 +347,12 @@ def _sentence(error: BaseException) -> str | None:
 
 def _raised_here(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
 
 
 def _names() -> Collection[str]:
     """Every setting and group of the groups that the command line chose."""
-    folder = Path(__file__).parent.parent / "conf"
+    folder = Path(__file__).parents[2] / "conf"
     chosen = [argument for argument in sys.argv[1:] if (folder / argument.split("=")[0]).is_dir()]
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         composed = hydra.compose("train", [a for a in chosen if "," not in a], return_hydra_config=True)

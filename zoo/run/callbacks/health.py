@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
-from zoo.callbacks import Every
-from zoo.callbacks.evaluate import Evaluate
 from zoo.metrics.evaluation import Evaluation
+from zoo.run.callbacks import Every
+from zoo.run.callbacks.evaluate import Evaluate
 
 HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square

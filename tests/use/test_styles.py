@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo import styles
+from zoo.use import styles
 
 NUM_WS, W_DIM, SIDE = 6, 8, 8
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from zoo.batch import LabelledImages
-from zoo.gan import GAN, linear_decay
+from zoo.game.gan import GAN, linear_decay
 
 
 class Books(Logger):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from zoo.batch import to_unit
-from zoo.callbacks import Every
+from zoo.run.callbacks import Every
 
 
 class SampleGrids(L.Callback):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.batch import Preview, to_unit
-from zoo.ema import EMA
+from zoo.game.averages import EMA
 
 # An EMA's copy is meant to be in evaluation mode.
 warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
@@ -199,7 +199,7 @@ class GAN(L.LightningModule):
         """Compile each network that a player trains (torch.compile), in place: checkpoints stay as they were.
 
         Averaged networks stay eager: they are run once in a while, on batches of other sizes. Gradient penalties, which
-        compiled networks can't be differentiated twice for, run eagerly (zoo/regularizers.py).
+        compiled networks can't be differentiated twice for, run eagerly (zoo/game/regularizers.py).
 
         Args:
             settings: of torch.compile: mode, backend, ...
@@ -421,7 +421,7 @@ class GAN(L.LightningModule):
         if self.trainer.world_size > 1 and not hasattr(self.trainer.strategy, "average_gradients"):
             raise ValueError(
                 f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
-                "trainer=ddp_cpu (zoo.strategy.TurnDDP)"
+                "trainer=ddp_cpu (zoo.game.strategy.TurnDDP)"
             )
         if str(self.trainer.precision) in ("16-true", "bf16-true"):
             raise ValueError(f"trainer.precision={self.trainer.precision} keeps weights in 16 bits: use bf16-mixed")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from train import run
 from zoo.cli import app
-from zoo.config import readable_errors
+from zoo.run.config import readable_errors
 
 
 def zoo(*arguments: object) -> str:
@@ -82,7 +82,7 @@ class Painter:
 def painter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"weights")
-    monkeypatch.setattr("zoo.checkpoint.load", lambda run, device: Painter())
+    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Painter())
     return path
 
 
@@ -174,7 +174,7 @@ def test_synthetic_data_of_a_conditional_gan_are_a_data_set(tmp_path: Path) -> N
     from common import compose, small
     from hydra.utils import instantiate
 
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
 
     run(small("cgan", tmp_path / "run", "max_images=32"))
     assert "10 classes" in zoo("sample", tmp_path / "run", "--per-class", 3, "-o", tmp_path / "set")
@@ -189,7 +189,7 @@ def test_synthetic_data_of_a_conditional_gan_are_a_data_set(tmp_path: Path) -> N
 
 
 def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> None:
-    from zoo.checkpoint import read
+    from zoo.run.checkpoint import read
 
     printed = dict(line.split(maxsplit=1) for line in zoo("evaluate", trained).splitlines()[1:])
     callbacks = read(trained / "checkpoints" / "best.ckpt")["callbacks"]
@@ -200,7 +200,7 @@ def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> Non
 
 
 def test_evaluate_knows_settings_that_a_run_did_not_have_yet(trained: Path, tmp_path: Path) -> None:
-    from zoo.checkpoint import read
+    from zoo.run.checkpoint import read
 
     checkpoint = read(trained / "checkpoints" / "best.ckpt")
     del checkpoint["zoo"]["config"]["data"]["flip"]
@@ -272,7 +272,7 @@ def test_translate_keeps_names_folders_and_sizes(translator: Path, tmp_path: Pat
     assert Image.open(out / "a.png").mode == "L"
 
     from zoo.batch import from_bytes, to_bytes
-    from zoo.checkpoint import load
+    from zoo.run.checkpoint import load
 
     image = from_bytes(torch.from_numpy(np.array(Image.open(source / "a.png").convert("RGB")))).permute(2, 0, 1)[None]
     expected = to_bytes(load(translator).translate(image, "X->Y"))[0, 0].numpy()

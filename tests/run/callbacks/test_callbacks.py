@@ -14,13 +14,13 @@ from PIL import Image
 
 from train import run
 from zoo.batch import Preview
-from zoo.callbacks import Every
-from zoo.callbacks.evaluate import Evaluate
-from zoo.callbacks.progress import losses
-from zoo.callbacks.report import result_in_words
-from zoo.callbacks.samples import SampleGrids, grid, panels
-from zoo.checkpoint import read
 from zoo.metrics.evaluation import Evaluation
+from zoo.run.callbacks import Every
+from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.callbacks.progress import losses
+from zoo.run.callbacks.report import result_in_words
+from zoo.run.callbacks.samples import SampleGrids, grid, panels
+from zoo.run.checkpoint import read
 
 Small = Callable[..., DictConfig]
 

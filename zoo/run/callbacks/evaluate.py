@@ -6,11 +6,11 @@ from typing import Any
 
 import lightning as L
 
-from zoo.callbacks import Every, save
-from zoo.checkpoint import read
 from zoo.metrics.evaluation import Evaluation, Result
 from zoo.metrics.super_resolution import Result as WholeImages
 from zoo.metrics.super_resolution import SuperResolution
+from zoo.run.callbacks import Every, save
+from zoo.run.checkpoint import read
 
 
 class Evaluate(L.Callback):

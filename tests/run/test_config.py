@@ -11,7 +11,7 @@ import torch
 from common import ROOT, compose
 
 from train import run
-from zoo.config import alone_in, check, command_line, nearest, plain, quoted, readable_errors
+from zoo.run.config import alone_in, check, command_line, nearest, plain, quoted, readable_errors
 
 
 def line(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.ema import EMA
+from zoo.game.averages import EMA
 
 
 def constant(value: float) -> nn.Linear:

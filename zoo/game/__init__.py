@@ -1,0 +1,1 @@
+"""The game as the base of every variant: what is of no paper."""

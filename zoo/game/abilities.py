@@ -1,0 +1,163 @@
+"""What a trained model can do, declared: `class DCGAN(GAN, FromLatents)`.
+
+Commands, reports, messages and tests ask for an ability (`isinstance(model, Translates)`) and never name a variant.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from zoo.batch import Preview, to_unit
+
+BATCH = 256  # images made at a time
+
+
+@runtime_checkable
+class OfClasses(Protocol):
+    """Its images can be asked for by class."""
+
+    classes: Sequence[str]  # their names, by label; empty where this model was trained without classes
+
+
+@runtime_checkable
+class FromLatents(Protocol):
+    """Makes images of latents z ~ N(0, I). A variant sets `latent_dim` and writes `from_latents`."""
+
+    latent_dim: int
+
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of z [N, latent_dim], by the best generator; labels int64 [N] where there are
+        classes."""
+        raise NotImplementedError
+
+    def latent(self: Any, n: int) -> Tensor:
+        """The next `n` latents of this rank's stream: z ~ N(0, I), [n, latent_dim]."""
+        return torch.randn(n, self.latent_dim, generator=self.rng, device=self.device)
+
+    def latent_of(self: Any, seeds: Iterable[int] | Tensor) -> Tensor:
+        """One latent for each seed, [N, latent_dim]: the same on every device, in every batch, on every rank."""
+        numbers = seeds.tolist() if isinstance(seeds, Tensor) else list(seeds)
+        generator = torch.Generator()
+        rows = [torch.randn(self.latent_dim, generator=generator.manual_seed(seed)) for seed in numbers]
+        return torch.stack(rows).to(self.device)
+
+    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1], one for each seed.
+
+        Args:
+            labels: each image's class, int64 [N], where there are classes; None: the seed modulo their number.
+        """
+        classes = classes_of(self)
+        if labels is None and classes:
+            labels = seeds % len(classes)
+        return self.from_latents(self.latent_of(seeds), labels)
+
+    @torch.no_grad()
+    def sample(self: Any, n: int = 16, *, seed: int = 0, labels: Sequence[int] | None = None) -> Tensor:
+        """Generated images of the seeds `seed` to `seed + n - 1`, float32 [n, C, H, W] in [0, 1], on the CPU.
+
+        Each seed's image is the same whatever the others, up to the float arithmetic of the batch.
+
+        Args:
+            n: how many.
+            seed: the first image's.
+            labels: each image's class, [n], where there are classes; None: seed 0 has the first class, seed 1 the
+                second, and so on, over and over.
+
+        Raises:
+            ValueError: if n is not positive, for labels that are not n, and for labels where there are no classes.
+        """
+        if n < 1:
+            raise ValueError(f"n={n} images: give 1 or more")
+        seeds = torch.arange(seed, seed + n, device=self.device)
+        if labels is None:
+            return torch.cat([to_unit(self.generate(batch)).cpu() for batch in seeds.split(BATCH)])
+        if not isinstance(self, OfClasses):
+            raise ValueError(f"{type(self).__name__} makes images without classes: leave labels out")
+        if len(labels) != n:
+            raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
+        pairs = zip(seeds.split(BATCH), torch.as_tensor(labels, device=self.device).split(BATCH), strict=True)
+        return torch.cat([to_unit(self.generate(*pair)).cpu() for pair in pairs])
+
+    def preview(self, batch: Any) -> dict[str, Preview]:
+        """Fakes of the seeds `batch.index`, beside the real images; where there are classes, of the same ones."""
+        if not classes_of(self):
+            return {"samples": Preview(fake=self.generate(batch.index), real=batch.image)}
+        fake = self.generate(batch.index, batch.label)
+        return {"samples": Preview(fake=fake, real=batch.image, label=batch.label, real_label=batch.label)}
+
+
+@runtime_checkable
+class Styles(Protocol):
+    """Its images come from styles, one for each layer, which can be mixed, projected onto and edited."""
+
+    def styles(self, seeds: Any, labels: Any = None) -> Tensor:
+        """ws [N, num_ws, w_dim], one w for all layers of each seed's image, not truncated."""
+        raise NotImplementedError
+
+    def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
+        """Images [N, C, H, W] of ws [N, num_ws, w_dim]: aim at [-1, 1], differentiable, not clamped."""
+        raise NotImplementedError
+
+    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+        """ws drawn towards their mean: psi 1 leaves them, 0 is the mean."""
+        raise NotImplementedError
+
+    def modulations(self) -> list[Tensor]:
+        """The weights [C, w_dim] by which ws enter the layers that make the image."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Turns images into images of the same size."""
+
+    @property
+    def directions(self) -> Mapping[str, int]:
+        """The channels that each direction starts from: {"X->Y": 3}. The first one is the usual one."""
+        raise NotImplementedError
+
+    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of any size -> float32 [N, C', H, W]."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Upscales(Protocol):
+    """Enlarges images."""
+
+    scale: int  # the magnification
+    channels: int  # of the images
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a part of an image without which the part is enlarged otherwise."""
+        raise NotImplementedError
+
+    def upscale(self, low: Tensor) -> Tensor:
+        """Images [N, C, h, w] in [-1, 1] -> [N, C, scale * h, scale * w] in [-1, 1]."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """Tells how unusual images are."""
+
+    def score(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] -> float32 [N]: the higher, the less like the training images."""
+        raise NotImplementedError
+
+
+ABILITIES = (FromLatents, OfClasses, Styles, Translates, Upscales, Scores)
+
+
+def classes_of(model: Any) -> list[str]:
+    """The names of the classes that a model can be asked for, by label; empty where there are none."""
+    return list(model.classes) if isinstance(model, OfClasses) else []
+
+
+def declares(variant: type, ability: type) -> bool:
+    """Whether a variant, a class, names an ability among its bases."""
+    return ability in variant.__mro__

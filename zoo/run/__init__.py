@@ -1,0 +1,1 @@
+"""What surrounds training: configuration, callbacks, loggers, checkpoints."""
