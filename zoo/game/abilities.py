@@ -74,7 +74,8 @@ class FromLatents(Protocol):
         seeds = torch.arange(seed, seed + n, device=self.device)
         if labels is None:
             return torch.cat([to_unit(self.generate(batch)).cpu() for batch in seeds.split(BATCH)])
-        if not isinstance(self, OfClasses):
+        conditional = isinstance(self, OfClasses)
+        if not conditional:
             raise ValueError(f"{type(self).__name__} makes images without classes: leave labels out")
         if len(labels) != n:
             raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
