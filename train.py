@@ -58,7 +58,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     L.seed_everything(cfg.seed, verbose=False)
     settings = config.plain(cfg)
     datamodule, model = build(cfg)
-    model.config, model.log_every, model.lr_factor = settings, cfg.log_every, 0.5**retry
+    model.config, model.run_log.every, model.lr_factor = settings, cfg.log_every, 0.5**retry
     if cfg.compile:
         model.compile_networks()
     callbacks = instantiate(cfg.callbacks, _convert_="all")

@@ -82,7 +82,7 @@ class FromLatents(Protocol):
         pairs = zip(seeds.split(BATCH), torch.as_tensor(labels, device=self.device).split(BATCH), strict=True)
         return torch.cat([to_unit(self.generate(*pair)).cpu() for pair in pairs])
 
-    def preview(self, batch: Any) -> dict[str, Preview]:
+    def preview_of_latents(self, batch: Any) -> dict[str, Preview]:
         """Fakes of the seeds `batch.index`, beside the real images; where there are classes, of the same ones."""
         if not classes_of(self):
             return {"samples": Preview(fake=self.generate(batch.index), real=batch.image)}
@@ -115,10 +115,7 @@ class Styles(Protocol):
 class Translates(Protocol):
     """Turns images into images of the same size."""
 
-    @property
-    def directions(self) -> Mapping[str, int]:
-        """The channels that each direction starts from: {"X->Y": 3}. The first one is the usual one."""
-        raise NotImplementedError
+    directions: Mapping[str, int]  # the channels that each direction starts from: {"X->Y": 3}; the usual one first
 
     def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
         """Images [N, C, H, W] in [-1, 1] of any size -> float32 [N, C', H, W]."""

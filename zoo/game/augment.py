@@ -30,9 +30,9 @@ from torch.nn.functional import affine_grid, grid_sample
 class Augment(nn.Module):
     """T: images [N, C, H, W] in [-1, 1] -> the same, each image changed in its own way; results may exceed [-1, 1].
 
-        real_logit, fake_logit = self.D(self.T(x, self.rng)), self.D(self.T(fake.detach(), self.rng))
-        ...
-        self.T.adapt(judgement["accuracy_real"], images=len(x) * self.world_size)
+        real_logit, fake_logit = self.D(self.T(x)), self.D(self.T(fake.detach()))
+
+    The base of the variants gives it the rank's random stream and lets it adapt after each step.
 
     Each transformation is executed with probability p on each image, in the order below. 0 or False switches it off;
     with all off, T returns the very tensor that it is given. U is a uniform draw, N a normal one.
@@ -114,6 +114,8 @@ class Augment(nn.Module):
         self.moves = any((flip, quarter_turn, integer_translation, scale, rotation, anisotropy, fractional_translation))
         self.colours = any((brightness, contrast, luma_flip, hue, saturation))
         self.images = 0  # seen since p's last step, over all ranks
+        self.calls = 0  # of forward
+        self.generator: torch.Generator | None = None  # the stream that is drawn from unless another is named
         self.register_buffer("p", torch.tensor(float(probability)))
         self.register_buffer("signs", torch.zeros(()))
 
@@ -127,10 +129,13 @@ class Augment(nn.Module):
         """Whether it does anything at all."""
         return bool(self.moves or self.colours or self.color or self.translation or self.cutout)
 
-    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """T(images), drawn from `generator`: same shape, dtype and memory format."""
+    def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """T(images), drawn from `generator` or its own stream: same shape, dtype and memory format."""
+        self.calls += 1
         if not self.active:
             return images
+        generator = generator or self.generator
+        assert generator is not None
         draw = _Draw(len(images), self.p, generator)
         size = torch.tensor([[images.shape[3]], [images.shape[2]]], device=images.device)  # [2, 1]: width, height
         with torch.autocast(images.device.type, enabled=False):

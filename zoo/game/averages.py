@@ -86,6 +86,16 @@ class EMA(nn.Module):
         self.images = state
 
 
+@torch.no_grad()
+def evaluated(network: nn.Module, *inputs: Any, **settings: Any) -> Any:
+    """What a network makes of its inputs in evaluation mode; it is left in the mode that it was in."""
+    modes = {module: module.training for module in network.modules()}
+    output = network.eval()(*inputs, **settings)
+    for module, training in modes.items():
+        module.training = training
+    return output
+
+
 def _places(network: nn.Module) -> list[Place]:
     """Where a network's tensors are kept. Looking there costs a fifth of walking the modules, and `.to()` may replace
     the tensors, but not the places."""

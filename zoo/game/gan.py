@@ -1,30 +1,34 @@
-"""The base of every variant: players, turns, randomness, schedules and the run's books. No maths of any paper.
+"""The base of every variant: players, turns, randomness and schedules. No maths of any paper.
 
-A variant writes its networks, `players`, `training_step` (its paper's algorithm) and `preview`; see zoo/model/dcgan.py.
-The base counts time in images shown to the discriminator, over all ranks: Lightning's `global_step` counts every
-optimizer step, that is every turn.
+A variant writes its networks, `players`, `training_step` (its paper's algorithm) and what its images are; see
+zoo/model/dcgan.py and docs/extend.md. Optimizers, rates, clipping, skipping, averages, judging, the adaptation of
+augmentation and the log are here, and act without a line in a variant.
+
+Time is counted in images shown to the discriminator, over all ranks: Lightning's `global_step` counts every optimizer
+step, that is every turn.
 """
 
-import math
-import os
-import random
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any, Protocol, Unpack
 
 import lightning as L
-import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.batch import Preview, to_unit
-from zoo.game.averages import EMA
-
-# An EMA's copy is meant to be in evaluation mode.
-warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
+from zoo.batch import Preview
+from zoo.game import losses, quirks
+from zoo.game.abilities import FromLatents
+from zoo.game.augment import Augment
+from zoo.game.averages import EMA, evaluated
+from zoo.game.log import Log
+from zoo.game.regularizers import Discriminator, Regularizer
+from zoo.game.settings import Game, completed, decay
+from zoo.game.state import of_every_rank, random_states, restore_random_states
+from zoo.game.strategy import TurnDDP
 
 
 class Minimize(Protocol):
@@ -33,36 +37,72 @@ class Minimize(Protocol):
     def __call__(self, **terms: Tensor) -> None: ...
 
 
-class GAN(L.LightningModule):
-    """A game between players that take turns. Subclasses call `super().__init__()` and `save_hyperparameters()`."""
+@dataclass
+class Turn:
+    """What has happened in a player's turn."""
 
-    def __init__(self) -> None:
+    player: str
+    augmented: int  # calls of T before it
+    moved: bool = False
+    penalised: bool = False
+    skipped: bool | None = None  # None: not decided yet
+    judgements: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # by discriminator
+
+
+class GAN(L.LightningModule):
+    """A game between players that take turns; the first of `players()` is the critic, D.
+
+        class DCGAN(GAN, FromLatents):
+            def __init__(self, *, width: int, **game: Unpack[Game]) -> None:
+                super().__init__(**game)
+                self.G, self.D = Generator(width), Discriminator(width)
+                self.G_ema = self.average(self.G)
+
+    All arguments become hyperparameters (`save_hyperparameters`): a variant calls nothing for that.
+
+    Args:
+        game: see `zoo.game.settings.Game`.
+
+    Raises:
+        ValueError: naming the setting that makes no sense.
+    """
+
+    T: nn.Module  # augmentation of all that D sees; the identity unless `augment` is set
+
+    def __init__(self, **game: Unpack[Game]) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.game = completed(game)
+        self.save_hyperparameters()
+        self.save_hyperparameters(dict(self.game))  # the defaults too
+        self.loss = losses.named(self.game["loss"])
+        regularizer, augment = self.game["regularizer"], self.game["augment"]
+        self.regularizer = Regularizer(**regularizer) if regularizer else None
+        self.T = Augment(**augment) if augment else nn.Identity()
         self.images = 0  # shown to the discriminator so far, over all ranks, the present batch included
         self.turns: dict[str, int] = {}  # each player's turns so far, the present one included
-        self.log_every = 1_000  # images between two rows in the books
         self.lr_factor = 1.0  # on every learning rate, beside the schedule: lowered to recover from divergence
-        self.latest: dict[str, float] = {}  # the newest value of everything published
+        self.run_log = Log()
         self.config: dict[str, Any] = {}  # the run's settings as plain data: a checkpoint alone tells how it was made
         self._players: dict[str, Optimizer] = {}
-        self._settings: dict[str, list[dict[str, Any]]] = {}  # each player's rates, betas, ..., as configured
-        self._names: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's parameters, named
-        self._random: dict[str, Any] | None = None  # a resumed run's random states, until training starts
+        self._parameters_of: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's, named
+        self._averages: list[tuple[EMA, nn.Module]] = []  # and the networks that they follow
+        self._averages_moved = False  # in this step
+        self._turn: Turn | None = None  # the present one
+        self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
+        self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
         self._rng: torch.Generator | None = None
-        self._window: dict[str, list[Tensor]] = {}  # what was observed since the last row
-        self._row_due = False  # whether this step ends the window
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # Lightning writes it at every hook, forty times a step: spare Module's checks
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """What belongs to every step surrounds the variant's `training_step`."""
+        super().__init_subclass__(**kwargs)
+        if "training_step" in vars(cls):
+            cls.training_step = _whole_step(cls.training_step)  # type: ignore[method-assign]
 
     # What a variant writes ------------------------------------------------------------------------------------------
 
-    def players(self) -> dict[str, Optimizer]:
-        """Each player's optimizer, over that player's parameters and no others."""
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Each player's networks, the critic's first."""
         raise NotImplementedError
 
     def preview(self, batch: Any) -> dict[str, Preview]:
@@ -70,18 +110,9 @@ class GAN(L.LightningModule):
 
         Deterministic: the image at position i depends on the batch's row i alone (on its `index`, for latents).
         """
+        if isinstance(self, FromLatents):
+            return self.preview_of_latents(batch)
         raise NotImplementedError
-
-    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1], one for each seed, in variants that make images from latents.
-
-        Class-conditional variants take a class for each, int64 [N]; None: the seed modulo the number of classes.
-        """
-        raise NotImplementedError(f"{type(self).__name__} makes no images from nothing: give it images")
-
-    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of latents z [N, latent_dim] and, if there are classes, labels int64 [N]."""
-        raise NotImplementedError(f"{type(self).__name__} makes no images from latents")
 
     def critique(self, batch: Any) -> dict[str, Tensor]:
         """Each discriminator's logits [N, ...] on the real images of a batch, as {"D": ...}; {} where none fits.
@@ -90,14 +121,16 @@ class GAN(L.LightningModule):
         """
         return {}
 
-    @property
-    def averaged(self) -> bool:
-        """Whether `preview` and `generate` show an average of the generator."""
-        return any(isinstance(child, EMA) for child in self.children())
+    def optimizer(self, player: str, parameters: list[nn.Parameter]) -> Optimizer:
+        """The optimizer of a player: Adam, unless a paper has another."""
+        lr, betas = self.game["lr"], self.game["betas"]
+        if player not in lr:
+            raise ValueError(f"model.lr has a rate for {', '.join(lr)}, but none for {player}: set model.lr.{player}=")
+        return torch.optim.Adam(parameters, lr=lr[player], betas=(betas[0], betas[1]), fused=True)
 
     def lr_scale(self, player: str, images: int) -> float:
-        """The factor on a player's learning rates after so many images: a variant's schedule; constant by default."""
-        return 1.0
+        """The factor on a player's learning rates after so many images: linear decay, unless a paper has another."""
+        return decay(self.game, images)
 
     def rank_state(self) -> dict[str, Any]:
         """What each process keeps for itself beside its random states, as plain data: a history of images, say."""
@@ -115,83 +148,187 @@ class GAN(L.LightningModule):
         """That of the present batch. Each phase has its best checkpoint."""
         return self.phase_at(self.images)
 
+    @property
+    def goal(self) -> str:
+        """What the images of the present phase shall be: like the real ones as a "distribution", near their targets in
+        "pixels", or like those in "perception" alone."""
+        return "distribution"
+
+    def refuse_gradient_penalty(self, remedy: str) -> None:
+        """For discriminators that mix the images of a batch.
+
+        Raises:
+            ValueError: if a gradient penalty is set, which holds each image's gradient.
+        """
+        if self.regularizer is not None and self.regularizer.gradient_penalty:
+            raise ValueError(
+                "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
+                f"set {remedy}"
+            )
+
     # Turns ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def critic(self) -> str:
+        """The player whose turns are counted: the first one."""
+        return next(iter(self._players))
+
+    def due(self, player: str) -> bool:
+        """Whether it is `player`'s turn: the critic's always, another's after each n_critic turns of the critic."""
+        return player == self.critic or self.turns[self.critic] % self.game["n_critic"] == 0
+
     @contextmanager
-    def turn(self, player: str, *, clip_norm: float | None = None) -> Iterator[Minimize]:
+    def turn(self, player: str) -> Iterator[Minimize]:
         """`player`'s turn: every other player is frozen, and `minimize(name=term, ...)` makes its one step.
 
             with self.turn("D") as minimize:
                 minimize(adversarial=..., r1=...)
 
-        The terms are the objective: summed, back-propagated, stepped, and written into the books as `D/adversarial`,
-        `D/r1`. No call of `minimize` is no step.
-
-        Args:
-            player: a key of `players()`.
-            clip_norm: the largest norm of the player's gradient. The norm before clipping is logged as `D/grad_norm`.
+        The terms are the objective: summed, back-propagated, clipped, stepped, and logged as `D/adversarial`, `D/r1`.
+        A critic that is too strong (skip_d_above) makes no step.
 
         Raises:
-            ValueError: for an unknown player, a turn without terms, or a second `minimize` in a turn.
+            ValueError: for an unknown player, one that is not due, a turn that does not minimise once, or one that
+                forgets the game: to judge in the critic's turn, to use T or the penalties where they are set.
             FloatingPointError: if the objective or its gradient is not finite on any rank, before the step is made.
         """
         if player not in self._players:
             raise ValueError(f"there is no player {player!r}; the players are {', '.join(self._players)}")
-        optimizers = self.optimizers()
-        optimizer = optimizers[list(self._players).index(player)] if isinstance(optimizers, list) else optimizers
+        if not self.due(player):
+            raise ValueError(
+                f"it is not {player}'s turn after {self.turns[self.critic]} turns of {self.critic} with n_critic="
+                f"{self.game['n_critic']}: begin it with `if self.due({player!r}):`"
+            )
         self.turns[player] += 1
-        moved = False
-
-        def minimize(**terms: Tensor) -> None:
-            nonlocal moved
-            if moved or not terms:
-                raise ValueError(f"a turn of {player} minimises once, and at least one term")
-            moved = True
-            optimizer.zero_grad()
-            objective = sum(terms.values(), start=torch.zeros((), device=self.device))
-            self.manual_backward(objective)
-            parameters = [parameter for _, parameter in self._names[player]]
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            # 0, or NaN where the objective is not finite on this rank: averaged, it reaches the norm on every rank.
-            gradients[-1] += objective.detach() * 0
-            if self.world_size > 1:
-                self.trainer.strategy.average_gradients(player, self._names[player])  # type: ignore[attr-defined]
-            norm = nn.utils.get_total_norm(gradients)
-            if not norm.isfinite():  # on all ranks or on none
-                raise FloatingPointError(self._diagnosis(player, terms))
-            if clip_norm is not None:
-                nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
-            optimizer.step()
-            self.observe(player, {**terms, "grad_norm": norm})
-
-        others = [p for name, named in self._names.items() if name != player for _, p in named]
+        self._turn = turn = Turn(player, augmented=self._augmented)
+        others = [p for name, named in self._parameters_of.items() if name != player for _, p in named]
         trainable = [p for p in others if p.requires_grad]
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
-            yield minimize
+            yield partial(self._minimize, turn)
+            self._check_turn(turn)
         finally:
+            self._turn = None
             for parameter in trainable:
                 parameter.requires_grad_(True)
+        self._judgements |= turn.judgements
+
+    def judge(self, real: Tensor, fake: Tensor, *, of: str | None = None) -> tuple[Tensor, Tensor]:
+        """Note what a discriminator thinks in the critic's turn; the logits come back as they are.
+
+        Whether the critic skips its turn, how augmentation adapts, and the log depend on it.
+
+        Args:
+            real, fake: logits [N, ...] on real and on fake images.
+            of: the discriminator's name in the log, where the critic has several; None: the player's.
+        """
+        if self._turn is None:
+            raise ValueError("judge belongs into a turn: with self.turn('D') as minimize")
+        self._turn.judgements[of or self._turn.player] = self.loss.judgement(real, fake)
+        return real, fake
+
+    def penalties(self, D: Discriminator, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The gradient penalties of this turn as terms of its objective, by name; {} where none are due.
+
+        Args:
+            D: images [N, ...] -> logits.
+            real, fake: images [N, ...]; no gradient reaches them.
+        """
+        if self._turn is None:
+            raise ValueError("penalties belong into a turn: with self.turn('D') as minimize")
+        self._turn.penalised = True
+        if self.regularizer is None or self._skips(self._turn):
+            return {}
+        return self.regularizer(D, real, fake, turn=self.turns[self._turn.player], generator=self.rng)
+
+    def _minimize(self, turn: Turn, **terms: Tensor) -> None:
+        if turn.moved or not terms:
+            raise ValueError(f"a turn of {turn.player} minimises once, and at least one term")
+        turn.moved = True
+        if self._skips(turn):
+            return
+        optimizers = self.optimizers()
+        optimizer = optimizers[list(self._players).index(turn.player)] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        objective = sum(terms.values(), start=torch.zeros((), device=self.device))
+        self.manual_backward(objective)
+        named = self._parameters_of[turn.player]
+        total = objective.detach().clone()
+        if isinstance(self.trainer.strategy, TurnDDP):
+            self.trainer.strategy.average_gradients(turn.player, named, total)
+        norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
+        if not norm.isfinite() & total.isfinite():  # on all ranks or on none
+            raise FloatingPointError(self._diagnosis(turn.player, terms))
+        if self.game["clip_norm"] is not None:
+            nn.utils.clip_grads_with_norm_([p for _, p in named], self.game["clip_norm"], norm)
+        optimizer.step()
+        self.run_log.observe(turn.player, {**terms, "grad_norm": norm})
+
+    def _skips(self, turn: Turn) -> bool:
+        """Whether the critic is too strong to move: its mean accuracy, on real and fake images, over all ranks."""
+        limit = self.game["skip_d_above"]
+        if limit is None or turn.player != self.critic:
+            return False
+        if turn.skipped is None:
+            names = ("accuracy_real", "accuracy_fake")
+            accuracies = [judgement[name] for judgement in turn.judgements.values() for name in names]
+            if not accuracies:
+                raise ValueError(f"{turn.player} was not judged: real, fake = self.judge(self.D(real), self.D(fake))")
+            turn.skipped = self.agreed(torch.stack(accuracies).mean()) > limit
+        return turn.skipped
+
+    def _check_turn(self, turn: Turn) -> None:
+        """Raises:
+        ValueError: naming what the variant forgot.
+        """
+        name, player, is_critic = type(self).__name__, turn.player, turn.player == self.critic
+        if not turn.moved:
+            raise ValueError(f"{name}'s turn of {player} minimised nothing: call minimize(adversarial=...) in it")
+        if is_critic and not turn.judgements:
+            raise ValueError(f"{name}'s turn of {player} was not judged: call self.judge(real_logit, fake_logit) in it")
+        if self._augments and self._augmented - turn.augmented < (2 if is_critic else 1):
+            raise ValueError(
+                f"{name} shows D images without augmentation in {player}'s turn: wrap real and fake ones in "
+                "self.T(...), or train it with augment=none"
+            )
+        if is_critic and self.regularizer is not None and self.regularizer.active and not turn.penalised:
+            raise ValueError(
+                f"{name}'s turn of {player} has no gradient penalties: add **self.penalties(self.D, real, fake) to its "
+                "terms, or train it with regularizer=none"
+            )
+
+    @property
+    def _augments(self) -> bool:
+        return isinstance(self.T, Augment) and self.T.active
+
+    @property
+    def _augmented(self) -> int:
+        """How often T has been called."""
+        return self.T.calls if isinstance(self.T, Augment) else 0
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The players' optimizers, in the order of `players()`."""
-        self._players = self.players()
-        for name, optimizer in self._players.items():
-            self._settings[name] = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        """The players' optimizers, in the order of `players()`.
+
+        Raises:
+            ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average.
+        """
         owners: dict[int, str] = {}
-        for name, optimizer in self._players.items():
-            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-                if owners.setdefault(id(parameter), name) != name:
-                    raise ValueError(f"players {owners[id(parameter)]} and {name} share a parameter")
-        orphans = [n for n, p in self.named_parameters() if p.requires_grad and id(p) not in owners]
-        if orphans:
-            raise ValueError(
-                f"no player trains {', '.join(orphans)}: add them to an optimizer in players() or freeze them"
-            )
-        for player in self._players:
+        for player, networks in self.players().items():
+            parameters = [parameter for network in networks for parameter in network.parameters()]
+            for parameter in parameters:
+                if owners.setdefault(id(parameter), player) != player:
+                    raise ValueError(f"players {owners[id(parameter)]} and {player} share a parameter")
+            self._players[player] = self.optimizer(player, parameters)
+            self._parameters_of[player] = [(n, p) for n, p in self.named_parameters() if owners.get(id(p)) == player]
             self.turns.setdefault(player, 0)
-            self._names[player] = [(n, p) for n, p in self.named_parameters() if owners.get(id(p)) == player]
+        if orphans := [n for n, p in self.named_parameters() if p.requires_grad and id(p) not in owners]:
+            raise ValueError(f"no player trains {', '.join(orphans)}: add their network to players() or freeze them")
+        if self.game["ema_half_life"] is not None and not self._averages:
+            raise ValueError(
+                f"model.ema_half_life={self.game['ema_half_life']}, but {type(self).__name__} averages nothing: write "
+                "self.G_ema = self.average(self.G) in its constructor, or set model.ema_half_life=null"
+            )
         self._check_trainer()
         return list(self._players.values())
 
@@ -208,6 +345,55 @@ class GAN(L.LightningModule):
             if any(parameter.requires_grad for parameter in network.parameters()):
                 network.compile(**settings)
 
+    # Averages -------------------------------------------------------------------------------------------------------
+
+    def average(self, network: nn.Module) -> EMA | None:
+        """An average that follows a network from step to step; None where model.ema_half_life is None."""
+        half_life = self.game["ema_half_life"]
+        if half_life is None:
+            return None
+        average = EMA(network, half_life=half_life)
+        self._averages.append((average, network))
+        return average
+
+    def best(self, network: nn.Module) -> Callable[..., Tensor]:
+        """What the result of a run is made by: the network's average, or, without one, itself in evaluation mode."""
+        for average, followed in self._averages:
+            if followed is network:
+                return average
+        return partial(evaluated, network)
+
+    @property
+    def averaged(self) -> bool:
+        """Whether `preview` shows an average of the generator."""
+        return bool(self._averages)
+
+    def move_averages(self) -> None:
+        """Let the averages follow their networks, once in each step: at its end, unless a variant does it before."""
+        if not self._averages_moved:
+            for average, network in self._averages:
+                average.update(network, images=self._step_images)
+        self._averages_moved = True
+
+    # A step ---------------------------------------------------------------------------------------------------------
+
+    def _begin_step(self, batch: Any) -> None:
+        self._step_images = len(batch[0]) * self.world_size
+        self._averages_moved = False
+        self._judgements = {}
+        if isinstance(self.T, Augment):
+            self.T.generator = self.rng
+
+    def _end_step(self) -> None:
+        self.move_averages()
+        if self._judgements and isinstance(self.T, Augment):
+            accuracies = [judgement["accuracy_real"] for judgement in self._judgements.values()]
+            self.T.adapt(torch.stack(accuracies).mean(), images=self._step_images)
+        for name, judgement in self._judgements.items():
+            self.run_log.observe(name, judgement)
+        if isinstance(self.T, Augment) and self.T.target is not None:
+            self.run_log.observe("T", {"p": self.T.strength})
+
     # Randomness -----------------------------------------------------------------------------------------------------
 
     @property
@@ -218,45 +404,7 @@ class GAN(L.LightningModule):
             self._rng = torch.Generator(self.device).manual_seed(torch.initial_seed() % 2**31 * 1_000_003 + rank + 1)
         return self._rng
 
-    def latent(self, n: int) -> Tensor:
-        """The next `n` latents of this rank's stream: z ~ N(0, I), [n, latent_dim]."""
-        return torch.randn(n, self.hparams["latent_dim"], generator=self.rng, device=self.device)
-
-    def latent_of(self, seeds: Tensor | Sequence[int]) -> Tensor:
-        """One latent for each seed, [N, latent_dim]: the same on every device, in every batch, on every rank."""
-        numbers = seeds.tolist() if isinstance(seeds, Tensor) else list(seeds)
-        generator = torch.Generator()
-        rows = [torch.randn(self.hparams["latent_dim"], generator=generator.manual_seed(seed)) for seed in numbers]
-        return torch.stack(rows).to(self.device)
-
-    @torch.no_grad()
-    def sample(self, n: int = 16, *, seed: int = 0, labels: Sequence[int] | None = None) -> Tensor:
-        """Generated images of the seeds `seed` to `seed + n - 1`, float32 [n, C, H, W] in [0, 1], on the CPU.
-
-        Each seed's image is the same whatever the others, up to the float arithmetic of the batch.
-
-        Args:
-            n: how many.
-            seed: the first image's.
-            labels: each image's class, [n], for class-conditional variants; None: seed 0 has the first class, seed 1
-                the second, and so on, over and over.
-
-        Raises:
-            ValueError: if n is not positive, for labels that are not n, and for labels where there are no classes.
-        """
-        if n < 1:
-            raise ValueError(f"n={n} images: give 1 or more")
-        seeds = torch.arange(seed, seed + n, device=self.device)
-        if labels is None:
-            return torch.cat([to_unit(self.generate(batch)).cpu() for batch in seeds.split(256)])
-        if "classes" not in self.hparams:
-            raise ValueError(f"{type(self).__name__} makes images without classes: train model=cgan on labelled data")
-        if len(labels) != n:
-            raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
-        pairs = zip(seeds.split(256), torch.as_tensor(labels, device=self.device).split(256), strict=True)
-        return torch.cat([to_unit(self.generate(*pair)).cpu() for pair in pairs])
-
-    # Time and schedules ---------------------------------------------------------------------------------------------
+    # Ranks and time -------------------------------------------------------------------------------------------------
 
     @property
     def world_size(self) -> int:
@@ -274,69 +422,59 @@ class GAN(L.LightningModule):
 
     def synchronise(self) -> None:
         """Make the buffers of all ranks equal: every rank calls it before the model is looked at."""
-        if self.world_size > 1:
-            self.trainer.strategy.equalise_buffers()  # type: ignore[attr-defined]
+        if isinstance(self.trainer.strategy, TurnDDP):
+            self.trainer.strategy.equalise_buffers()
 
     def on_fit_start(self) -> None:
         """Channels last: the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
         self.to(memory_format=torch.channels_last)
+        quirks.quiet_about_averages()
         if self.device.type == "cpu":
-            # Lightning sets it on import. In torch's CUDA build, each fused Adam step then looks for a driver.
-            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+            quirks.no_search_for_a_driver()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates for the images seen so far, then count this batch."""
-        for name, optimizer in self._players.items():
-            scale = self.lr_factor * self.lr_scale(name, self.images)
-            for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
-                group["lr"] = settings["lr"] * scale
+        for player, optimizer in self._players.items():
+            scale = self.lr_factor * self.lr_scale(player, self.images)
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * scale
         size = len(batch[0]) * self.world_size
         self.images += size
-        self._row_due = self.images % self.log_every < size
+        self.run_log.begin_step(self.images, size)
 
-    # The books ------------------------------------------------------------------------------------------------------
-
-    def observe(self, player: str, values: Mapping[str, Tensor]) -> None:
-        """Note scalars of this step under `player/name`; their means become a row every `log_every` images."""
-        for name, value in values.items():
-            self._window.setdefault(f"{player}/{name}", []).append(value.detach())
+    # The log --------------------------------------------------------------------------------------------------------
 
     def publish(self, values: Mapping[str, float]) -> None:
         """Write values into every logger, at the present number of images."""
-        self.latest.update(values)
+        self.run_log.latest.update(values)
         for logger in self.trainer.loggers:
             logger.log_metrics(dict(values), step=self.images)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Publish the window when it is full."""
-        if self._row_due:
-            self._publish_window()
+        """Publish a row when it is due."""
+        if self.run_log.row_due:
+            self._publish_row()
 
     def on_train_end(self) -> None:
         """Publish what the last window holds."""
-        if self._window:
-            self._publish_window()
+        if not self.run_log.is_empty:
+            self._publish_row()
 
-    def _publish_window(self) -> None:
-        """Publish the means of what was observed."""
-        means = torch.stack([torch.stack(values).float().mean() for values in self._window.values()])
-        means = self.trainer.strategy.reduce(means, reduce_op="mean")
-        row = dict(zip(self._window, means.tolist(), strict=True))
-        self._window.clear()
-        for name, optimizer in self._players.items():
-            row[f"{name}/lr"] = optimizer.param_groups[0]["lr"]
-        self.publish(row)
+    def _publish_row(self) -> None:
+        row = self.run_log.row(self.over_ranks)
+        rates = {f"{player}/lr": optimizer.param_groups[0]["lr"] for player, optimizer in self._players.items()}
+        self.publish(row | rates)
 
     def _diagnosis(self, player: str, terms: Mapping[str, Tensor]) -> str:
         """Which term of this turn is not finite, on which rank."""
         bad = {f"{player}/{name}": value.item() for name, value in terms.items() if not value.isfinite()}
-        ranks = self._of_every_rank(bad)
-        found = [
+        ranks = of_every_rank(bad, self.world_size)
+        not_finite = [
             f"{name} is {value}" + (f" on rank {rank}" if len(ranks) > 1 else "")
             for rank, terms_of_rank in enumerate(ranks)
             for name, value in terms_of_rank.items()
         ]
-        what = ", ".join(found) or f"the gradient of {player} is not finite, though its terms are"
+        what = ", ".join(not_finite) or f"the gradient of {player} is not finite, though its terms are"
         return (
             f"{what}, at image {self.images:,}: training has diverged. Lower the learning rates (model.lr.D=, "
             "model.lr.G=), clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "
@@ -346,37 +484,28 @@ class GAN(L.LightningModule):
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: variant, time, settings, each rank's random states and what else
-        it keeps for itself."""
-        mine = {
-            "rng": self.rng.get_state(),
-            "window": {name: torch.stack(values).cpu() for name, values in self._window.items()},
-            "row_due": self._row_due,
-            "python": random.getstate(),
-            "numpy": [part.tolist() if hasattr(part, "tolist") else part for part in np.random.get_state()],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "own": self.rank_state(),
-        }
+        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself."""
+        of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
             "turns": self.turns,
-            "latest": self.latest,
+            "latest": self.run_log.latest,
             "lr_factor": self.lr_factor,
             "config": self.config,
-            "ranks": self._of_every_rank(mine),
+            "ranks": of_every_rank(of_rank, self.world_size),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the time, and this rank's random states once training starts."""
-        self.images = checkpoint["zoo"]["images"]
-        self.turns |= checkpoint["zoo"]["turns"]
-        self.latest |= checkpoint["zoo"].get("latest", {})  # not in checkpoints of before 2026-11-21
-        self.lr_factor = min(self.lr_factor, checkpoint["zoo"]["lr_factor"])
-        ranks = checkpoint["zoo"]["ranks"]
+        """Restore the time, and what this rank keeps for itself once training starts."""
+        state = checkpoint["zoo"]
+        self.images = state["images"]
+        self.turns |= state["turns"]
+        self.run_log.latest |= state["latest"]
+        self.lr_factor = min(self.lr_factor, state["lr_factor"])
+        ranks = state["ranks"]
         if len(ranks) == self.world_size:
-            self._random = ranks[self.trainer.global_rank]
+            self._resumed = ranks[self.trainer.global_rank]
         elif self.trainer.is_global_zero:
             print(
                 f"resuming a run of {len(ranks)} processes on {self.world_size}: networks, optimizers, time and data "
@@ -386,69 +515,45 @@ class GAN(L.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        """Take up the random states of a resumed run, and the row that was being written.
+        """Take up what a resumed run was doing, and the row that was being written.
 
         Of the optimizers a checkpoint restores the moments; rates and betas are those that are configured now.
         """
-        for name, optimizer in self._players.items():
-            for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
-                group.update(settings)
-        if self._random is None:
+        for optimizer in self._players.values():
+            for group in optimizer.param_groups:
+                group.update(optimizer.defaults)
+        if self._resumed is None:
             return
-        mine, self._random = self._random, None
-        self.rng.set_state(mine["rng"])
-        random.setstate(mine["python"])
-        np.random.set_state(tuple(mine["numpy"]))
-        torch.set_rng_state(mine["torch"])
-        if mine["cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(mine["cuda"], self.device)
-        self.load_rank_state(mine.get("own", {}))  # checkpoints of before 2026-11-21 have none
-        self._window = {name: list(values.to(self.device).unbind()) for name, values in mine["window"].items()}
-        if mine["row_due"] and self._window:
-            self._publish_window()
-
-    def _of_every_rank(self, mine: Any) -> list[Any]:
-        """What each rank holds, in order."""
-        ranks = [mine] * self.world_size
-        if self.world_size > 1:
-            dist.all_gather_object(ranks, mine)
-        return ranks
+        state, self._resumed = self._resumed, None
+        restore_random_states(state, self.rng)
+        self.load_rank_state(state["own"])
+        self.run_log.load_state(state, self.device)
+        if self.run_log.row_due and not self.run_log.is_empty:
+            self._publish_row()
 
     def _check_trainer(self) -> None:
         """Refuse what can't be right, before the first step."""
         if self._trainer is None:
             return
-        if self.trainer.world_size > 1 and not hasattr(self.trainer.strategy, "average_gradients"):
+        strategy, precision = self.trainer.strategy, str(self.trainer.precision)
+        if self.trainer.world_size > 1 and not isinstance(strategy, TurnDDP):
             raise ValueError(
-                f"{type(self.trainer.strategy).__name__} can't train players that take turns: use trainer=ddp or "
-                "trainer=ddp_cpu (zoo.game.strategy.TurnDDP)"
+                f"{type(strategy).__name__} can't train players that take turns: use trainer=ddp or trainer=ddp_cpu "
+                "(zoo.game.strategy.TurnDDP)"
             )
-        if str(self.trainer.precision) in ("16-true", "bf16-true"):
-            raise ValueError(f"trainer.precision={self.trainer.precision} keeps weights in 16 bits: use bf16-mixed")
-        if str(self.trainer.precision) == "16-mixed":
+        if precision in ("16-true", "bf16-true"):
+            raise ValueError(f"trainer.precision={precision} keeps weights in 16 bits: use bf16-mixed")
+        if precision == "16-mixed":
             raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
 
 
-def check_players(hparams: Mapping[str, Any]) -> None:
-    """The settings of the players that all variants have: lr, betas, n_critic, skip_d_above.
+def _whole_step(algorithm: Callable[..., Any]) -> Callable[..., Any]:
+    """A variant's `training_step` with what every step begins and ends with."""
 
-    Raises:
-        ValueError: naming the one that makes no sense.
-    """
-    for player, lr in hparams["lr"].items():
-        if not 0 <= lr < math.inf:
-            raise ValueError(f"model.lr.{player}={lr} must be a finite number from 0 on; 0 keeps the player as it is")
-    betas, n_critic, skip_d_above = hparams["betas"], hparams["n_critic"], hparams["skip_d_above"]
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"model.betas={list(betas)} must be two numbers in [0, 1), such as [0.5,0.999]")
-    if n_critic < 1:
-        raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
-    if skip_d_above is not None and not 0 <= skip_d_above <= 1:
-        raise ValueError(f"model.skip_d_above={skip_d_above} must be an accuracy in [0, 1]; null never skips a turn")
+    @wraps(algorithm)
+    def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
+        self._begin_step(batch)
+        algorithm(self, batch, batch_idx)
+        self._end_step()
 
-
-def linear_decay(images: int, start: int | None, end: int) -> float:
-    """A factor on a learning rate: 1 until `start` images, then linearly to 0 at `end`; always 1 if start is None."""
-    if start is None or images <= start:
-        return 1.0
-    return (end - images) / (end - start) if images < end else 0.0
+    return training_step

@@ -61,7 +61,7 @@ def gradient(D: Discriminator, image: Tensor) -> Tensor:
 class Regularizer:
     """The penalties of one discriminator, as terms of its objective.
 
-        minimize(adversarial=..., **self.regularizer(self.D, x, fake, turn=self.turns["D"], generator=self.rng))
+        minimize(adversarial=..., **self.penalties(self.D, x, fake))
 
     With every = k the penalties are lazy (Karras et al. 2020, arXiv:1912.04958, section 3.1 and appendix B): computed
     in D's turns 1, 1 + k, 1 + 2k, ... and multiplied by k there, so that their mean over all turns stays. The books
@@ -86,6 +86,11 @@ class Regularizer:
         if every < 1 or every != int(every):
             raise ValueError(f"model.regularizer.every={every} must be a whole number from 1; 1 is each of D's turns")
         self.r1, self.r2, self.gradient_penalty, self.every = r1, r2, gradient_penalty, every
+
+    @property
+    def active(self) -> bool:
+        """Whether any penalty has a weight."""
+        return bool(self.r1 or self.r2 or self.gradient_penalty)
 
     def __call__(
         self, D: Discriminator, real: Tensor, fake: Tensor, *, turn: int, generator: torch.Generator

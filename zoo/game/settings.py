@@ -3,6 +3,8 @@
 conf/game.yaml has the same defaults for the command line. A variant's own YAML sets what its paper does.
 """
 
+import copy
+import math
 from typing import Annotated, Any, TypedDict, get_args, get_type_hints
 
 
@@ -13,7 +15,7 @@ class Game(TypedDict, total=False):
     lr: Annotated[dict[str, float], {"D": 0.0002, "G": 0.0002}]  # Adam's learning rate of each player
     betas: Annotated[list[float], [0.5, 0.999]]  # Adam's
     clip_norm: Annotated[float | None, None]  # the largest norm of a player's gradient in a turn; None: any
-    decay_start: Annotated[int | str | None, None]  # images from which on rates fall linearly; half of decay_end; None
+    decay_start: Annotated[int | str | None, None]  # images from which rates fall linearly; "half" of decay_end; never
     decay_end: Annotated[int | None, None]  # images at which they are 0
     ema_half_life: Annotated[float | None, 5_000.0]  # of the generators' averages, in images; None: no average
     n_critic: Annotated[int, 1]  # turns of the first player, D, for each turn of another
@@ -25,4 +27,50 @@ class Game(TypedDict, total=False):
 def defaults() -> Game:
     """Every setting's default."""
     hints = get_type_hints(Game, include_extras=True)
-    return {name: get_args(hint)[1] for name, hint in hints.items()}  # type: ignore[return-value]
+    return {name: copy.deepcopy(get_args(hint)[1]) for name, hint in hints.items()}  # type: ignore[return-value]
+
+
+def completed(game: Game) -> Game:
+    """The settings, with the defaults of those that are left out.
+
+    Raises:
+        ValueError: naming the one that makes no sense.
+        TypeError: for one that is none of the game's.
+    """
+    complete: Game = defaults()
+    for name in game:
+        if name not in complete:
+            raise TypeError(f"unexpected keyword argument '{name}'")
+    complete |= game
+    for player, lr in complete["lr"].items():
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"model.lr.{player}={lr} must be a finite number from 0 on; 0 keeps the player as it is")
+    betas, n_critic, skip_d_above = complete["betas"], complete["n_critic"], complete["skip_d_above"]
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"model.betas={list(betas)} must be two numbers in [0, 1), such as [0.5,0.999]")
+    if n_critic < 1:
+        raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
+    if skip_d_above is not None and not 0 <= skip_d_above <= 1:
+        raise ValueError(f"model.skip_d_above={skip_d_above} must be an accuracy in [0, 1]; null never skips a turn")
+    decay(complete, 0)  # says what is wrong with it
+    return complete
+
+
+def decay(game: Game, images: int) -> float:
+    """The factor on learning rates after so many images: 1 until decay_start, then linearly to 0 at decay_end.
+
+    Raises:
+        ValueError: for a decay_start that is no number of images, or without an end.
+    """
+    start, end = game["decay_start"], game["decay_end"]
+    if start is None:
+        return 1.0
+    if end is None:
+        raise ValueError(f"model.decay_start={start} needs an end: model.decay_end=, in images")
+    if isinstance(start, str):
+        if start != "half":
+            raise ValueError(f"model.decay_start={start} must be a number of images, half (of decay_end) or null")
+        start = end // 2
+    if images <= start:
+        return 1.0
+    return (end - images) / (end - start) if images < end else 0.0

@@ -40,12 +40,13 @@ class TurnDDP(DDPStrategy):
             params_and_buffers_to_ignore=[],
         )
 
-    def average_gradients(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]]) -> None:
-        """Average the gradients of one player over the ranks.
+    def average_gradients(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]], objective: Tensor) -> None:
+        """Average the gradients of one player over the ranks, and the objective with them, in place.
 
         Args:
             player: its name, for messages.
             parameters: its parameters, with their names.
+            objective: a scalar: where it is not finite on one rank, it is not on any.
 
         Raises:
             RuntimeError: in a player's first turns, on every rank, if the ranks do not have gradients for the same
@@ -55,7 +56,7 @@ class TurnDDP(DDPStrategy):
             self._checked[player] += 1
             self._compare(player, parameters)
         gradients = [p.grad for _, p in parameters if p.grad is not None]
-        for bucket in buckets(gradients):
+        for bucket in buckets([*gradients, objective]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
             flat /= self.world_size
@@ -64,9 +65,9 @@ class TurnDDP(DDPStrategy):
             torch._foreach_copy_(bucket, [part.view(g.shape) for part, g in zip(parts, bucket, strict=True)])
 
     def _compare(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]]) -> None:
-        mine = [name for name, parameter in parameters if parameter.grad is not None]
+        with_gradient = [name for name, parameter in parameters if parameter.grad is not None]
         ranks: list[Any] = [None] * self.world_size
-        dist.all_gather_object(ranks, mine)
+        dist.all_gather_object(ranks, with_gradient)
         everywhere, somewhere = set(ranks[0]).intersection(*ranks), set().union(*ranks)
         if everywhere != somewhere:
             raise RuntimeError(

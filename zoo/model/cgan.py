@@ -27,17 +27,15 @@ see model=pix2pix.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from zoo.batch import LabelledImages, Preview
-from zoo.game import losses
-from zoo.game.augment import Augment
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, check_players, linear_decay
-from zoo.game.regularizers import Regularizer
+from zoo.game.abilities import FromLatents, OfClasses
+from zoo.game.gan import GAN
+from zoo.game.settings import Game
 from zoo.networks.layers import doublings, init_weights, spectral_normalize
 
 
@@ -140,7 +138,7 @@ class Discriminator(nn.Module):
         return self.judge(phi) + (self.embed(y) * phi).sum(1)  # psi(phi(x)) + y^T V phi(x), eq. (3)
 
 
-class CGAN(GAN):
+class CGAN(GAN, FromLatents, OfClasses):
     """Two convolutional networks that are both told what the image shall show.
 
     Args:
@@ -154,17 +152,7 @@ class CGAN(GAN):
         embed_dim: of y beside z in the joined form.
         width: channels next to the image, doubled at each halving of the resolution.
         max_width: the most channels of a layer.
-        lr: Adam's learning rate for each player.
-        betas: Adam's.
-        clip_norm: the largest norm of a player's gradient in a turn, or None.
-        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
-            decay_start None keeps them constant.
-        ema_half_life: of G's average, in images.
-        n_critic: turns of D for each turn of G.
-        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/game/losses.py.
-        regularizer: weights of the gradient penalties, see `zoo.game.regularizers.Regularizer`.
-        augment: what is done to the images that D sees, see `zoo.game.augment.Augment`.
+        game: see `zoo.game.settings.Game`.
 
     Raises:
         ValueError: for an image size that the network can't make, with the nearest that it can; for data without
@@ -172,31 +160,10 @@ class CGAN(GAN):
     """
 
     def __init__(
-        self,
-        *,
-        image_size: int | list[int],
-        channels: int,
-        classes: list[str] | None,
-        condition: str,
-        condition_dim: int | None,
-        latent_dim: int,
-        embed_dim: int,
-        width: int,
-        max_width: int,
-        lr: dict[str, float],
-        betas: list[float],
-        clip_norm: float | None,
-        decay_start: int | None,
-        decay_end: int,
-        ema_half_life: float,
-        n_critic: int,
-        skip_d_above: float | None,
-        loss: str,
-        regularizer: dict[str, Any],
-        augment: dict[str, Any],
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        self, *, image_size: int | list[int], channels: int, classes: list[str] | None, condition: str,
+        condition_dim: int | None, latent_dim: int, embed_dim: int, width: int, max_width: int, **game: Unpack[Game],
+    ) -> None:  # fmt: skip
+        super().__init__(**game)
         if condition not in ("joined", "projection"):
             raise ValueError(f"model.condition={condition} must be joined or projection")
         if not classes and condition_dim is None:
@@ -204,12 +171,8 @@ class CGAN(GAN):
                 "these data have no classes to condition on: use data=mnist5k, mnist, fashion_mnist, cifar10, or "
                 "labelled_folder with a subfolder for each class; or condition on vectors, model.condition_dim="
             )
-        if regularizer["gradient_penalty"] and condition == "joined":
-            raise ValueError(
-                "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
-                "set model.condition=projection, whose D has none"
-            )
-        check_players(self.hparams)
+        if condition == "joined":
+            self.refuse_gradient_penalty("model.condition=projection, whose D has none")
         height, width_ = (image_size, image_size) if isinstance(image_size, int) else image_size
         shape: dict[str, Any] = {
             "channels": channels,
@@ -219,8 +182,8 @@ class CGAN(GAN):
             "most": max_width,
         }
         y: dict[str, Any] = {"condition": condition, "classes": len(classes or []), "vector": condition_dim}
-        self.loss = losses.named(loss)
-        self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
+        self.latent_dim, self.condition_dim = latent_dim, condition_dim
+        self.classes = list(classes or []) if condition_dim is None else []
         self.G = Generator(latent_dim=latent_dim, embed_dim=embed_dim, **shape, **y)
         self.D = Discriminator(**shape, **y)
         self.G.apply(init_weights)
@@ -231,66 +194,39 @@ class CGAN(GAN):
                     nn.init.zeros_(parameter)  # scales begin at 1, shifts at 0
         if condition == "projection":
             spectral_normalize(self.D)
-        self.G_ema = EMA(self.G, half_life=ema_half_life)
+        self.G_ema = self.average(self.G)
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
-        return {
-            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
-            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
-        }
-
-    def lr_scale(self, player: str, images: int) -> float:
-        return linear_decay(images, self.hparams["decay_start"], self.hparams["decay_end"])
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D], "G": [self.G]}
 
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Algorithm 1 of Goodfellow et al. 2014 with k = n_critic, each player conditioned on y: 2014's eq. (2)."""
         x, y = batch.image, batch.label  # [N, C, H, W], [N]
-        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
+        D = lambda image: self.D(image, y)
         fake = self.G(self.latent(len(x)), y)
 
-        # Ascend log D(x|y) + log(1 - D(G(z|y))), unless D is too strong already.
-        with self.turn("D", clip_norm=clip_norm) as minimize:
-            real, generated = self.T(x, self.rng), self.T(fake.detach(), self.rng)
-            real_logit, fake_logit = self.D(real, y), self.D(generated, y)  # [N] each
-            judgement = self.loss.judgement(real_logit, fake_logit)
-            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
-            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                given_y = lambda image: self.D(image, y)
-                minimize(
-                    adversarial=self.loss.discriminator(real_logit, fake_logit),
-                    **self.regularizer(given_y, real, generated, turn=self.turns["D"], generator=self.rng),
-                )
+        # Ascend log D(x|y) + log(1 - D(G(z|y))).
+        with self.turn("D") as minimize:
+            real, generated = self.T(x), self.T(fake.detach())
+            logits = self.judge(D(real), D(generated))  # [N] each
+            minimize(adversarial=self.loss.discriminator(*logits), **self.penalties(D, real, generated))
 
         # Ascend log D(G(z|y)), after each n_critic turns of D.
-        if self.turns["D"] % self.hparams["n_critic"] == 0:
-            with self.turn("G", clip_norm=clip_norm) as minimize:
-                real_logit = self.D(self.T(x, self.rng), y) if self.loss.paired else None
-                minimize(adversarial=self.loss.generator(self.D(self.T(fake, self.rng), y), real_logit))
+        if self.due("G"):
+            with self.turn("G") as minimize:
+                real_logit = D(self.T(x)) if self.loss.paired else None
+                minimize(adversarial=self.loss.generator(D(self.T(fake)), real_logit))
 
-        self.G_ema.update(self.G, images=len(x) * self.world_size)
-        self.T.adapt(judgement["accuracy_real"], images=len(x) * self.world_size)
-        self.observe("D", judgement)
-        if self.T.target is not None:
-            self.observe("T", {"p": self.T.strength})
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if labels is None:
+            raise ValueError("this model is conditioned on vectors: give one for each image, labels=[n, condition_dim]")
+        return self.best(self.G)(z, labels)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         return {"D": self.D(batch.image, batch.label)}
 
-    def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        if labels is None:
-            if self.hparams["condition_dim"] is not None:
-                raise ValueError(
-                    "this model is conditioned on vectors: give one for each image, labels=[n, condition_dim]"
-                )
-            labels = seeds % len(self.hparams["classes"])
-        return self.from_latents(self.latent_of(seeds), labels)
-
-    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.G_ema(z, labels)
-
     def preview(self, batch: LabelledImages) -> dict[str, Preview]:
-        """Fakes of the classes of the real images beside them."""
-        label = batch.label if self.hparams["condition_dim"] is None else None
+        """Fakes under the conditions of the real images beside them."""
+        label = batch.label if self.classes else None
         fake = self.generate(batch.index, batch.label)
         return {"samples": Preview(fake=fake, real=batch.image, label=label, real_label=label)}

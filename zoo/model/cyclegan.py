@@ -25,17 +25,16 @@ Images are normalised one by one, so what goes through the same network shares a
 G([x; y]), and real and generated images, D_Y([y; G(x)]).
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from zoo.batch import ImagePairs, Preview
-from zoo.game import losses
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.game.abilities import Translates
+from zoo.game.gan import GAN
+from zoo.game.settings import Game
 from zoo.networks.layers import init_weights
 from zoo.networks.translators import (
     PatchDiscriminator,
@@ -77,7 +76,7 @@ class History:
         return torch.cat(shown)
 
 
-class CycleGAN(GAN):
+class CycleGAN(GAN, Translates):
     """Two generators that undo each other, between two domains without pairs.
 
     Args:
@@ -93,15 +92,7 @@ class CycleGAN(GAN):
         cycle: lambda, weight of the cycle consistency.
         identity: weight of the identity term, as a part of `cycle`; 0 is off, and so are domains of different channels.
         history: generated images of each domain that are kept for D, on each process; 0: D sees the newest.
-        lr: Adam's learning rate for each player.
-        betas: Adam's.
-        clip_norm: the largest norm of a player's gradient in a turn, or None.
-        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
-            decay_start None: half of decay_end, the paper's 100 of 200 epochs.
-        ema_half_life: of the generators' averages, in images; None: no average, as in the paper.
-        n_critic: turns of D for each turn of G.
-        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/game/losses.py.
+        game: see `zoo.game.settings.Game`.
 
     Raises:
         ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown
@@ -109,130 +100,69 @@ class CycleGAN(GAN):
     """
 
     def __init__(
-        self,
-        *,
-        image_size: int | list[int],
-        channels_x: int,
-        channels_y: int,
-        generator: str,
-        width: int,
-        blocks: int | None,
-        discriminator_width: int,
-        discriminator_layers: int | None,
-        adversarial: float,
-        cycle: float,
-        identity: float,
-        history: int,
-        lr: dict[str, float],
-        betas: list[float],
-        clip_norm: float | None,
-        decay_start: int | None,
-        decay_end: int,
-        ema_half_life: float | None,
-        n_critic: int,
-        skip_d_above: float | None,
-        loss: str,
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        for name, value in {
-            "adversarial": adversarial,
-            "cycle": cycle,
-            "identity": identity,
-            "history": history,
-        }.items():
-            if not value >= 0:
-                raise ValueError(f"model.{name}={value} must not be negative; 0 switches it off")
-        check_players(self.hparams)
+        self, *, image_size: int | list[int], channels_x: int, channels_y: int, generator: str, width: int,
+        blocks: int | None, discriminator_width: int, discriminator_layers: int | None, adversarial: float,
+        cycle: float, identity: float, history: int, **game: Unpack[Game],
+    ) -> None:  # fmt: skip
+        super().__init__(**game)
+        for name in ("adversarial", "cycle", "identity", "history"):
+            if not self.hparams[name] >= 0:
+                raise ValueError(f"model.{name}={self.hparams[name]} must not be negative; 0 switches it off")
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         layers = patch_layers(discriminator_layers, (h, w))
-        of_generators: dict[str, Any] = {
-            "generator": generator,
-            "size": (h, w),
-            "width": width,
-            "blocks": blocks,
-            "norm": "instance",
-            "dropout": 0.0,
-        }
-        of_discriminators: dict[str, Any] = {"width": discriminator_width, "layers": layers, "norm": "instance"}
-        self.loss = losses.named(loss)
+        translator: dict[str, Any] = {"size": (h, w), "width": width, "blocks": blocks, "dropout": 0.0}
+        translator["norm"] = "instance"
+        critic: dict[str, Any] = {"width": discriminator_width, "layers": layers, "norm": "instance"}
+        self.adversarial, self.cycle = adversarial, cycle
         self.identity = identity if channels_x == channels_y else 0.0
-        self.G = make_generator(c_in=channels_x, c_out=channels_y, **of_generators)
-        self.F = make_generator(c_in=channels_y, c_out=channels_x, **of_generators)
-        self.D_X = PatchDiscriminator(channels=channels_x, **of_discriminators)
-        self.D_Y = PatchDiscriminator(channels=channels_y, **of_discriminators)
+        self.directions = {"X->Y": channels_x, "Y->X": channels_y}
+        self.G = make_generator(generator, c_in=channels_x, c_out=channels_y, **translator)
+        self.F = make_generator(generator, c_in=channels_y, c_out=channels_x, **translator)
+        self.D_X = PatchDiscriminator(channels=channels_x, **critic)
+        self.D_Y = PatchDiscriminator(channels=channels_y, **critic)
         for network in (self.G, self.F, self.D_X, self.D_Y):
             network.apply(init_weights)
-        self.G_ema, self.F_ema = None, None
-        if ema_half_life is not None:
-            self.G_ema, self.F_ema = EMA(self.G, half_life=ema_half_life), EMA(self.F, half_life=ema_half_life)
+        self.G_ema, self.F_ema = self.average(self.G), self.average(self.F)
         self.history_x, self.history_y = History(history), History(history)
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
-        of_D = [*self.D_X.parameters(), *self.D_Y.parameters()]
-        of_G = [*self.G.parameters(), *self.F.parameters()]
-        return {
-            "D": torch.optim.Adam(of_D, lr=lr["D"], betas=betas, fused=True),
-            "G": torch.optim.Adam(of_G, lr=lr["G"], betas=betas, fused=True),
-        }
-
-    def lr_scale(self, player: str, images: int) -> float:
-        start, end = self.hparams["decay_start"], self.hparams["decay_end"]
-        return linear_decay(images, end // 2 if start is None else start, end)
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D_X, self.D_Y], "G": [self.G, self.F]}
 
     def training_step(self, batch: ImagePairs, batch_idx: int) -> None:
         """Eq. (3), in the order of the authors' code: a step of both generators, then one of both discriminators."""
         x, y = batch.x, batch.y  # [N, C_X, H, W], [N, C_Y, H, W]
-        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
-        adversarial, cycle = self.hparams["adversarial"], self.hparams["cycle"]
 
         # Fool D_Y with G(x) and D_X with F(y), so that each can be undone, before each n_critic turns of D.
-        if self.turns["D"] % self.hparams["n_critic"] == 0:
-            with self.turn("G", clip_norm=clip_norm) as minimize:
+        if self.due("G"):
+            with self.turn("G") as minimize:
                 terms = {}
                 if self.identity:  # ||G(y) - y||_1 + ||F(x) - x||_1
                     (fake_y, same_y), (fake_x, same_x) = together(self.G, x, y), together(self.F, y, x)
-                    terms["identity"] = self.identity * cycle * (l1_loss(same_y, y) + l1_loss(same_x, x))
+                    terms["identity"] = self.identity * self.cycle * (l1_loss(same_y, y) + l1_loss(same_x, x))
                 else:
                     fake_y, fake_x = self.G(x), self.F(y)
                 # ||F(G(x)) - x||_1 + ||G(F(y)) - y||_1, eq. (2)
-                terms["cycle"] = cycle * (l1_loss(self.F(fake_y), x) + l1_loss(self.G(fake_x), y))
+                terms["cycle"] = self.cycle * (l1_loss(self.F(fake_y), x) + l1_loss(self.G(fake_x), y))
                 real_x, real_y = (self.D_X(x), self.D_Y(y)) if self.loss.paired else (None, None)
                 fooled = self.loss.generator(self.D_Y(fake_y), real_y) + self.loss.generator(self.D_X(fake_x), real_x)
-                minimize(adversarial=adversarial * fooled, **terms)
+                minimize(adversarial=self.adversarial * fooled, **terms)
         else:
             with torch.no_grad():
                 fake_y, fake_x = self.G(x), self.F(y)
 
-        # Tell x from F(y) and y from G(x), old and new, unless D is too strong already.
-        with self.turn("D", clip_norm=clip_norm) as minimize:
-            real_x, made_x = together(self.D_X, x, self.history_x(fake_x, self.rng))  # [N, 1, h, w] each
-            real_y, made_y = together(self.D_Y, y, self.history_y(fake_y, self.rng))
-            judgements = {"D_X": self.loss.judgement(real_x, made_x), "D_Y": self.loss.judgement(real_y, made_y)}
-            accuracy = torch.stack([j[f"accuracy_{of}"] for j in judgements.values() for of in ("real", "fake")]).mean()
-            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                minimize(adversarial=self.loss.discriminator(real_x, made_x) + self.loss.discriminator(real_y, made_y))
-
-        if self.G_ema is not None and self.F_ema is not None:
-            self.G_ema.update(self.G, images=len(x) * self.world_size)
-            self.F_ema.update(self.F, images=len(x) * self.world_size)
-        for name, judgement in judgements.items():
-            self.observe(name, judgement)
+        # Tell x from F(y) and y from G(x), old and new.
+        with self.turn("D") as minimize:
+            of_x = self.judge(*together(self.D_X, x, self.history_x(fake_x, self.rng)), of="D_X")  # [N, 1, h, w] each
+            of_y = self.judge(*together(self.D_Y, y, self.history_y(fake_y, self.rng)), of="D_Y")
+            minimize(adversarial=self.loss.discriminator(*of_x) + self.loss.discriminator(*of_y))
 
     def rank_state(self) -> dict[str, Any]:
         histories = {"x": self.history_x, "y": self.history_y}
         return {name: [image.cpu() for image in history.images] for name, history in histories.items()}
 
     def load_rank_state(self, state: dict[str, Any]) -> None:
-        self.history_x.images, self.history_y.images = (
-            [image.to(self.device) for image in state[name]] for name in ("x", "y")
-        )
-
-    @property
-    def generators(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """G and F, or their averages where there are any."""
-        return self.G_ema or self.G, self.F_ema or self.F
+        for history, images in ((self.history_x, state["x"]), (self.history_y, state["y"])):
+            history.images = [image.to(self.device) for image in images]
 
     @torch.no_grad()
     def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
@@ -241,9 +171,9 @@ class CycleGAN(GAN):
         Raises:
             ValueError: for a direction other than "X->Y" and "Y->X", and for another number of channels.
         """
-        check_direction(images, direction, {"X->Y": self.hparams["channels_x"], "Y->X": self.hparams["channels_y"]})
-        G, F = self.generators
-        return at_any_size(G if direction == "X->Y" else F, images.to(self.device), self.G.stride).float()
+        check_direction(images, direction, self.directions)
+        network = self.best(self.G if direction == "X->Y" else self.F)
+        return at_any_size(network, images.to(self.device), self.G.stride).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D_X": self.D_X(batch.x), "D_Y": self.D_Y(batch.y)}
@@ -251,27 +181,18 @@ class CycleGAN(GAN):
     def preview(self, batch: ImagePairs) -> dict[str, Preview]:
         """Both translations and both round trips. Panels: input, translation, round trip, and the input's identity."""
         x, y, aligned = batch.x, batch.y, bool(batch.aligned.all())
-        G, F = self.generators
+        of_x, of_y = (
+            {"label": batch.label_x, "real_label": batch.label_y},
+            {"label": batch.label_y, "real_label": batch.label_x},
+        )
+        G, F = self.best(self.G), self.best(self.F)
         fake_y, fake_x = G(x), F(y)
         back_x, back_y = F(fake_y), G(fake_x)
         same_x, same_y = ((F(x),), (G(y),)) if x.shape[1] == y.shape[1] else ((), ())
+        panel_x, panel_y = (x, fake_y, back_x, *same_x), (y, fake_x, back_y, *same_y)
         return {
-            "X->Y": Preview(
-                fake_y,
-                real=y,
-                label=batch.label_x,
-                real_label=batch.label_y,
-                target=y if aligned else None,
-                panel=(x, fake_y, back_x, *same_x),
-            ),
-            "Y->X": Preview(
-                fake_x,
-                real=x,
-                label=batch.label_y,
-                real_label=batch.label_x,
-                target=x if aligned else None,
-                panel=(y, fake_x, back_y, *same_y),
-            ),
+            "X->Y": Preview(fake_y, real=y, target=y if aligned else None, panel=panel_x, **of_x),
+            "Y->X": Preview(fake_x, real=x, target=x if aligned else None, panel=panel_y, **of_y),
             "X->Y->X": Preview(back_x, target=x),
             "Y->X->Y": Preview(back_y, target=y),
         }

@@ -20,14 +20,16 @@ Departs:  translations are deterministic: G is in evaluation mode, without dropo
           size. An average of G is an option.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from zoo.batch import ImagePairs, Preview
-from zoo.game import losses
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.game.abilities import Translates
+from zoo.game.gan import GAN
+from zoo.game.settings import Game
 from zoo.networks.layers import init_weights
 from zoo.networks.translators import (
     PatchDiscriminator,
@@ -39,7 +41,7 @@ from zoo.networks.translators import (
 )
 
 
-class Pix2Pix(GAN):
+class Pix2Pix(GAN, Translates):
     """A generator that learns from pairs what an image has to become, and a discriminator that sees both.
 
     Args:
@@ -54,15 +56,7 @@ class Pix2Pix(GAN):
         discriminator_layers: how often D halves the image: 1, 2, 3 judge patches of 16, 34, 70 pixels; None: 1 for
             sides below 64 pixels, 2 below 128, else 3.
         l1: lambda, weight of the L1 term.
-        lr: Adam's learning rate for each player.
-        betas: Adam's.
-        clip_norm: the largest norm of a player's gradient in a turn, or None.
-        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
-            decay_start None: half of decay_end, 100 of 200 epochs in the authors' code.
-        ema_half_life: of G's average, in images; None: no average, as in the paper.
-        n_critic: turns of D for each turn of G.
-        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/game/losses.py.
+        game: see `zoo.game.settings.Game`.
 
     Raises:
         ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown
@@ -70,41 +64,21 @@ class Pix2Pix(GAN):
     """
 
     def __init__(
-        self,
-        *,
-        image_size: int | list[int],
-        channels_x: int,
-        channels_y: int,
-        generator: str,
-        width: int,
-        blocks: int | None,
-        norm: str,
-        dropout: float,
-        discriminator_width: int,
-        discriminator_layers: int | None,
-        l1: float,
-        lr: dict[str, float],
-        betas: list[float],
-        clip_norm: float | None,
-        decay_start: int | None,
-        decay_end: int,
-        ema_half_life: float | None,
-        n_critic: int,
-        skip_d_above: float | None,
-        loss: str,
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        self, *, image_size: int | list[int], channels_x: int, channels_y: int, generator: str, width: int,
+        blocks: int | None, norm: str, dropout: float, discriminator_width: int, discriminator_layers: int | None,
+        l1: float, **game: Unpack[Game],
+    ) -> None:  # fmt: skip
+        super().__init__(**game)
         if not l1 >= 0:
             raise ValueError(f"model.l1={l1} must not be negative; 0 switches it off")
         if not 0 <= dropout < 1:
             raise ValueError(f"model.dropout={dropout} must be in [0, 1); 0 switches it off")
-        check_players(self.hparams)
-        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        layers = patch_layers(discriminator_layers, (h, w))
-        self.loss = losses.named(loss)
+        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        layers = patch_layers(discriminator_layers, size)
+        self.l1, self.norm = l1, norm
+        self.directions = {"X->Y": channels_x}
         self.G = make_generator(
-            generator, size=(h, w), c_in=channels_x, c_out=channels_y, width=width, blocks=blocks, norm=norm,
+            generator, size=size, c_in=channels_x, c_out=channels_y, width=width, blocks=blocks, norm=norm,
             dropout=dropout,
         )  # fmt: skip
         self.D = PatchDiscriminator(
@@ -112,48 +86,32 @@ class Pix2Pix(GAN):
         )
         self.G.apply(init_weights)
         self.D.apply(init_weights)
-        self.G_ema = EMA(self.G, half_life=ema_half_life) if ema_half_life is not None else None
+        self.G_ema = self.average(self.G)
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
-        return {
-            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
-            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
-        }
-
-    def lr_scale(self, player: str, images: int) -> float:
-        start, end = self.hparams["decay_start"], self.hparams["decay_end"]
-        return linear_decay(images, end // 2 if start is None else start, end)
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D], "G": [self.G]}
 
     def training_step(self, batch: ImagePairs, batch_idx: int) -> None:
         """Eq. (4), "alternating between one gradient descent step on D, then one step on G" (section 3.3)."""
         x, y = batch.x, batch.y  # [N, C_X, H, W], [N, C_Y, H, W]
-        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
         fake = self.G(x)
 
-        # Ascend log D(x, y) + log(1 - D(x, G(x))), at half the pace, unless D is too strong already.
-        with self.turn("D", clip_norm=clip_norm) as minimize:
-            real_logit, fake_logit = self.judge(x, y, fake.detach())  # [N, 1, h, w] each
-            judgement = self.loss.judgement(real_logit, fake_logit)
-            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
-            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                minimize(adversarial=self.loss.discriminator(real_logit, fake_logit) / 2)
+        # Ascend log D(x, y) + log(1 - D(x, G(x))), at half the pace.
+        with self.turn("D") as minimize:
+            logits = self.judge(*self.of_both(x, y, fake.detach()))  # [N, 1, h, w] each
+            minimize(adversarial=self.loss.discriminator(*logits) / 2)
 
         # Ascend log D(x, G(x)), near y, after each n_critic turns of D.
-        if self.turns["D"] % self.hparams["n_critic"] == 0:
-            with self.turn("G", clip_norm=clip_norm) as minimize:
+        if self.due("G"):
+            with self.turn("G") as minimize:
                 real = self.D(torch.cat([x, y], dim=1)) if self.loss.paired else None
                 adversarial = self.loss.generator(self.D(torch.cat([x, fake], dim=1)), real)
-                minimize(adversarial=adversarial, l1=self.hparams["l1"] * l1_loss(fake, y))
+                minimize(adversarial=adversarial, l1=self.l1 * l1_loss(fake, y))
 
-        if self.G_ema is not None:
-            self.G_ema.update(self.G, images=len(x) * self.world_size)
-        self.observe("D", judgement)
-
-    def judge(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, ...]:
+    def of_both(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, ...]:
         """D's logits [N, 1, h, w] on (x, y) and on (x, fake), in one pass unless BatchNorm would mix the two."""
         pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
-        return tuple(self.D(pair) for pair in pairs) if self.hparams["norm"] == "batch" else together(self.D, *pairs)
+        return tuple(self.D(pair) for pair in pairs) if self.norm == "batch" else together(self.D, *pairs)
 
     def on_train_start(self) -> None:
         """Dropout draws from torch's own stream: let it differ from rank to rank."""
@@ -167,23 +125,14 @@ class Pix2Pix(GAN):
         Raises:
             ValueError: for a direction other than "X->Y", and for another number of channels.
         """
-        check_direction(images, direction, {"X->Y": self.hparams["channels_x"]})
-        return at_any_size(self.generate_from, images.to(self.device), self.G.stride).float()
-
-    def generate_from(self, x: Tensor) -> Tensor:
-        """G(x) [N, C_Y, H, W] in evaluation mode, by G's average where there is one."""
-        network: nn.Module = self.G_ema or self.G
-        training = network.training
-        y = network.eval()(x)
-        network.train(training)
-        return y
+        check_direction(images, direction, self.directions)
+        return at_any_size(self.best(self.G), images.to(self.device), self.G.stride).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D": self.D(torch.cat([batch.x, batch.y], dim=1))}
 
     def preview(self, batch: ImagePairs) -> dict[str, Preview]:
         """Panels: input, translation, target."""
-        x, y = batch.x, batch.y
-        fake = self.generate_from(x)
+        x, y, fake = batch.x, batch.y, self.best(self.G)(batch.x)
         preview = Preview(fake, real=y, label=batch.label_x, real_label=batch.label_y, target=y, panel=(x, fake, y))
         return {"X->Y": preview}

@@ -33,15 +33,16 @@ Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.0
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import LowHigh, Preview
-from zoo.game import losses
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, check_players, linear_decay
+from zoo.game.abilities import Upscales
+from zoo.game.gan import GAN
+from zoo.game.settings import Game
 from zoo.networks import vgg
 from zoo.networks.layers import spectral_normalize
 
@@ -177,7 +178,7 @@ class Discriminator(nn.Module):
         return self.judge(self.maps(image)[-1])
 
 
-class SRGAN(GAN):
+class SRGAN(GAN, Upscales):
     """SRResNet, and then SRGAN.
 
     Args:
@@ -192,56 +193,21 @@ class SRGAN(GAN):
         content: what the content loss compares: "vgg", "discriminator" or "pixel".
         vgg_weights: a file of torchvision's VGG19 weights; None: torch.hub's, downloaded if missing.
         weights: of the objective's terms in the adversarial phase: pixel, content and adversarial.
-        lr: Adam's learning rate for each player.
-        betas: Adam's.
         lr_steps: images at which each learning rate is multiplied by `lr_gamma`.
-        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
-            decay_start None keeps them as they are.
-        clip_norm: the largest norm of a player's gradient in a turn, or None.
-        ema_half_life: of G's average, in images.
-        n_critic: turns of D for each turn of G, in the adversarial phase.
-        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the adversarial objective's name in zoo/game/losses.py.
+        lr_gamma: see `lr_steps`.
+        game: see `zoo.game.settings.Game`; n_critic counts in the adversarial phase.
 
     Raises:
         ValueError: naming the argument, its value and the remedy.
     """
 
     def __init__(
-        self,
-        *,
-        scale: int,
-        patch_size: int,
-        channels: int,
-        width: int,
-        blocks: int,
-        norm: str,
-        residual_scale: float,
-        skip: str,
-        icnr: bool,
-        discriminator_width: int,
-        discriminator_dense: int,
-        discriminator_norm: str,
-        pixel: str,
-        pixel_images: int,
-        start: str | None,
-        content: str,
-        vgg_weights: str | None,
-        weights: dict[str, float],
-        lr: dict[str, float],
-        betas: list[float],
-        lr_steps: list[int],
-        lr_gamma: float,
-        decay_start: int | None,
-        decay_end: int,
-        clip_norm: float | None,
-        ema_half_life: float,
-        n_critic: int,
-        skip_d_above: float | None,
-        loss: str,
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
+        self, *, scale: int, patch_size: int, channels: int, width: int, blocks: int, norm: str, residual_scale: float,
+        skip: str, icnr: bool, discriminator_width: int, discriminator_dense: int, discriminator_norm: str, pixel: str,
+        pixel_images: int, start: str | None, content: str, vgg_weights: str | None, weights: dict[str, float],
+        lr_steps: list[int], lr_gamma: float, **game: Unpack[Game],
+    ) -> None:  # fmt: skip
+        super().__init__(**game)
         choices = {
             "scale": (scale, (2, 3, 4, 8)),
             "norm": (norm, ("batch", "none")),
@@ -261,8 +227,7 @@ class SRGAN(GAN):
             raise ValueError(f"model.content=vgg takes images of 1 or 3 channels, not {channels}: use discriminator")
         if content == "vgg" and patch_size < 16:
             raise ValueError(f"model.content=vgg halves patches four times: data.patch_size={patch_size} must be >= 16")
-        check_players(self.hparams)
-        self.loss = losses.named(loss)
+        self.scale, self.channels = scale, channels
         self.pixel = F.mse_loss if pixel == "mse" else F.l1_loss
         self.G = Generator(
             channels=channels, scale=scale, width=width, blocks=blocks, norm=norm, residual_scale=residual_scale,
@@ -272,53 +237,44 @@ class SRGAN(GAN):
             channels=channels, patch_size=patch_size, width=discriminator_width, dense=discriminator_dense,
             norm=discriminator_norm,
         )  # fmt: skip
-        self.G_ema = EMA(self.G, half_life=ema_half_life)
+        self.G_ema = self.average(self.G)
         self._vgg: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
-        return {
-            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
-            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
-        }
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D], "G": [self.G]}
 
     def lr_scale(self, player: str, images: int) -> float:
         steps = sum(images >= step for step in self.hparams["lr_steps"])
-        return self.hparams["lr_gamma"] ** steps * linear_decay(
-            images, self.hparams["decay_start"], self.hparams["decay_end"]
-        )
+        return self.hparams["lr_gamma"] ** steps * super().lr_scale(player, images)
 
     def phase_at(self, images: int) -> str:
         """What the batch that ends at `images` is trained on: "pixel" or "adversarial"."""
         return "pixel" if images <= self.hparams["pixel_images"] else "adversarial"
 
+    @property
+    def goal(self) -> str:
+        return "pixels" if self.phase == "pixel" else "perception"
+
     def training_step(self, batch: LowHigh, batch_idx: int) -> None:
         """SRResNet up to `pixel_images`, section 3.2's "MSE-based"; then the game of eq. (2), by the loss of (3)."""
         low, high = batch.low, batch.high  # [N, C, h, w], [N, C, s*h, s*w]
-        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
         fake = self.G(low)
 
         # First phase: descend the pixel error, eq. (4).
         if self.phase == "pixel":
-            with self.turn("G", clip_norm=clip_norm) as minimize:
+            with self.turn("G") as minimize:
                 minimize(pixel=self.pixel(fake, high))
+            return
 
-        else:
-            # Ascend log D(I_HR) + log(1 - D(G(I_LR))), eq. (2), unless D is too strong already.
-            with self.turn("D", clip_norm=clip_norm) as minimize:
-                real_logit, fake_logit = self.D(high), self.D(fake.detach())  # [N] each
-                judgement = self.loss.judgement(real_logit, fake_logit)
-                accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
-                if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                    minimize(adversarial=self.loss.discriminator(real_logit, fake_logit))
+        # Ascend log D(I_HR) + log(1 - D(G(I_LR))), eq. (2).
+        with self.turn("D") as minimize:
+            logits = self.judge(self.D(high), self.D(fake.detach()))  # [N] each
+            minimize(adversarial=self.loss.discriminator(*logits))
 
-            # Descend content + 1e-3 adversarial, eq. (3), after each n_critic turns of D.
-            if self.turns["D"] % self.hparams["n_critic"] == 0:
-                with self.turn("G", clip_norm=clip_norm) as minimize:
-                    minimize(**self.perceptual(fake, high))
-            self.observe("D", judgement)
-
-        self.G_ema.update(self.G, images=len(low) * self.world_size)
+        # Descend content + 1e-3 adversarial, eq. (3), after each n_critic turns of D.
+        if self.due("G"):
+            with self.turn("G") as minimize:
+                minimize(**self.perceptual(fake, high))
 
     def perceptual(self, fake: Tensor, high: Tensor) -> dict[str, Tensor]:
         """Eq. (3), by terms, each with its weight: content, adversarial, and the pixel error where it has a weight."""
@@ -329,7 +285,7 @@ class SRGAN(GAN):
             with torch.no_grad():
                 real_maps = self.D.maps(high)
             real_logit = self.D.judge(real_maps[-1]) if self.loss.paired else None
-            errors = [F.l1_loss(mine, real) for mine, real in zip(maps, real_maps, strict=True)]
+            errors = [F.l1_loss(of_fake, of_real) for of_fake, of_real in zip(maps, real_maps, strict=True)]
             terms["content"] = torch.stack(errors).mean()
         else:
             logit = self.D(fake)
@@ -380,11 +336,13 @@ class SRGAN(GAN):
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
-                theirs, mine = checkpoint["hyper_parameters"].get(name), self.hparams[name]
-                if theirs is not None and theirs != mine:
-                    raise ValueError(f"its {name} is {theirs}, not {mine}")
+                of_start, wanted = checkpoint["hyper_parameters"].get(name), self.hparams[name]
+                if of_start is not None and of_start != wanted:
+                    raise ValueError(f"its {name} is {of_start}, not {wanted}")
             state = checkpoint["state_dict"]
             for name, network in (("G", self.G), ("G_ema", self.G_ema)):
+                if network is None:
+                    continue
                 network.load_state_dict(
                     {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
                 )
@@ -400,7 +358,7 @@ class SRGAN(GAN):
 
     def upscale(self, low: Tensor) -> Tensor:
         """I_SR [N, C, s*h, s*w] in [-1, 1] of images [N, C, h, w] in [-1, 1], from the averaged generator."""
-        return self.G_ema(low).clamp(-1, 1)
+        return self.best(self.G)(low).clamp(-1, 1)
 
     @property
     def reach(self) -> int:

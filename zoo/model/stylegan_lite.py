@@ -31,18 +31,17 @@ Departs:  a lazy penalty is a term of the turn's one step and not a step of its 
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.batch import LabelledImages, Preview
-from zoo.game import losses
-from zoo.game.augment import Augment
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, check_players, linear_decay
-from zoo.game.regularizers import PathLength, Regularizer
+from zoo.batch import LabelledImages
+from zoo.game.abilities import FromLatents, OfClasses, Styles
+from zoo.game.gan import GAN
+from zoo.game.regularizers import PathLength
+from zoo.game.settings import Game
 from zoo.networks.layers import START, doublings
 
 Stage = tuple[int, Tensor | None]  # how often the start is doubled, and the weight in [0, 1] of the newest resolution
@@ -447,7 +446,7 @@ def growing(images: int, *, phase: int, top: int) -> tuple[int, float]:
     return level, rest / phase if fading else 1.0
 
 
-class StyleGANLite(GAN):
+class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
     """A style-based generator against a residual discriminator.
 
     Args:
@@ -467,18 +466,8 @@ class StyleGANLite(GAN):
         phase_images: of progressive growing: images of each phase, at 4 pixels, fading 8 in, at 8, fading 16 in, ...
         truncation: psi of `generate`, in [0, 1]; training knows none.
         w_mean_half_life: of the tracked mean of w, in images.
-        path_length: settings of the path length's penalty, see `zoo.game.regularizers.PathLength`.
-        lr: Adam's learning rate for each player.
-        betas: Adam's.
-        clip_norm: the largest norm of a player's gradient in a turn, or None.
-        decay_start, decay_end: images from which on the learning rates fall linearly, and at which they are 0;
-            decay_start None keeps them constant.
-        ema_half_life: of G's average, in images.
-        n_critic: turns of D for each turn of G.
-        skip_d_above: D skips its turn while its accuracy on the batch, in [0, 1], is above this; None: never.
-        loss: the objective's name in zoo/game/losses.py.
-        regularizer: weights of the gradient penalties, see `zoo.game.regularizers.Regularizer`.
-        augment: what is done to the images that D sees, see `zoo.game.augment.Augment`.
+        path_length: settings of the path length's penalty, see `PathLength`.
+        game: see `zoo.game.settings.Game`.
 
     Raises:
         ValueError: for an image size that the network can't make, with the nearest that it can; for an unknown growth;
@@ -486,46 +475,18 @@ class StyleGANLite(GAN):
     """
 
     def __init__(
-        self,
-        *,
-        image_size: int | list[int],
-        channels: int,
-        classes: list[str] | None,
-        conditional: bool,
-        latent_dim: int,
-        w_dim: int,
-        mapping_layers: int,
-        mapping_rate: float,
-        channel_base: int,
-        channel_max: int,
-        noise: bool,
-        mixing: float,
-        stddev_group: int,
-        growth: str,
-        phase_images: int,
-        truncation: float,
-        w_mean_half_life: float,
-        path_length: dict[str, Any],
-        lr: dict[str, float],
-        betas: list[float],
-        clip_norm: float | None,
-        decay_start: int | None,
-        decay_end: int,
-        ema_half_life: float,
-        n_critic: int,
-        skip_d_above: float | None,
-        loss: str,
-        regularizer: dict[str, Any],
-        augment: dict[str, Any],
-    ) -> None:
-        super().__init__()
+        self, *, image_size: int | list[int], channels: int, classes: list[str] | None, conditional: bool,
+        latent_dim: int, w_dim: int, mapping_layers: int, mapping_rate: float, channel_base: int, channel_max: int,
+        noise: bool, mixing: float, stddev_group: int, growth: str, phase_images: int, truncation: float,
+        w_mean_half_life: float, path_length: dict[str, Any], **game: Unpack[Game],
+    ) -> None:  # fmt: skip
         if conditional and not classes:
             raise ValueError(
                 "these data have no classes to condition on: set model.conditional=false, or use data=mnist5k, mnist, "
                 "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class"
             )
-        classes = classes if conditional else None
-        self.save_hyperparameters()  # without classes where it has no y, whatever the data have
+        classes = classes if conditional else None  # a hyperparameter only where there is a y, whatever the data have
+        super().__init__(**game)
         if growth not in GROWTHS:
             raise ValueError(f"model.growth={growth} must be {', '.join(GROWTHS[:-1])} or {GROWTHS[-1]}")
         whole = ("channels", "latent_dim", "w_dim", "mapping_layers", "stddev_group", "channel_base", "channel_max")
@@ -538,36 +499,26 @@ class StyleGANLite(GAN):
         for name in ("mixing", "truncation"):
             if not 0 <= self.hparams[name] <= 1:
                 raise ValueError(f"model.{name}={self.hparams[name]} must be in [0, 1]")
-        check_players(self.hparams)
         h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
         sizes = widths(doublings(h, w, largest=1024), base=channel_base, most=channel_max)
         shape: dict[str, Any] = {"channels": channels, "height": h, "width": w, "sizes": sizes, "growth": growth}
         shape["classes"] = len(classes or [])
-        self.loss = losses.named(loss)
-        self.regularizer, self.T = Regularizer(**regularizer), Augment(**augment)
-        if growth == "multi_scale" and self.T.active:
+        if growth == "multi_scale" and self._augments:
             raise ValueError("model.growth=multi_scale shows D one image at every resolution: set augment=none")
+        self.latent_dim, self.classes, self.channels = latent_dim, list(classes or []), channels
         self.G = Generator(
             latent_dim=latent_dim, w_dim=w_dim, layers=mapping_layers, rate=mapping_rate, noise=noise, **shape
         )
         self.D = Discriminator(group=stddev_group, **shape)
-        self.G_ema = EMA(self.G, half_life=ema_half_life)
+        self.G_ema = self.average(self.G)
         self.path_length = PathLength(**path_length)
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        lr, betas = self.hparams["lr"], tuple(self.hparams["betas"])
-        return {
-            "D": torch.optim.Adam(self.D.parameters(), lr=lr["D"], betas=betas, fused=True),
-            "G": torch.optim.Adam(self.G.parameters(), lr=lr["G"], betas=betas, fused=True),
-        }
-
-    def lr_scale(self, player: str, images: int) -> float:
-        return linear_decay(images, self.hparams["decay_start"], self.hparams["decay_end"])
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D], "G": [self.G]}
 
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Goodfellow et al. 2014, Algorithm 1, with the lazy penalties of arXiv:1912.04958, sections 3.1 and 3.2."""
-        x, y = batch.image, batch.label if self.hparams["conditional"] else None
-        clip_norm, skip_d_above = self.hparams["clip_norm"], self.hparams["skip_d_above"]
+        x, y = batch.image, batch.label if self.classes else None
         images = len(x) * self.world_size
         stage = self.stage(self.images - images)
         D = lambda image: self.D(image, y, stage=stage)
@@ -575,31 +526,21 @@ class StyleGANLite(GAN):
         x = self.shown(x, stage)  # [N, C, h, w], or packed
         fake, w = self.G(z, y, mix=self.mix(len(x)), noise=noise, stage=stage)
 
-        # Ascend log D(x) + log(1 - D(g(w))), unless D is too strong already; every 16th turn, say, with R1.
-        with self.turn("D", clip_norm=clip_norm) as minimize:
-            real, generated = self.T(x, self.rng), self.T(fake.detach(), self.rng)
-            real_logit, fake_logit = D(real), D(generated)  # [N] each
-            judgement = self.loss.judgement(real_logit, fake_logit)
-            accuracy = (judgement["accuracy_real"] + judgement["accuracy_fake"]) / 2
-            if skip_d_above is None or self.agreed(accuracy) <= skip_d_above:
-                minimize(
-                    adversarial=self.loss.discriminator(real_logit, fake_logit),
-                    **self.regularizer(D, real, generated, turn=self.turns["D"], generator=self.rng),
-                )
+        # Ascend log D(x) + log(1 - D(g(w))); every 16th turn, say, with R1.
+        with self.turn("D") as minimize:
+            real, generated = self.T(x), self.T(fake.detach())
+            logits = self.judge(D(real), D(generated))  # [N] each
+            minimize(adversarial=self.loss.discriminator(*logits), **self.penalties(D, real, generated))
 
         # Ascend log D(g(w)), after each n_critic turns of D; every 4th turn, say, with the path length's penalty.
-        if self.turns["D"] % self.hparams["n_critic"] == 0:
-            with self.turn("G", clip_norm=clip_norm) as minimize:
-                real_logit = D(self.T(x, self.rng)) if self.loss.paired else None
-                adversarial = self.loss.generator(D(self.T(fake, self.rng)), real_logit)
+        if self.due("G"):
+            with self.turn("G") as minimize:
+                real_logit = D(self.T(x)) if self.loss.paired else None
+                adversarial = self.loss.generator(D(self.T(fake)), real_logit)
                 minimize(adversarial=adversarial, **self.path_penalty(z, y, noise, stage))
 
-        self.G_ema.update(self.G, images=images)
+        self.move_averages()  # before the mean of w moves
         self.track(w, images)
-        self.T.adapt(judgement["accuracy_real"], images=images)
-        self.observe("D", judgement)
-        if self.T.target is not None:
-            self.observe("T", {"p": self.T.strength})
 
     # What a step draws, from this rank's stream -------------------------------------------------------------------
 
@@ -671,9 +612,9 @@ class StyleGANLite(GAN):
     # What the trained model makes -----------------------------------------------------------------------------------
 
     @property
-    def best(self) -> Generator:
-        """The averaged generator."""
-        return self.G_ema.module  # type: ignore[return-value]
+    def result(self) -> Generator:
+        """The averaged generator, or G itself where nothing is averaged."""
+        return self.G if self.G_ema is None else self.G_ema.module  # type: ignore[return-value]
 
     def styles(self, seeds: Tensor | Sequence[int], labels: Tensor | Sequence[int] | None = None) -> Tensor:
         """ws [N, num_ws, w_dim] of the averaged generator, not truncated: one w for all layers of an image.
@@ -685,16 +626,22 @@ class StyleGANLite(GAN):
         Raises:
             ValueError: for labels where the model has no classes.
         """
-        y, classes = None, len(self.hparams["classes"] or [])
+        y, classes = None, len(self.classes)
         if labels is not None and not classes:
             raise ValueError(
                 "this model makes images without classes: train with model.conditional=true on labelled data"
             )
         if classes:
-            given = torch.as_tensor(seeds if labels is None else labels, device=self.device)
-            y = given % classes if labels is None else given
-        w = self.best.map(self.latent_of(seeds), y)
+            y = torch.as_tensor(seeds if labels is None else labels, device=self.device)
+            y = y % classes if labels is None else y
+        w = self.result.map(self.latent_of(seeds), y)
         return w[:, None].repeat(1, self.G.num_ws, 1)
+
+    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+        return self.result.truncate(ws, psi)
+
+    def modulations(self) -> list[Tensor]:
+        return self.result.modulations(self.stage(self.images))
 
     def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
         """Images [N, C, H, W] of ws [N, num_ws, w_dim] from the averaged generator, differentiable, so not clamped.
@@ -703,23 +650,16 @@ class StyleGANLite(GAN):
             noise: "fixed" (the same for every image), "random" or "none".
         """
         stage = self.stage(self.images)
-        image = self.best.synthesize(ws, noise, stage=stage)
+        image = self.result.synthesize(ws, noise, stage=stage)
         return image if stage is None else F.interpolate(image, scale_factor=2 ** (self.G.top - stage[0]))
 
     def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        ws = self.best.truncate(self.styles(seeds, labels), self.hparams["truncation"])
-        return self.from_styles(ws).clamp(-1, 1)
+        return self.from_styles(self.truncate(self.styles(seeds, labels), self.hparams["truncation"])).clamp(-1, 1)
 
     def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        w = self.best.map(z, labels)
+        w = self.result.map(z, labels)
         return self.from_styles(w[:, None].expand(-1, self.G.num_ws, -1))
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
-        y, stage = batch.label if self.hparams["conditional"] else None, self.stage(self.images)
+        y, stage = batch.label if self.classes else None, self.stage(self.images)
         return {"D": self.D(self.shown(batch.image, stage), y, stage=stage)}
-
-    def preview(self, batch: LabelledImages) -> dict[str, Preview]:
-        """Fakes; where the model is conditional, of the classes of the real images beside them."""
-        y = batch.label if self.hparams["conditional"] else None
-        fake = self.generate(batch.index, y)
-        return {"samples": Preview(fake=fake, real=batch.image, label=y, real_label=y)}

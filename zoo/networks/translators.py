@@ -8,7 +8,7 @@ share.
 Departs: convolutions that a normalisation follows have no bias, which it would take away again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
@@ -250,7 +250,7 @@ def mirrored(side: int, stride: int) -> Tensor:
     return torch.minimum(place, period - place)
 
 
-def check_direction(images: Tensor, direction: str, channels: dict[str, int]) -> None:
+def check_direction(images: Tensor, direction: str, channels: Mapping[str, int]) -> None:
     """Raises:
     ValueError: for a direction that `channels`, the channels that each direction starts from, does not have, and for
         images with another number of them.

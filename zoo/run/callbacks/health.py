@@ -202,7 +202,9 @@ class Health(L.Callback):
         if not trainer.is_global_zero:
             return
         values = self._gaps(model)
-        known = {name: v for name, v in model.latest.items() if name.endswith(("/accuracy_real", "/accuracy_fake"))}
+        known = {
+            name: v for name, v in model.run_log.latest.items() if name.endswith(("/accuracy_real", "/accuracy_fake"))
+        }
         if evaluate:
             values |= self._of_samples(evaluate)
             if evaluate.metric:

@@ -65,13 +65,13 @@ class ImageProgress(ProgressBar):
         now = pl_module.images
         if self._bar:
             speed = f"{self._speed(now):,.0f}/s"
-            self._bar.update(self._task, completed=now, speed=speed, values=losses(pl_module.latest))
+            self._bar.update(self._task, completed=now, speed=speed, values=losses(pl_module.run_log.latest))
         elif now * 10 // self.max_images > self._tenth:
             self._tenth = now * 10 // self.max_images
             left = (self.max_images - now) / max(self._speed(now), 1e-9)
             print(
                 f"{now:>11,} of {self.max_images:,} images  {self._speed(now):,.0f}/s  "
-                f"{max(left, 0) / 60:.1f} min left  {losses(pl_module.latest)}",
+                f"{max(left, 0) / 60:.1f} min left  {losses(pl_module.run_log.latest)}",
                 flush=True,
             )
 
