@@ -95,8 +95,8 @@ class Batches(L.LightningDataModule):
 
 
 def train_on(model: Any, batches: list[Any]) -> None:
-    """One step on each batch; `model.latest` then has the terms of the last one."""
-    model.log_every = 1
+    """One step on each batch; `model.run_log.latest` then has the terms of the last one."""
+    model.run_log.every = 1
     quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, log_every_n_steps=1, **quiet)  # type: ignore[arg-type]
     trainer.fit(model, Batches(batches))

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 import train
+from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
 from zoo.game.strategy import TurnDDP
 from zoo.model.stylegan_lite import StyleGANLite
@@ -33,7 +34,7 @@ def without_batch_statistics(module: nn.Module) -> None:
             without_batch_statistics(child)
 
 
-def latents_by_row(self: GAN, n: int) -> torch.Tensor:
+def latents_by_row(self: Any, n: int) -> torch.Tensor:
     assert n == len(self.rows)
     return self.latent_of(self.rows)
 
@@ -77,7 +78,7 @@ def equality(folder: Path, model: str) -> None:
         return all_reduce(tensor, *args, **kwargs)
 
     dist.all_reduce = counted
-    GAN.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
+    FromLatents.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
     StyleGANLite.normal, StyleGANLite.uniform = normal_by_row, uniform_by_row  # type: ignore[method-assign]
     for processes in (2, 1):
         cfg = small(model, folder / f"run{processes}", "max_images=80", *ALIKE.get(model, []))
@@ -100,7 +101,7 @@ def equality(folder: Path, model: str) -> None:
                 content["gradients"] = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
                 content["player_bytes"] = {
                     player: sum(p.numel() * p.element_size() for _, p in named)
-                    for player, named in pl_module._names.items()
+                    for player, named in pl_module._parameters_of.items()
                 }
                 torch.save(content, folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
 
@@ -186,8 +187,12 @@ def disagree(folder: Path, model: str) -> None:
     @contextmanager
     def skipped(self: GAN, player: str, **kwargs: Any) -> Any:
         with turn(self, player, **kwargs) as minimize:
-            skip = player == "D" and self.turns["D"] == 1 and self.global_rank == 1
-            yield (lambda **terms: None) if skip else minimize
+            if player == "D" and self.turns["D"] == 1 and self.global_rank == 1:
+                assert self._turn is not None
+                self._turn.moved = True
+                yield lambda **terms: None
+            else:
+                yield minimize
 
     two_ranks(folder, model, skipped)
 

@@ -34,7 +34,7 @@ def test_the_terms_are_the_papers() -> None:
             "D/adversarial": (ones(D_Y(y)) + zeros(D_Y(G(x))) + ones(D_X(x)) + zeros(D_X(F(y)))) / 2,
         }
     for name, value in expected.items():
-        assert model.latest[name] == pytest.approx(value.item(), rel=1e-4), name
+        assert model.run_log.latest[name] == pytest.approx(value.item(), rel=1e-4), name
 
 
 def test_steps_are_those_of_a_plain_loop() -> None:
@@ -137,7 +137,7 @@ def test_learning_rate_is_constant_for_half_then_falls_to_zero() -> None:
 def test_domains_of_different_channels_have_no_identity_term() -> None:
     model = gan("data.channels_y=1")
     train_on(model, [pairs(y=1)])
-    assert "G/identity" not in model.latest
+    assert "G/identity" not in model.run_log.latest
     previews = model.preview(pairs(y=1))
     assert [len(previews[name].panel) for name in ("X->Y", "Y->X")] == [3, 3]
     assert model.translate(torch.zeros(1, 1, 9, 9), "Y->X").shape == (1, 3, 9, 9)

@@ -38,7 +38,7 @@ def test_the_terms_are_the_papers(norm: str) -> None:
         "G/l1": 7 * l1_loss(fake, y),
     }
     for name, value in expected.items():
-        assert model.latest[name] == pytest.approx(value.item(), rel=1e-4), name
+        assert model.run_log.latest[name] == pytest.approx(value.item(), rel=1e-4), name
     for key, value in D.named_parameters():
         torch.testing.assert_close(dict(model.D.named_parameters())[key], value, rtol=0, atol=2e-5)
 

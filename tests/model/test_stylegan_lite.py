@@ -372,7 +372,7 @@ def test_training_tracks_the_mean_of_w_and_the_path_length() -> None:
     train_on(model, [batch()] * 3)
     assert model.turns == {"D": 3, "G": 3}
     assert model.path_length.a > 0
-    assert model.latest["G/path_length"] > 0, "due in the third turn"
+    assert model.run_log.latest["G/path_length"] > 0, "due in the third turn"
     mean = model.G.map(model.latent_of(range(4_000))).mean(0)
     assert (model.G.w_mean - mean).norm() < 0.3 * mean.norm() + 0.3
     assert "path_length.a" in model.state_dict()

@@ -26,7 +26,7 @@ class TurnDDP(DDPStrategy):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bytes_reduced: dict[str, int] = {}  # in each player's turns, on this rank
+        self.bytes_reduced: dict[str, int] = {}  # of gradients, in each player's turns, on this rank
         self._checked: dict[str, int] = {}  # turns in which the ranks have compared their gradients, by player
 
     def configure_ddp(self) -> None:
@@ -56,11 +56,12 @@ class TurnDDP(DDPStrategy):
             self._checked[player] += 1
             self._compare(player, parameters)
         gradients = [p.grad for _, p in parameters if p.grad is not None]
+        size = sum(gradient.numel() * gradient.element_size() for gradient in gradients)
+        self.bytes_reduced[player] = self.bytes_reduced.get(player, 0) + size
         for bucket in buckets([*gradients, objective]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
             flat /= self.world_size
-            self.bytes_reduced[player] = self.bytes_reduced.get(player, 0) + flat.numel() * flat.element_size()
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view(g.shape) for part, g in zip(parts, bucket, strict=True)])
 

@@ -1,0 +1,159 @@
+"""The settings that all variants share, each set in every variant to a value that shows; the closed forms are in
+tests/game/test_gan.py."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from common import MODELS, compose, same
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from train import run
+from zoo.game.augment import Augment
+from zoo.game.gan import GAN
+from zoo.game.log import Log
+from zoo.game.losses import Objective
+
+Small = Callable[..., DictConfig]
+# Those whose D is augmented and penalised; translation and super-resolution show it images as they are.
+OPEN = [model for model in MODELS if compose(f"model={model}").model.get("augment") is not None]
+WITHOUT_BATCHNORM = {"dcgan": ["model.discriminator_norm=none"], "cgan": ["model.condition=projection"]}
+GAME = {"srgan": ["model.pixel_images=0", "model.lr_steps=[]"]}  # what leads to the alternating turns
+
+runs = itertools.count()
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def trained(cfg: DictConfig) -> Any:
+    cfg.run_dir = f"{cfg.run_dir}-{next(runs)}"
+    return run(cfg).lightning_module
+
+
+def of_player(gan: GAN, player: str) -> dict[str, Tensor]:
+    """The weights that a player moves."""
+    return {name: parameter.detach() for name, parameter in gan._parameters_of[player]}
+
+
+def test_rates_decay_and_clipping_of_both_players(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each step of each optimizer is made with: its player's rate, the decay, betas, and a clipped gradient."""
+    steps: list[tuple[int, int, float, tuple[float, float], float]] = []
+    gans: list[GAN] = []
+    step, start = torch.optim.Adam.step, GAN.on_train_start
+
+    def watched(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+        (group,) = self.param_groups
+        gradients = [p.grad for p in group["params"] if p.grad is not None]
+        steps.append((id(self), gans[0].images, group["lr"], group["betas"], float(nn.utils.get_total_norm(gradients))))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    monkeypatch.setattr(GAN, "on_train_start", lambda self: (gans.append(self), start(self))[1])
+    settings = ["model.lr.D=3e-4", "model.lr.G=1e-4", "model.clip_norm=0.01", "model.betas=[0.3,0.7]"]
+    settings += ["model.decay_start=32", "model.decay_end=96", "max_images=80", "logger=none"]
+    gan = trained(small(model, *settings, *GAME.get(model, [])))
+    for player, rate in {"D": 3e-4, "G": 1e-4}.items():
+        of_optimizer = [row[1:] for row in steps if row[0] == id(gan._players[player])]
+        assert [images for images, *_ in of_optimizer] == [16, 32, 48, 64, 80]
+        for images, lr, betas, norm in of_optimizer:
+            before = images - 16
+            assert lr == pytest.approx(rate * (1 if before <= 32 else (96 - before) / 64))
+            assert betas == (0.3, 0.7)
+            assert norm == pytest.approx(0.01, rel=1e-3), "gradients are larger than that by far"
+
+
+def test_balance(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D is right about all real images and half of the fakes: it skips by the mean; G waits for n_critic turns."""
+    judgement = Objective.judgement
+    half = {"accuracy_real": torch.tensor(1.0), "accuracy_fake": torch.tensor(0.5)}
+    monkeypatch.setattr(Objective, "judgement", lambda self, real, fake: judgement(self, real, fake) | half)
+    run_with = lambda *settings: trained(small(model, "logger=none", *settings, *GAME.get(model, [])))
+    initial = run_with("max_images=16", "model.lr.D=0.0")
+    skips = run_with("max_images=48", "model.n_critic=3", "model.skip_d_above=0.7")
+    moves = run_with("max_images=48", "model.n_critic=3", "model.skip_d_above=0.8")
+    assert same(of_player(skips, "D"), of_player(initial, "D"))
+    assert not same(of_player(moves, "D"), of_player(initial, "D"))
+    assert skips.turns == moves.turns == {"D": 3, "G": 1}
+
+
+def test_averages_follow(model: str, small: Small) -> None:
+    """With a half-life of 0 an average is its network, at the end of every step; with none there is no average."""
+    gan = trained(small(model, "max_images=32", "logger=none", "model.ema_half_life=0"))
+    assert gan.averaged
+    for average, network in gan._averages:
+        state = {k: v for k, v in network.state_dict().items() if k != "w_mean"}  # moves after the average
+        assert same({k: v for k, v in average.module.state_dict().items() if k != "w_mean"}, state)
+    plain = trained(small(model, "max_images=32", "logger=none", "model.ema_half_life=null"))
+    assert not plain.averaged
+    assert not [name for name in plain.state_dict() if "_ema" in name]
+    assert same(plain.G.state_dict(), gan.G.state_dict())
+
+
+@pytest.mark.parametrize("loss", ["hinge", "relativistic_pairing"])
+def test_objectives_of_both_kinds(model: str, loss: str, small: Small) -> None:
+    """A paired one, which needs D's logits on real images in G's turn, and another."""
+    settings = ["max_images=48", f"loss={loss}", "logger=none", *GAME.get(model, [])]
+    gan = trained(small(model, *settings))
+    assert gan.turns == {"D": 3, "G": 3}
+    assert all(parameter.isfinite().all() for parameter in gan.parameters())
+
+
+@pytest.mark.parametrize("model", OPEN)
+def test_penalties(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lazy ones in every second of D's turns, and the gradient penalty with the Wasserstein objective."""
+    terms: list[set[str]] = []
+    observe = Log.observe
+    watch = lambda self, name, values: (terms.append(set(values)) if name == "D" else None, observe(self, name, values))
+    monkeypatch.setattr(Log, "observe", watch)
+    trained(small(model, "max_images=64", "regularizer=r1", "model.regularizer.every=2"))
+    assert ["r1" in names for names in terms if "adversarial" in names] == [True, False] * 2
+    settings = ["loss=wasserstein", "regularizer=gradient_penalty", *WITHOUT_BATCHNORM.get(model, [])]
+    terms.clear()
+    trained(small(model, "max_images=32", *settings))
+    assert ["gradient_penalty" in names for names in terms if "adversarial" in names] == [True, True]
+
+
+@pytest.mark.parametrize("model", OPEN)
+def test_d_sees_augmented_images_only_in_both_turns(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real and fake ones; ADA's strength moves with them."""
+    augmented: set[int] = set()
+    kept: list[Tensor] = []  # so that no other tensor gets their place
+    turns: list[tuple[str, int]] = []
+    augment, build = Augment.forward, GAN.on_fit_start
+
+    def marked(self: Augment, images: Tensor, *args: Any) -> Tensor:
+        kept.append(augment(self, images, *args))
+        augmented.add(kept[-1].data_ptr())
+        return kept[-1]
+
+    def watched(self: GAN) -> None:
+        def look(module: nn.Module, inputs: Any) -> None:
+            if self._turn is not None:
+                assert inputs[0].data_ptr() in augmented, "D sees an image as it is"
+                turns.append((self._turn.player, self.turns["D"]))
+
+        build(self)
+        self.D.register_forward_pre_hook(look)
+
+    monkeypatch.setattr(Augment, "forward", marked)
+    monkeypatch.setattr(GAN, "on_fit_start", watched)
+    settings = ["augment=ada", "model.augment.speed=1_000", "model.augment.interval=16", "regularizer=none"]
+    gan = trained(
+        small(model, "max_images=32", "model.growth=none" if model == "stylegan_lite" else "seed=1", *settings)
+    )
+    assert turns == [(player, step) for step in (1, 2) for player in ("D", "D", "G")]
+    assert gan.T.p.item() > 0 or gan.T.signs.item() == 0
+    assert gan.state_dict()["T.p"] == gan.T.p
+
+
+@pytest.mark.parametrize("model", sorted({*MODELS} - {*OPEN}))
+def test_what_has_no_effect_is_refused(model: str, small: Small) -> None:
+    for setting in ("augment=ada", "regularizer=r1"):
+        with pytest.raises(ValueError, match=setting.partition("=")[0]):
+            trained(small(model, "max_images=16", setting, *GAME.get(model, [])))
