@@ -128,7 +128,7 @@ class Interleave(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         self.done += 1
         if self.done == 1:
-            terms = {name: values[-1].item() for name, values in pl_module._window.items()}
+            terms = {name: values[-1].item() for name, values in pl_module.run_log._window.items()}
             self.first["zoo"] = {name: terms[name] for name in self.first["plain"]}
         segment, place = divmod(self.done - WARMUP, self.steps)
         if place or segment < 0:

@@ -64,7 +64,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
                 sent, steps = getattr(trainer.strategy, "bytes_reduced", {}), WARMUP + options.steps
                 ratios = {
                     player: sent.get(player, 0) / (steps * sum(p.numel() * p.element_size() for _, p in named))
-                    for player, named in pl_module._names.items()
+                    for player, named in pl_module._parameters_of.items()
                 }
                 images = options.batch * processes * options.steps / (self.times[1] - self.times[0])
                 print(json.dumps({"images": images, "bytes": ratios}), flush=True)

@@ -84,7 +84,7 @@ class Setting:
 
     def __init__(self, trainer: L.Trainer, model: DCGAN) -> None:
         self.G, self.D = copy.deepcopy(model.G), copy.deepcopy(model.D)
-        self.hparams, self.device, self.log_every = model.hparams, model.device, model.log_every
+        self.hparams, self.device, self.log_every = model.hparams, model.device, model.run_log.every
         self.images: Tensor = trainer.datamodule.split("train").images  # type: ignore[attr-defined]
         self.batch, self.seed = trainer.datamodule.batch_size, trainer.datamodule.seed  # type: ignore[attr-defined]
         self.rng = torch.Generator(model.device)
@@ -360,8 +360,8 @@ def differences(zoo: Any, loop: Any) -> list[str]:
     if loop.window:
         loop.read()  # as zoo does when training ends
     for key, value in loop.latest.items():
-        if zoo.latest[key] != value:
-            found.append(f"{key} in the last row: {zoo.latest[key]} and {value}")
+        if zoo.run_log.latest[key] != value:
+            found.append(f"{key} in the last row: {zoo.run_log.latest[key]} and {value}")
     return found
 
 

@@ -25,7 +25,7 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import lightning as L
 import matplotlib
@@ -36,20 +36,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from zoo.game import losses
-from zoo.game.averages import EMA
-from zoo.game.gan import GAN, linear_decay
-from zoo.game.regularizers import Regularizer
+from zoo.game.abilities import FromLatents
+from zoo.game.gan import GAN
+from zoo.game.settings import Game
 
 SETTINGS: dict[str, Any] = {
     "steps": {"ring": 1500, "grid": 3000},  # G's turns
     "batch": 256,
     "latent_dim": 2,
     "width": 128,  # of the three hidden layers of each network
-    "lr": 2e-3,  # of both, falling linearly to 0 over the second half
-    "betas": (0.0, 0.9),
+    "lr": {"D": 2e-3, "G": 2e-3},  # falling linearly to 0 over the second half
+    "betas": [0.0, 0.9],
     "ema_half_life": 50_000,  # points
-    "d_turns": 1,  # of D, for each turn of G
+    "n_critic": 1,  # turns of D for each turn of G
 }
 OFF = {"r1": 0.0, "r2": 0.0, "gradient_penalty": 0.0, "every": 1}
 PENALTIES = {  # for points of unit variance
@@ -109,57 +108,43 @@ def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-class Toy(GAN):
+class Toy(GAN, FromLatents):
     """Two perceptrons on points: zoo's base with any objective and regulariser."""
 
-    def __init__(
-        self,
-        *,
-        loss: str,
-        regularizer: dict[str, Any],
-        latent_dim: int,
-        width: int,
-        lr: float,
-        betas: tuple[float, float],
-        ema_half_life: float,
-        d_turns: int,
-        budget: int,
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        self.log_every = 100_000
-        self.loss, self.regularizer = losses.named(loss), Regularizer(**regularizer)
+    def __init__(self, *, latent_dim: int, width: int, **game: Unpack[Game]) -> None:
+        super().__init__(**game)
+        self.latent_dim, self.run_log.every = latent_dim, 100_000
         self.G, self.D = perceptron(latent_dim, width, 2), perceptron(2, width, 1)
-        self.G_ema = EMA(self.G, half_life=ema_half_life)
+        self.G_ema = self.average(self.G)
 
-    def players(self) -> dict[str, torch.optim.Optimizer]:
-        settings = {"lr": self.hparams["lr"], "betas": self.hparams["betas"], "fused": True}
-        return {name: torch.optim.Adam(getattr(self, name).parameters(), **settings) for name in "DG"}
-
-    def lr_scale(self, player: str, images: int) -> float:
-        return linear_decay(images, self.hparams["budget"] // 2, self.hparams["budget"])
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D], "G": [self.G]}
 
     def training_step(self, batch: tuple[Tensor], batch_idx: int) -> None:
         (x,) = batch  # [N, 2]
         fake = self.G(self.latent(len(x)))
         with self.turn("D") as minimize:
-            terms = self.regularizer(self.D, x, fake, turn=self.turns["D"], generator=self.rng)
-            minimize(adversarial=self.loss.discriminator(self.D(x), self.D(fake.detach())), **terms)
-        if self.turns["D"] % self.hparams["d_turns"] == 0:
+            terms = self.penalties(self.D, x, fake)
+            logits = self.judge(self.D(x), self.D(fake.detach()))
+            minimize(adversarial=self.loss.discriminator(*logits), **terms)
+        if self.due("G"):
             with self.turn("G") as minimize:
                 minimize(adversarial=self.loss.generator(self.D(fake), self.D(x) if self.loss.paired else None))
-            self.G_ema.update(self.G, images=len(x))
+
+    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.best(self.G)(z)
 
 
 def train(name: str, loss: str, penalty: str, *, steps: int | None, seed: int, samples: int = 10_000) -> Tensor:
     """Samples [N, 2] of the averaged generator after training on the set `name`."""
     settings = {**SETTINGS, **EXCEPTIONS.get(f"{loss}+{penalty}", {})}
     batch, mixture = settings.pop("batch"), SETS[name]
-    steps = (steps or settings["steps"][name]) * settings["d_turns"]
+    steps = (steps or settings["steps"][name]) * settings["n_critic"]
     settings.pop("steps")
     scale = mixture.centres.std()
     L.seed_everything(seed, verbose=False)
-    model = Toy(loss=loss, regularizer=PENALTIES[penalty], budget=steps * batch, **settings)
+    decay = {"decay_start": "half", "decay_end": steps * batch}
+    model = Toy(loss=loss, regularizer=PENALTIES[penalty], **decay, **settings)
     points = mixture.sample(steps * batch, torch.Generator().manual_seed(seed)) / scale
     trainer = L.Trainer(
         accelerator="cpu",
@@ -171,10 +156,8 @@ def train(name: str, loss: str, penalty: str, *, steps: int | None, seed: int, s
     )
     trainer.fit(model, DataLoader([(part,) for part in points.split(batch)], batch_size=None))  # type: ignore[arg-type]
     with torch.no_grad():
-        return (
-            model.G_ema(torch.randn(samples, settings["latent_dim"], generator=torch.Generator().manual_seed(seed)))
-            * scale
-        )
+        z = torch.randn(samples, settings["latent_dim"], generator=torch.Generator().manual_seed(seed))
+        return model.from_latents(z) * scale
 
 
 def draw(results: dict[tuple[str, str, str], Tensor], path: Path) -> None:
