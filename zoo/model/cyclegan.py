@@ -36,7 +36,7 @@ from zoo.batch import ImagePairs, Preview
 from zoo.game import losses
 from zoo.game.averages import EMA
 from zoo.game.gan import GAN, check_players, linear_decay
-from zoo.networks.layers import init_weights
+from zoo.networks.initialisation import init_weights
 from zoo.networks.translators import (
     PatchDiscriminator,
     at_any_size,

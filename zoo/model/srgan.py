@@ -43,7 +43,7 @@ from zoo.game import losses
 from zoo.game.averages import EMA
 from zoo.game.gan import GAN, check_players, linear_decay
 from zoo.networks import vgg
-from zoo.networks.layers import spectral_normalize
+from zoo.networks.initialisation import spectral_normalize
 
 VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
 
