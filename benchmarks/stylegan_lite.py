@@ -43,9 +43,11 @@ from torch.nn.functional import softplus  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from zoo.batch import LabelledImages  # noqa: E402
-from zoo.game.regularizers import path_lengths, r1  # noqa: E402
-from zoo.model import stylegan_lite  # noqa: E402
-from zoo.model.stylegan_lite import StyleGANLite, blur, modulated_conv  # noqa: E402
+from zoo.game.regularizers import r1  # noqa: E402
+from zoo.model.stylegan_lite import StyleGANLite  # noqa: E402
+from zoo.networks import style as blocks  # noqa: E402
+from zoo.networks.path_length import path_lengths  # noqa: E402
+from zoo.networks.style import blur, modulated_conv  # noqa: E402
 
 WARMUP = 16  # steps
 PENALTIES = {
@@ -87,11 +89,11 @@ class Plain:
         self.turn, self.terms = 0, dict[str, Tensor]()
 
     def __call__(self, batch: LabelledImages) -> None:
-        stylegan_lite.modulated_conv = grouped_conv
+        blocks.modulated_conv = grouped_conv
         try:
             self.step(batch.image)
         finally:
-            stylegan_lite.modulated_conv = modulated_conv
+            blocks.modulated_conv = modulated_conv
 
     def step(self, x: Tensor) -> None:
         model, G, D = self.model, self.model.G, self.model.D

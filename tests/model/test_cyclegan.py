@@ -8,7 +8,8 @@ from common import compose, make, pairs, train_on
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from zoo.model.cyclegan import CycleGAN, History
+from zoo.game.history import History
+from zoo.model.cyclegan import CycleGAN
 
 TINY = ["data.image_size=16", "model.width=2", "model.blocks=1", "model.discriminator_width=2"]
 

@@ -287,7 +287,7 @@ class GAN(L.LightningModule):
             raise ValueError(f"{name}'s turn of {player} minimised nothing: call minimize(adversarial=...) in it")
         if is_critic and not turn.judgements:
             raise ValueError(f"{name}'s turn of {player} was not judged: call self.judge(real_logit, fake_logit) in it")
-        if self._augments and self._augmented - turn.augmented < (2 if is_critic else 1):
+        if self.augments and self._augmented - turn.augmented < (2 if is_critic else 1):
             raise ValueError(
                 f"{name} shows D images without augmentation in {player}'s turn: wrap real and fake ones in "
                 "self.T(...), or train it with augment=none"
@@ -299,7 +299,8 @@ class GAN(L.LightningModule):
             )
 
     @property
-    def _augments(self) -> bool:
+    def augments(self) -> bool:
+        """Whether T changes anything."""
         return isinstance(self.T, Augment) and self.T.active
 
     @property

@@ -1,5 +1,4 @@
-"""Gradient penalties on the discriminator, which keep it smooth, and the path length's on a style-based generator: pure
-functions, and the weights that a user sets.
+"""Gradient penalties on the discriminator, which keep it smooth: pure functions, and the weights that a user sets.
 
 D is any callable from images [N, ...] to logits; a conditional model passes a closure, `lambda x: self.D(x, label)`.
 Where D gives several logits for an image (PatchGAN, [N, 1, h, w]), its value there is their mean, as in the objectives:
@@ -11,11 +10,10 @@ updates in training (BatchNorm's statistics, spectral normalisation's vectors) m
 each image alone: a D with BatchNorm mixes them (Gulrajani et al. 2017, section 4, "No critic batch normalization").
 """
 
-import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Discriminator = Callable[[Tensor], Tensor]
 
@@ -114,79 +112,3 @@ class Regularizer:
             penalty = gradient_penalty(D, real, fake, generator=generator)
             terms["gradient_penalty"] = self.gradient_penalty * self.every * penalty
         return terms
-
-
-def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[..., Tensor]) -> Tensor:
-    """||J_w^T y|| of each image, [N]: Karras et al. 2020 (arXiv:1912.04958), section 3.2, with J_w = dg(w) / dw.
-
-    How far w moves the image g(w) in a random direction y ~ N(0, I), divided by the square root of the pixels so that
-    lengths do not depend on the resolution. J_w^T y = grad_w (g(w) . y); the square is the mean over the layers' w, as
-    in the authors' code.
-
-    Args:
-        g: ws [N, layers, w_dim] -> images [N, C, H, W].
-        ws: of the images; what they depend on gets gradients too.
-        normal: shape -> y: this rank's own stream.
-    """
-    images = g(ws)
-    y = normal(*images.shape) / math.sqrt(images.shape[2] * images.shape[3])
-    pulled = torch.autograd.grad((images * y).sum(), ws, create_graph=True)[0]  # [N, layers, w_dim]
-    return pulled.square().sum(2).mean(1).sqrt()
-
-
-class PathLength(nn.Module):
-    """The path length's penalty, E[(||J_w^T y|| - a)^2], as a term of a generator's objective; `a`, the lengths' moving
-    average, is part of the state: Karras et al. 2020 (arXiv:1912.04958), eq. (4).
-
-    Lazy as in `Regularizer`: computed in G's turns 1, 1 + every, ... and multiplied by `every` there.
-
-    Args:
-        weight: of the term; 0 is off.
-        every: G's turns from one computation to the next.
-        shrink: 1 / shrink of the batch is looked at.
-        decay: how far `a` moves to the newest mean length.
-
-    Raises:
-        ValueError: for a number out of its range.
-    """
-
-    a: Tensor  # scalar
-
-    def __init__(self, *, weight: float, every: int, shrink: int, decay: float) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise ValueError(f"model.path_length.weight={weight} must not be negative; 0 switches it off")
-        for name, value in {"every": every, "shrink": shrink}.items():
-            if value < 1 or value != int(value):
-                raise ValueError(f"model.path_length.{name}={value} must be a whole number from 1")
-        if not 0 < decay <= 1:
-            raise ValueError(f"model.path_length.decay={decay} must be in (0, 1]")
-        self.weight, self.every, self.shrink, self.decay = weight, every, shrink, decay
-        self.register_buffer("a", torch.zeros(()))
-
-    def due(self, turn: int) -> bool:
-        """Whether G's turn so far, the first being 1, has the term."""
-        return self.weight > 0 and (turn - 1) % self.every == 0
-
-    def part(self, n: int) -> int:
-        """How many of a batch of n images are looked at."""
-        return -(-n // self.shrink)
-
-    def forward(
-        self,
-        g: Callable[[Tensor], Tensor],
-        ws: Tensor,
-        *,
-        normal: Callable[..., Tensor],
-        agreed: Callable[[Tensor], float],
-    ) -> Tensor:
-        """weight * every * penalty, a scalar.
-
-        Args:
-            g, ws, normal: see `path_lengths`.
-            agreed: a scalar's mean over the ranks, so that all have the same `a`.
-        """
-        lengths = path_lengths(g, ws, normal=normal)
-        with torch.no_grad():
-            self.a += self.decay * (agreed(lengths.mean()) - self.a)
-        return self.weight * self.every * (lengths - self.a).square().mean()

@@ -36,7 +36,8 @@ from zoo.batch import LabelledImages, Preview
 from zoo.game.abilities import FromLatents, OfClasses
 from zoo.game.gan import GAN
 from zoo.game.settings import Game
-from zoo.networks.layers import doublings, init_weights, spectral_normalize
+from zoo.networks.convolutional import doubled, features, ladder, project
+from zoo.networks.initialisation import init_weights, spectral_normalize
 
 
 class Embed(nn.Module):
@@ -77,22 +78,18 @@ class Generator(nn.Module):
         channels: int, height: int, width: int, base: int, most: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        n = doublings(height, width)
-        sizes = [min(base * 2**k, most) for k in reversed(range(n))]
-        start = (sizes[0], height >> n, width >> n)
+        sizes, start = ladder(height, width, base=base, most=most)
+        sizes.reverse()
         self.joined = condition == "joined"
         if self.joined:
             self.embed = Embed(classes=classes, vector=vector, size=embed_dim)
-        self.project = nn.Sequential(
-            nn.Linear(latent_dim + (embed_dim if self.joined else 0), start[0] * start[1] * start[2], bias=False),
-            nn.Unflatten(1, start),
-        )
+        self.project = nn.Sequential(*project(latent_dim + (embed_dim if self.joined else 0), sizes[0], start))
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for c_in, c_out in pairwise([*sizes, channels]):
             self.norms.append(
                 nn.BatchNorm2d(c_in) if self.joined else ConditionalBatchNorm(c_in, classes=classes, vector=vector)
             )
-            self.convs.append(nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1, bias=c_out == channels))
+            self.convs.append(doubled(c_in, c_out, bias=c_out == channels))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         h = self.project(torch.cat([z, self.embed(y)], dim=1) if self.joined else z)
@@ -109,24 +106,16 @@ class Discriminator(nn.Module):
         channels: int, height: int, width: int, base: int, most: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        n = doublings(height, width)
-        sizes = [min(base * 2**k, most) for k in range(n)]
+        sizes, end = ladder(height, width, base=base, most=most)
         self.joined = condition == "joined"
-        shown = channels + 1 if self.joined else channels
-        layers: list[nn.Module] = [nn.Conv2d(shown, sizes[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        for c_in, c_out in pairwise(sizes):
-            layers += [
-                nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=not self.joined),
-                *([nn.BatchNorm2d(c_out)] if self.joined else []),
-                nn.LeakyReLU(0.2),
-            ]
+        layers = features(channels + 1, sizes, norm="batch") if self.joined else features(channels, sizes, norm="none")
         self.features = nn.Sequential(*layers)  # [N, sizes[-1], 4, 4] at a square image
         self.embed: nn.Module
         if self.joined:
             self.embed = nn.Sequential(
                 Embed(classes=classes, vector=vector, size=height * width), nn.Unflatten(1, (1, height, width))
             )
-            self.judge = nn.Sequential(nn.Conv2d(sizes[-1], 1, (height >> n, width >> n)), nn.Flatten(0))
+            self.judge = nn.Sequential(nn.Conv2d(sizes[-1], 1, end), nn.Flatten(0))
         else:
             self.embed = Embed(classes=classes, vector=vector, size=sizes[-1])
             self.judge = nn.Sequential(nn.Linear(sizes[-1], 1), nn.Flatten(0))

@@ -15,7 +15,6 @@ Departs:  z is normal instead of uniform; width and image size are free. G's res
           batches for D's BatchNorm, as in the authors' code.
 """
 
-from itertools import pairwise
 from typing import Unpack
 
 from torch import Tensor, nn
@@ -24,54 +23,8 @@ from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
 from zoo.game.settings import Game
-from zoo.networks.layers import doublings, init_weights, spectral_normalize
-
-
-class Generator(nn.Sequential):
-    """z [N, latent_dim] -> image [N, C, H, W] in [-1, 1]; `width` channels before the image, doubling towards z."""
-
-    def __init__(self, *, latent_dim: int, channels: int, height: int, width: int, base: int, most: int) -> None:
-        n = doublings(height, width)
-        sizes = [min(base * 2**k, most) for k in reversed(range(n))]  # 1024, 512, 256, 128 in Figure 1
-        start = (height >> n, width >> n)
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim, sizes[0] * start[0] * start[1], bias=False),  # "project and reshape"
-            nn.Unflatten(1, (sizes[0], *start)),
-            nn.BatchNorm2d(sizes[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for c_in, c_out in pairwise(sizes):
-            layers += [
-                nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(c_out),
-                nn.ReLU(inplace=True),
-            ]
-        layers += [nn.ConvTranspose2d(sizes[-1], channels, 4, stride=2, padding=1), nn.Tanh()]
-        super().__init__(*layers)
-
-
-class Discriminator(nn.Sequential):
-    """image [N, C, H, W] -> logit [N]; `width` channels after the image, doubling down to the 4-pixel end.
-
-    `norm` is the paper's "batch", or "spectral" (Miyato et al. 2018, arXiv:1802.05957) or "none".
-    """
-
-    def __init__(self, *, channels: int, height: int, width: int, base: int, most: int, norm: str) -> None:
-        n = doublings(height, width)
-        sizes = [min(base * 2**k, most) for k in range(n)]
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, sizes[0], 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
-        for c_in, c_out in pairwise(sizes):
-            layers += [
-                nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=norm != "batch"),
-                *([nn.BatchNorm2d(c_out)] if norm == "batch" else []),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
-        # "the last convolution layer is flattened and then fed into a single sigmoid output", which is in the loss.
-        layers += [nn.Conv2d(sizes[-1], 1, (height >> n, width >> n)), nn.Flatten(0)]
-        super().__init__(*layers)
+from zoo.networks.convolutional import Discriminator, Generator
+from zoo.networks.initialisation import init_weights, spectral_normalize
 
 
 class DCGAN(GAN, FromLatents):

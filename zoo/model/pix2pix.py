@@ -30,7 +30,7 @@ from zoo.batch import ImagePairs, Preview
 from zoo.game.abilities import Translates
 from zoo.game.gan import GAN
 from zoo.game.settings import Game
-from zoo.networks.layers import init_weights
+from zoo.networks.initialisation import init_weights
 from zoo.networks.translators import (
     PatchDiscriminator,
     at_any_size,

@@ -44,7 +44,7 @@ from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
 from zoo.game.settings import Game
 from zoo.networks import vgg
-from zoo.networks.layers import spectral_normalize
+from zoo.networks.initialisation import spectral_normalize
 
 VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
 

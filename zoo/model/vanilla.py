@@ -21,6 +21,7 @@ from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
 from zoo.game.settings import Game
+from zoo.networks.convolutional import small_discriminator
 
 
 def dense_generator(*, latent_dim: int, hidden: list[int], channels: int, height: int, width: int) -> nn.Sequential:
@@ -40,19 +41,6 @@ def dense_discriminator(*, hidden: list[int], channels: int, height: int, width:
     for fan_in, fan_out in zip(sizes, hidden, strict=False):
         layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2, inplace=True)]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
-
-
-def conv_discriminator(*, channels: int, height: int, width: int) -> nn.Sequential:
-    """image [N, C, H, W] -> logit [N, 1], by two 3x3 convolutions of stride 2 with 64 and 128 channels."""
-    features = 128 * -(-height // 4) * -(-width // 4)
-    return nn.Sequential(
-        nn.Conv2d(channels, 64, 3, stride=2, padding=1),  # [N, 64, H/2, W/2]
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(64, 128, 3, stride=2, padding=1),  # [N, 128, H/4, W/4]
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Flatten(),
-        nn.Linear(features, 1),
-    )
 
 
 class VanillaGAN(GAN, FromLatents):
@@ -83,7 +71,7 @@ class VanillaGAN(GAN, FromLatents):
         if discriminator == "dense":
             self.D = dense_discriminator(hidden=hidden[:0:-1], channels=channels, height=height, width=width)
         else:
-            self.D = conv_discriminator(channels=channels, height=height, width=width)
+            self.D = small_discriminator(channels=channels, height=height, width=width)
         self.G_ema = self.average(self.G)
 
     def players(self) -> dict[str, list[nn.Module]]:

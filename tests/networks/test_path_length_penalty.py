@@ -1,0 +1,60 @@
+"""The path length and its penalty on linear generators, whose Jacobians are known."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.networks.path_length import PathLength, path_lengths
+
+
+def stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def linear_generator() -> tuple[Tensor, Tensor]:
+    """g(w_1, w_2) = A_1 w_1 + A_2 w_2 as images [N, 1, 2, 3]: A [2, 6, 4], and ws [5, 2, 4]."""
+    generator = stream(3)
+    return torch.randn(2, 6, 4, generator=generator).double(), torch.randn(5, 2, 4, generator=generator).double()
+
+
+def test_path_lengths_of_a_linear_generator() -> None:
+    """J_l = A_l everywhere: the root of the mean over layers of the square of A_l^T y, over the root of the pixels."""
+    A, ws = linear_generator()
+    y = torch.randn(5, 1, 2, 3, generator=stream(4)).double()
+    g = lambda ws: torch.einsum("lpk,nlk->np", A, ws).view(-1, 1, 2, 3)
+    lengths = path_lengths(g, ws.requires_grad_(), normal=lambda *shape: y.view(shape))
+    pulled = torch.einsum("lpk,np->nlk", A, y.view(5, 6) / 6**0.5)
+    torch.testing.assert_close(lengths, pulled.square().sum(2).mean(1).sqrt())
+    lengths, doubled = (
+        path_lengths(lambda ws, c=c: c * g(ws), ws, normal=lambda *shape: y.view(shape)) for c in (1, 2)
+    )
+    torch.testing.assert_close(doubled, 2 * lengths)
+
+
+def test_the_path_length_s_penalty_its_mean_and_its_gradient() -> None:
+    """weight every E[(c l - a)^2], a moved first, by decay; its derivative by c is 2 weight every E[(c l - a) l]."""
+    A, ws = linear_generator()
+    y = torch.randn(5, 1, 2, 3, generator=stream(4)).double()
+    c = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    g = lambda ws: torch.einsum("lpk,nlk->np", A, ws).view(-1, 1, 2, 3)
+    normal = lambda *shape: y.view(shape)
+    lengths = path_lengths(g, ws.requires_grad_(), normal=normal).detach()
+    penalty = PathLength(weight=2.0, every=4, shrink=2, decay=0.25).double()
+    penalty.a.fill_(0.5)
+    value = penalty(lambda ws: c * g(ws), ws, normal=normal, agreed=float)
+    a = 0.5 + 0.25 * (1.5 * lengths.mean().item() - 0.5)
+    assert penalty.a.item() == pytest.approx(a)
+    torch.testing.assert_close(value, 8 * (1.5 * lengths - a).square().mean())
+    value.backward()
+    torch.testing.assert_close(c.grad, 16 * ((1.5 * lengths - a) * lengths).mean())
+
+
+def test_the_path_length_is_lazy_and_its_mean_is_that_of_all_ranks() -> None:
+    penalty = PathLength(weight=2.0, every=4, shrink=2, decay=0.01)
+    assert [turn for turn in range(1, 10) if penalty.due(turn)] == [1, 5, 9]
+    assert not PathLength(weight=0.0, every=1, shrink=1, decay=0.01).due(1)
+    assert [penalty.part(n) for n in (1, 2, 7, 16)] == [1, 1, 4, 8]
+    ws = torch.zeros(2, 1, 1, requires_grad=True)
+    penalty(lambda ws: ws[:, :, :, None], ws, normal=torch.ones, agreed=lambda mean: 700.0)
+    assert penalty.a.item() == pytest.approx(7.0)
+    assert "a" in penalty.state_dict()
