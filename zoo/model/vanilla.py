@@ -13,6 +13,7 @@ Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxou
           G's result is an exponential moving average, G_ema. Both turns use the same z (one forward of G serves both).
 """
 
+import math
 from typing import Unpack
 
 from torch import Tensor, nn
@@ -24,19 +25,18 @@ from zoo.game.settings import Game
 from zoo.networks.convolutional import small_discriminator
 
 
-def dense_generator(*, latent_dim: int, hidden: list[int], channels: int, height: int, width: int) -> nn.Sequential:
-    """z [N, latent_dim] -> image [N, C, H, W] in [-1, 1]."""
+def dense_generator(*, latent_dim: int, hidden: list[int], shape: tuple[int, ...]) -> nn.Sequential:
+    """z [N, latent_dim] -> image [N, *shape] in [-1, 1]."""
     sizes = [latent_dim, *hidden]
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes, hidden, strict=False):
         layers += [nn.Linear(fan_in, fan_out, bias=False), nn.BatchNorm1d(fan_out), nn.LeakyReLU(0.2, inplace=True)]
-    layers += [nn.Linear(sizes[-1], channels * height * width), nn.Tanh(), nn.Unflatten(1, (channels, height, width))]
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(shape)), nn.Tanh(), nn.Unflatten(1, shape))
 
 
-def dense_discriminator(*, hidden: list[int], channels: int, height: int, width: int) -> nn.Sequential:
-    """image [N, C, H, W] -> logit [N, 1]."""
-    sizes = [channels * height * width, *hidden]
+def dense_discriminator(*, hidden: list[int], shape: tuple[int, ...]) -> nn.Sequential:
+    """image [N, *shape] -> logit [N, 1]."""
+    sizes = [math.prod(shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in zip(sizes, hidden, strict=False):
         layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2, inplace=True)]
@@ -65,13 +65,11 @@ class VanillaGAN(GAN, FromLatents):
         super().__init__(**game)
         if discriminator not in ("dense", "conv"):
             raise ValueError(f"discriminator={discriminator!r} must be 'dense' or 'conv'")
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.latent_dim = latent_dim
-        self.G = dense_generator(latent_dim=latent_dim, hidden=hidden, channels=channels, height=height, width=width)
-        if discriminator == "dense":
-            self.D = dense_discriminator(hidden=hidden[:0:-1], channels=channels, height=height, width=width)
-        else:
-            self.D = small_discriminator(channels=channels, height=height, width=width)
+        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.latent_dim, shape = latent_dim, (channels, h, w)
+        self.G = dense_generator(latent_dim=latent_dim, hidden=hidden, shape=shape)
+        dense = discriminator == "dense"
+        self.D = dense_discriminator(hidden=hidden[:0:-1], shape=shape) if dense else small_discriminator(*shape)
         self.G_ema = self.average(self.G)
 
     def players(self) -> dict[str, list[nn.Module]]:

@@ -93,7 +93,7 @@ class Discriminator(nn.Sequential):
         super().__init__(*features(channels, sizes, norm=norm), nn.Conv2d(sizes[-1], 1, end), nn.Flatten(0))
 
 
-def small_discriminator(*, channels: int, height: int, width: int) -> nn.Sequential:
+def small_discriminator(channels: int, height: int, width: int) -> nn.Sequential:
     """image [N, C, H, W] -> logit [N, 1], by two 3x3 convolutions of stride 2 with 64 and 128 channels."""
     features = 128 * -(-height // 4) * -(-width // 4)
     return nn.Sequential(
