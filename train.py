@@ -6,85 +6,22 @@ python train.py data=folder data.root=~/pictures metrics=none
 python train.py --help                             # every group; --cfg job: every setting
 """
 
-import logging
-import os
 import sys
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
 
 from zoo.run import config
+from zoo.run.training import build, run
 
-if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should not
-    import lightning as L
+__all__ = ["build", "main", "run"]
 
-    from zoo.game.gan import GAN
-
-
-def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
-    """The data module and the model of a configuration; a class-conditional model takes the classes of the data."""
-    from hydra.utils import instantiate
-
-    datamodule = instantiate(cfg.data, _convert_="all")
-    of_data = {}
-    if "classes" in cfg.model and cfg.model.classes is None:
-        of_data = {"classes": datamodule.class_names}
-    elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.class_names):
-        raise config.Mistake(
-            f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.class_names)}"
-        )
-    return datamodule, instantiate(cfg.model, **of_data, _convert_="all")
+config.register_tables()
 
 
-def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
-    """Train as configured: seed, instantiate, fit. Everything it makes lies in `cfg.run_dir`."""
-    import lightning as L
-    from hydra.utils import instantiate
-
-    from zoo.run.checkpoint import WholeCheckpointIO, newest, read
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its hints; the last lines say what matters
-    warnings.filterwarnings("ignore", ".*LeafSpec")  # Lightning 2.6 on a newer torch
-
-    goes_on = bool(cfg.resume or retry or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
-    begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
-    if begun and not goes_on and config.first_process():
-        raise config.Mistake(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
-    if cfg.seed < 0:
-        raise config.Mistake(f"seed={cfg.seed} must not be negative")
-    L.seed_everything(cfg.seed, verbose=False)
-    settings = config.plain(cfg)
-    datamodule, model = build(cfg)
-    model.config, model.run_log.every, model.lr_factor = settings, cfg.log_every, 0.5**retry
-    if cfg.compile:
-        model.compile_networks()
-    callbacks = instantiate(cfg.callbacks, _convert_="all")
-    loggers = instantiate(cfg.logger, _convert_="all")
-    trainer: L.Trainer = instantiate(
-        cfg.trainer, logger=list(loggers.values()), callbacks=list(callbacks.values()), plugins=[WholeCheckpointIO()]
-    )
-    for logger in trainer.loggers:
-        logger.log_hyperparams(settings)
-    start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir) if begun and goes_on else None
-    if cfg.resume and start is None:
-        raise config.Mistake(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
-    if start and trainer.is_global_zero and (changed := config.changes(read(start)["zoo"]["config"], settings)):
-        print(f"going on with other settings: {', '.join(changed)}", flush=True)
-    try:
-        trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
-    except FloatingPointError as error:
-        if retry == cfg.divergence_retries or trainer.world_size > 1:  # processes can't be launched twice
-            raise
-        print(f"{error}\nretry {retry + 1}: from the last checkpoint, with half the learning rates", flush=True)
-        return run(cfg, retry=retry + 1)
-    return trainer
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def main(cfg: DictConfig) -> None:
+    """Compose, check, run."""
     with config.alone_in(cfg.run_dir):
         run(config.checked(cfg))
 

@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from zoo.game.augment import Augment  # noqa: E402
 from zoo.model.dcgan import Discriminator  # noqa: E402
+from zoo.run.config import table  # noqa: E402
 
 try:
     import kornia
@@ -42,10 +42,7 @@ COLOURS = ("brightness", "contrast", "luma_flip", "hue", "saturation")
 
 def policies() -> dict[str, dict[str, Any]]:
     """Keys of Augment by name."""
-    ada, diff = (
-        {**OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "augment" / f"{name}.yaml")), "probability": 1.0}
-        for name in ("ada", "diffaugment")
-    )
+    ada, diff = ({**table("augment")[name], "probability": 1.0} for name in ("ada", "diffaugment"))
     return {
         "ada": ada,
         "ada: geometry": {**ada, **dict.fromkeys(COLOURS, 0)},

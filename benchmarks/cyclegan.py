@@ -31,7 +31,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import hydra  # noqa: E402
 import lightning as L  # noqa: E402
 import torch  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
@@ -42,6 +41,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 from zoo.batch import ImagePairs  # noqa: E402
 from zoo.model.cyclegan import CycleGAN  # noqa: E402
 from zoo.networks.translators import InstanceNorm  # noqa: E402
+from zoo.run.config import compose  # noqa: E402
 
 WARMUP = 2  # steps
 TARGETS = {"cpu": 1.15, "cuda": 1.5}
@@ -161,8 +161,7 @@ class Interleave(L.Callback):
 def measure(size: int, n: int, args: argparse.Namespace) -> Interleave:
     """Both loops at one size and batch."""
     overrides = [f"data.image_size={size}", f"model.width={args.width}", f"model.discriminator_width={args.width}"]
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = hydra.compose("train", ["model=cyclegan", "max_images=1_000_000", *overrides])
+    config = compose("model=cyclegan", "max_images=1_000_000", *overrides)
     L.seed_everything(1, verbose=False)
     model = instantiate(config.model, _convert_="all")
     if args.compile:

@@ -35,13 +35,13 @@ Row = tuple[int, str, bool]  # processes, precision, compile
 
 def measure(row: Row, options: argparse.Namespace) -> None:
     """Train one row and print {"images": a second, "bytes": {player: reduced over its own}} as the last line."""
-    import hydra
     import lightning as L
     import torch
     from hydra.utils import instantiate
 
     from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, Split
     from zoo.game.strategy import TurnDDP
+    from zoo.run.config import compose
 
     class RandomImages(ImageDataModule):
         name = "random"
@@ -72,9 +72,8 @@ def measure(row: Row, options: argparse.Namespace) -> None:
     processes, precision, compiled = row
     torch.set_num_threads(1 if options.accelerator == "cpu" else torch.get_num_threads())
     L.seed_everything(1, verbose=False)
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        size = [f"data.image_size={options.size}", "data.channels=3", f"model.width={options.width}"]
-        cfg = hydra.compose("train", ["model=dcgan", *size])
+    size = [f"data.image_size={options.size}", "data.channels=3", f"model.width={options.width}"]
+    cfg = compose("model=dcgan", *size)
     model = instantiate(cfg.model, _convert_="all")
     if compiled:
         model.compile_networks()

@@ -33,7 +33,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import hydra  # noqa: E402
 import lightning as L  # noqa: E402
 import torch  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
@@ -48,6 +47,7 @@ from zoo.model.stylegan_lite import StyleGANLite  # noqa: E402
 from zoo.networks import style as blocks  # noqa: E402
 from zoo.networks.path_length import path_lengths  # noqa: E402
 from zoo.networks.style import blur, modulated_conv  # noqa: E402
+from zoo.run.config import compose  # noqa: E402
 
 WARMUP = 16  # steps
 PENALTIES = {
@@ -181,8 +181,7 @@ class Interleave(L.Callback):
 
 def measure(args: argparse.Namespace, *overrides: str, beside: bool) -> Interleave:
     """Zoo's step with these settings, beside the plain one or alone."""
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = hydra.compose("train", ["model=stylegan_lite", "max_images=1_000_000", *args.overrides, *overrides])
+    cfg = compose("model=stylegan_lite", "max_images=1_000_000", *args.overrides, *overrides)
     L.seed_everything(1, verbose=False)
     model = instantiate(cfg.model, _convert_="all")
     twin = instantiate(cfg.model, _convert_="all") if beside else None

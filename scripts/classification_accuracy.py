@@ -13,15 +13,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import from_bytes
-from zoo.cli.common import CONF, folder_name
+from zoo.cli.common import folder_name
 from zoo.metrics.extractors import block
+from zoo.run.config import compose
 
 BATCH_SIZE = 100
 SHIFT = 2  # pixels, in each direction, of each training image
@@ -85,8 +85,7 @@ def accuracy(
 
 def data_module(overrides: list[str], **settings: Any) -> Any:
     """What train.py would train on with these overrides."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        data = instantiate(hydra.compose("train", overrides).data, **settings, _convert_="all")
+    data = instantiate(compose(*overrides).data, **settings, _convert_="all")
     data.prepare_data()
     data.setup("validate")
     return data

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 import torch
 from hydra.errors import InstantiationException
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader
 
 import train
 from zoo.batch import ImagePairs
+from zoo.run.config import compose
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -33,12 +33,6 @@ SMALL: dict[str, list[str]] = {
     ],
     "vanilla": ["data=digits", "data.image_size=8", "model.hidden=[16,32]"],
 }
-
-
-def compose(*overrides: str) -> DictConfig:
-    """The configuration that this command line composes, without its run's folder."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
 
 
 def make(model: str, *overrides: str) -> Any:

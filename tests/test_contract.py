@@ -11,49 +11,18 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from common import CONF, MODELS, compose, same
+from common import MODELS, same
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import zoo
 from train import build, run
 from zoo.game.abilities import FromLatents, declares
-from zoo.game.augment import Augment
 from zoo.game.gan import GAN
-from zoo.game.regularizers import Regularizer
 from zoo.run.checkpoint import read
 
 Small = Callable[..., DictConfig]
-
-
-def targets(node: Any) -> Iterator[Any]:
-    """Every mapping with a `_target_` within a configuration."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield node
-        for child in node.values():
-            yield from targets(child)
-
-
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_yaml_is_the_one_home_of_each_number(path: Any) -> None:
-    """Keys equal the constructor's keyword-only parameters, which have no defaults of their own."""
-    text = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    if path.parent.name == "model":  # some of its keys are groups of their own
-        text = OmegaConf.to_container(compose(f"model={path.stem}").model, resolve=False)
-    parts = {"regularizer": Regularizer, "augment": Augment}
-    if path.parent.name in parts:
-        text = {"_target_": f"{parts[path.parent.name].__module__}.{parts[path.parent.name].__name__}", **text}
-    for node in targets(text):
-        if not node["_target_"].startswith("zoo."):
-            continue
-        parameters = inspect.signature(get_class(node["_target_"])).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # passes Lightning's arguments on
-            continue
-        assert node.keys() - {"_target_", "defaults"} == parameters.keys(), node["_target_"]
-        if node["_target_"] != "zoo.metrics.extractors.Inception":
-            assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters.values())
 
 
 @pytest.fixture(params=MODELS)

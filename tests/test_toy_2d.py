@@ -7,10 +7,11 @@ from types import ModuleType
 
 import pytest
 import torch
-from common import CONF, ROOT
+from common import ROOT
 
 from zoo.game.losses import OBJECTIVES
 from zoo.game.regularizers import Regularizer
+from zoo.run.config import table
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,7 @@ def test_real_points_cover_every_mode(toy: ModuleType) -> None:
 
 def test_every_choice_is_in_the_test_bed(toy: ModuleType) -> None:
     assert toy.COMBINATIONS.keys() == OBJECTIVES.keys()
-    groups = {path.stem for path in (CONF / "regularizer").glob("*.yaml")}
-    assert toy.PENALTIES.keys() == groups - {"r1_lazy"}  # R1, in fewer turns
+    assert toy.PENALTIES.keys() == table("regularizer").keys() - {"r1_lazy"}  # R1, in fewer turns
     for penalty in toy.PENALTIES.values():
         Regularizer(**penalty)
 

@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from common import CONF, same
-from omegaconf import OmegaConf
+from common import same
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torchvision.transforms.v2.functional import erase
 
 from zoo.game.augment import Augment, cut, recolour, rotation, scaling, translate, translation, warp
+from zoo.run.config import table
 
-OFF = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / "none.yaml"))
-ADA = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / "ada.yaml"))
-DIFF = OmegaConf.to_container(OmegaConf.load(CONF / "augment" / "diffaugment.yaml"))
+POLICIES = table("augment")
+OFF, ADA, DIFF = (POLICIES[name] for name in ("none", "ada", "diffaugment"))
 ON = {name: (DIFF if DIFF[name] else ADA)[name] for name in list(OFF)[4:]}  # every transformation
 
 
@@ -39,11 +38,9 @@ def pictures(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("name", ["none", "diffaugment", "ada"])
 def test_configurations_have_all_keys_and_no_others(name: str) -> None:
-    path = CONF / "augment" / f"{name}.yaml"
-    keys = OmegaConf.to_container(OmegaConf.load(path))
-    assert path.read_text().startswith("# @package model.augment\n")
+    keys = POLICIES[name]
     parameters = inspect.signature(Augment).parameters
-    assert list(keys) == list(parameters)
+    assert keys.keys() == parameters.keys()
     assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters.values())
     Augment(**keys)
 

@@ -2,16 +2,16 @@
 
 import copy
 import inspect
+from typing import Any
 
 import pytest
 import torch
-from common import CONF
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import functional_call, grad, vmap
 
 from zoo.game.regularizers import Regularizer, gradient_penalty, r1, r2
+from zoo.run.config import table
 
 OFF = {"r1": 0.0, "r2": 0.0, "gradient_penalty": 0.0, "every": 1}
 
@@ -228,13 +228,11 @@ def test_unpaired_batches_are_refused() -> None:
         gradient_penalty(smooth().double(), real, fake[:1], generator=stream())
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "regularizer").glob("*.yaml")), ids=lambda path: path.stem)
-def test_configuration(path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("name", "settings"), table("regularizer").items())
+def test_configuration(name: str, settings: dict[str, Any]) -> None:
     """The YAML is the one home of each number: all keys, no other, and those that the name says are on."""
-    assert path.read_text().startswith("# @package model.regularizer\n# ")
-    settings = dict(OmegaConf.load(path))
     assert settings.keys() == inspect.signature(Regularizer).parameters.keys()
     assert all(isinstance(settings[name], float) for name in ("r1", "r2", "gradient_penalty"))  # so that 0.5 fits
-    on = {"none": set(), "r1_lazy": {"r1"}, "r1_r2": {"r1", "r2"}}.get(path.stem, {path.stem})
-    assert {name for name in ("r1", "r2", "gradient_penalty") if settings[name]} == on
+    on = {"none": set(), "r1_lazy": {"r1"}, "r1_r2": {"r1", "r2"}}.get(name, {name})
+    assert {key for key in ("r1", "r2", "gradient_penalty") if settings[key]} == on
     Regularizer(**settings)

@@ -4,20 +4,33 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
 
+import hydra
 import pytest
 import torch
-from common import ROOT, compose
+from common import CONF, ROOT, compose
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
+import train
 from train import run
-from zoo.run.config import alone_in, check, command_line, nearest, plain, quoted, readable_errors
+from zoo.run.config import alone_in, check, choices, command_line, groups, nearest, plain, quoted, readable_errors
 
 
 def line(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
+
+
+def typed(*arguments: str) -> None:
+    """What `python train.py` does, in this process, until it leaves."""
+    with pytest.MonkeyPatch.context() as patch, readable_errors():
+        patch.setattr(sys, "argv", ["train.py", *command_line(list(arguments))])
+        train.main()
 
 
 @pytest.mark.parametrize(
@@ -28,7 +41,15 @@ def line(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("width=3", "there is no setting 'width'; did you mean model.width?"),
         ("modl=dcgan", "there is no setting 'modl'; did you mean model?"),
         ("model=dcgann", "there is no model=dcgann; did you mean dcgan?"),
-        ("data=mnist5", "there is no data=mnist5; did you mean mnist5k?"),
+        ("loss=hingee", "there is no loss=hingee; did you mean hinge?"),
+        ("regularizer=r3", "there is no regularizer=r3; the names are gradient_penalty, none, r1, r1_lazy, r1_r2, r2"),
+        ("experiment=dcgan_mnis", "there is no experiment=dcgan_mnis; did you mean dcgan_mnist?"),
+        ("model=cyclegan augment=ada", "augment=ada does not fit model=cyclegan, which takes none"),
+        ("model=srgan regularizer=r1", "regularizer=r1 does not fit model=srgan, which takes none"),
+        (
+            "model=pix2pix model.regularizer.r1=1",
+            "there is no setting 'model.regularizer.r1': model.regularizer is null with model=pix2pix, which takes no",
+        ),
         ("max_images=abc", "max_images=abc: expected a whole number, such as max_images=150000"),
         ("model.lr.D=fast", "model.lr.D=fast: expected a number, such as model.lr.D=0.0002"),
         ("data.flip=3", "data.flip=3: expected true or false, such as data.flip=False"),
@@ -41,12 +62,21 @@ def line(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
 )
-def test_a_mistake_is_one_sentence_with_the_remedy(argument: str, sentence: str, tmp_path: Path) -> None:
-    result = line(*argument.split(), f"hydra.run.dir={tmp_path}")
-    assert result.returncode == 2, result.stderr
-    said = result.stderr.strip().splitlines()
+def test_a_mistake_is_one_sentence_with_the_remedy(
+    argument: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        typed(*argument.split(), f"hydra.run.dir={tmp_path}")
+    assert left.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].startswith(f"train.py: {sentence}")
     assert len(said) == 1 or said[:-1] == [f"Error executing job with overrides: {argument.split()}"]
+
+
+def test_a_mistake_as_the_shell_sees_it(tmp_path: Path) -> None:
+    result = line("model.latentdim=3", f"hydra.run.dir={tmp_path}")
+    assert result.returncode == 2
+    assert result.stderr == "train.py: there is no setting 'model.latentdim'; did you mean model.latent_dim?\n"
 
 
 @pytest.mark.parametrize(
@@ -119,21 +149,71 @@ def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         command_line([f"resume={run_folder}"])
 
 
-def test_a_sweep_over_processes_says_how_to(tmp_path: Path) -> None:
-    result = line("-m", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
-    assert result.returncode == 2
-    assert "-m can't start several processes for each run of a sweep" in result.stderr
+def test_a_sweep_over_processes_says_how_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        typed("-m", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
+    assert left.value.code == 2
+    assert "-m can't start several processes for each run of a sweep" in capsys.readouterr().err
 
 
-def test_what_fits() -> None:
-    defaults = {"a": 1, "b": 0.5, "c": "x", "d": None, "e": True, "image_size": 32, "f": [1, 2], "g": {"h": 1}}
-    assert check(
-        {"a": 3e5, "b": 1, "c": 3, "d": "anything", "e": False, "image_size": [32, 64], "f": [3]}, defaults
-    ) == {"a": 300_000}
+def test_what_fits_where_no_constructor_says_it() -> None:
+    defaults = {"a": 1, "b": 0.5, "c": "x", "d": None, "e": True, "f": [1, 2], "g": {"h": 1}}
+    assert check({"a": 3e5, "b": 1, "c": 3, "d": "anything", "e": False, "f": [3]}, defaults) == {"a": 300_000}
     assert check({"d": None, "g": {"new": 1}}, defaults, added=["g.new"]) == {}
     for bad in ({"a": 0.5}, {"a": True}, {"b": "x"}, {"e": 1}, {"f": 3}, {"g": 3}, {"a": None}):
         with pytest.raises(ValueError, match="expected"):
             check(bad, defaults)
+
+
+class Shared(TypedDict, total=False):
+    half_life: float | None
+    decay: int | str | None
+
+
+class Constructed:
+    def __init__(
+        self,
+        *,
+        size: int | Sequence[int],
+        cache: str | bool,
+        folder: str | None,
+        fit: Literal["crop", "pad"],
+        limits: dict[str, float],
+        part: "Constructed | None",
+        **shared: Unpack[Shared],
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("key", "valid", "expected"),
+    [
+        ("size", [64, [64, 32]], {None: "a whole number or a list", "big": "a whole number or a list"}),
+        ("cache", ["auto", True, False], {None: "text or true or false"}),
+        ("folder", ["x", None, 2024], {True: "text or null"}),
+        ("fit", ["crop", "pad"], {"stretch": "crop or pad, such as fit=crop"}),
+        ("limits", [{"won": 1}], {3: "settings"}),
+        ("half_life", [3, 0.5, None], {"long": "a number or null"}),
+        ("decay", [3, "half", None], {True: "a whole number or text or null"}),
+    ],
+)
+def test_what_fits_is_the_constructors_annotation(key: str, valid: list[Any], expected: dict[Any, str]) -> None:
+    target = {"_target_": f"{__name__}.Constructed"}
+    defaults = {"size": 32, "cache": "auto", "folder": None, "fit": "crop", "limits": {"won": 0.9}, "part": None}
+    defaults = {"outer": {**target, **defaults, "half_life": 5.0, "decay": None}}
+    for value in valid:
+        assert check({"outer": {**target, key: value}}, defaults) == {}
+    for value, words in expected.items():
+        with pytest.raises(ValueError, match=rf"outer\.{key}={value}: expected {words}"):
+            check({"outer": {**target, key: value}}, defaults)
+
+
+def test_whole_numbers_written_as_floats() -> None:
+    target = {"_target_": f"{__name__}.Constructed"}
+    defaults = {"outer": {**target, "size": 32, "decay": None, "half_life": 5.0, "limits": {"won": 0.9}}}
+    values = {"outer": {**target, "size": 64.0, "decay": 3e5, "half_life": 64.0, "limits": {"won": 1}}}
+    assert check(values, defaults) == {"outer.size": 64, "outer.decay": 300_000}
+    with pytest.raises(ValueError, match=r"limits\.won=x: expected a number, such as outer\.limits\.won=0\.9"):
+        check({"outer": {**target, "limits": {"won": "x"}}}, defaults)
 
 
 def test_nearest_says_the_names_when_none_is_close() -> None:
@@ -244,8 +324,30 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
         run(compose(f"run_dir={tmp_path}", "callbacks.report.overrides=[]", "logger=none"))
 
 
-def test_a_switch_with_a_word_takes_true_and_false() -> None:
-    for value in (True, False, "auto"):
-        assert check({"data": {"cache": value}}, {"data": {"cache": "auto"}}) == {}
-    with pytest.raises(ValueError, match=r"data\.fit=True: expected text"):
-        check({"data": {"fit": True}}, {"data": {"fit": "crop"}})
+@pytest.mark.parametrize(
+    ("overrides", "valid"),
+    [
+        (["data=folder"], {"data.cache": True, "data.image_size": [32, 64], "metrics.num_fake": None}),
+        (["model=cyclegan", "data=unpaired_folder"], {"data.load_size": None, "data.test_folder_x": None}),
+        (
+            ["model=pix2pix", "data=paired_folder"],
+            {"data.test_folder": None, "metrics.cache_dir": None},
+        ),
+        (["trainer=gpu"], {"trainer.devices": [0, 2], "trainer.precision": "16-mixed"}),
+        ([], {"model.clip_norm": 1, "model.decay_start": 3, "model.skip_d_above": 0.9, "max_time": "1:2"}),
+    ],
+)
+def test_what_the_constructors_of_this_project_take(overrides: list[str], valid: dict[str, Any]) -> None:
+    cfg = compose("logger=csv", *overrides, "run_dir=x", "callbacks.report.overrides=[]")
+    defaults = plain(cfg)
+    for key, value in valid.items():
+        OmegaConf.update(cfg, key, value)
+    assert check(plain(cfg), defaults) == {}
+
+
+def test_each_choice_of_a_group_has_a_line_about_it() -> None:
+    """`zoo list` and `--help` name the same choices."""
+    for group in set(groups()) - {"hydra"}:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            assert list(choices(group)) == GlobalHydra.instance().config_loader().get_group_options(group)
+        assert all(len(line) > 10 for line in choices(group).values())

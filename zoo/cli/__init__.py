@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.common import CONF
 from zoo.cli.convert import translate, upscale
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
@@ -28,12 +27,12 @@ for command in (sample, translate, upscale, evaluate, interpolate, mix, project,
 @app.command("list")
 def list_() -> None:
     """Variants, data sets, metrics and recipes, as train.py takes them."""
+    from zoo.run.config import choices
+
     for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
-        typer.echo(f"{group}=")
-        paths = sorted((CONF / group).glob("*.yaml"))
-        width = max(len(path.stem) for path in paths) + 2
-        for path in paths:
-            typer.echo(f"  {path.stem:<{width}}{_headline(path)}")
+        rows = choices(group)
+        width = max(map(len, rows)) + 2
+        typer.echo("\n".join([f"{group}=", *(f"  {name:<{width}}{headline}" for name, headline in rows.items())]))
     typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
 
 
@@ -49,12 +48,6 @@ def check_data(
     typer.echo("\n".join(report.lines()))
     if not report.ok:
         raise typer.Exit(1)
-
-
-def _headline(path: Path) -> str:
-    """The first comment of a YAML file that is more than a directive."""
-    comments = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
-    return next((comment for comment in comments if not comment.startswith("@package")), "")
 
 
 def main() -> None:

@@ -429,7 +429,6 @@ class GAN(L.LightningModule):
     def on_fit_start(self) -> None:
         """Channels last: the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
         self.to(memory_format=torch.channels_last)
-        quirks.quiet_about_averages()
         if self.device.type == "cpu":
             quirks.no_search_for_a_driver()
 

@@ -154,7 +154,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def named(loss: str) -> Objective:
-    """The objective of that name, a choice of conf/loss.
+    """The objective of that name, a row of conf/loss.yaml.
 
     Raises:
         ValueError: for an unknown name, with the valid ones.

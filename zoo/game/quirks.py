@@ -1,11 +1,17 @@
-"""Quirks of library versions, each with the version that it is for. Called where they matter, never on import."""
+"""Quirks of library versions, each with the version that it is for. Called where a run needs it, never on import."""
 
+import logging
 import os
 import warnings
 
 
-def quiet_about_averages() -> None:
-    """Lightning 2.6 warns of modules in evaluation mode when training starts: an average's copy is meant to be."""
+def quiet() -> None:
+    """Keep what a user can do nothing about out of a run's output."""
+    # lightning 2.6: hints, at level INFO, about its own features, as many as a run's own lines.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # lightning 2.6 with torch 2.11 and newer: it calls a constructor of torch.utils._pytree that is deprecated there.
+    warnings.filterwarnings("ignore", ".*LeafSpec")
+    # lightning 2.6: modules in evaluation mode when training starts; an average's copy is meant to be.
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
 
 

@@ -1,7 +1,8 @@
 """What stands between a mistyped command line and a wasted night: names and types, checked before anything is built.
 
-The composed defaults are the specification. Every key that a user may set is in the YAML with its default, so a key
-that is not there is a typo, and a value of another type than its default is a mistake.
+The composed defaults and the constructors are the specification. Every key that a user may set is in the YAML with its
+default, so a key that is in none is a typo; and what may be its value, the annotation of the constructor's argument
+says, or where it has none, the default.
 """
 
 import difflib
@@ -10,18 +11,35 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+CONF = Path(__file__).parents[2] / "conf"
+# Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
+TABLES = {
+    "loss": "model",
+    "regularizer": "model.regularizer",
+    "augment": "model.augment",
+    "experiment": "_global_",
+}
 REFUSED = {  # Lightning's own settings that games can't use: why not, and what serves instead
     "trainer.accumulate_grad_batches": (
         "a turn sees its whole batch, since the other player moves before the next; raise data.batch_size, shared "
@@ -34,22 +52,44 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
     "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
     "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
 }
-# The settings that may be null though their defaults are not.
-NULLABLE = {
-    *("metrics.cache_dir", "metrics.num_fake", "data.load_size"),
-    *("data.test_folder", "data.test_folder_x", "data.test_folder_y"),
-}
-SWITCHES = {"data.cache"}  # those that may be true or false though their defaults are words
-
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 class Mistake(ValueError):
     """A setting that can't be meant. The message names it and the remedy."""
+
+
+def table(group: str) -> dict[str, Any]:
+    """What each choice of a group of TABLES stands for, as it is written."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / f"{group}.yaml"), resolve=False)  # type: ignore[return-value]
+
+
+@cache
+def register_tables() -> None:
+    """Let Hydra know the choices of TABLES, in this process: call it before anything is composed."""
+    for group, package in TABLES.items():
+        for name, row in table(group).items():
+            ConfigStore.instance().store(name, row, group, package, provider=f"conf/{group}.yaml")
+
+
+def compose(*overrides: str) -> DictConfig:
+    """What train.py composes of these overrides, but for the folder of the run: its `run_dir` has to be given."""
+    register_tables()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", list(overrides))
+
+
+def groups() -> list[str]:
+    """The names of all groups."""
+    return sorted([*TABLES, *(path.name for path in CONF.iterdir() if path.is_dir())])
+
+
+def choices(group: str) -> dict[str, str]:
+    """A group's choices, each with the first line of the comment above its row or in its file."""
+    if group in TABLES:
+        rows = re.findall(r"^# (.+)\n(?:#.*\n)*(\w+):", (CONF / f"{group}.yaml").read_text(), re.MULTILINE)
+        return {name: headline for headline, name in sorted(rows, key=lambda row: row[1])}
+    texts = {path.stem: path.read_text() for path in sorted((CONF / group).glob("*.yaml"))}
+    return {name: re.findall(r"^# (?!@package)(.+)", text, re.MULTILINE)[0] for name, text in texts.items()}
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -86,8 +126,12 @@ def checked(config: DictConfig) -> DictConfig:
             "shell), or give hydra/launcher=slurm"
         )
     added = [override.lstrip("+").split("=")[0] for override in run.overrides.task if override.startswith("+")]
-    groups = [f"{g}={c}" for g, c in run.runtime.choices.items() if c and not g.startswith(("hydra/", "experiment"))]
-    defaults = plain(hydra.compose(run.job.config_name, overrides=groups))
+    chosen = run.runtime.choices
+    overrides = [f"{g}={c}" for g, c in chosen.items() if c and not g.startswith(("hydra/", "experiment"))]
+    defaults = plain(hydra.compose(run.job.config_name, overrides=overrides))
+    for group in ("regularizer", "augment"):
+        if defaults["model"][group] is None and chosen[group] not in (None, "none"):
+            raise Mistake(f"{group}={chosen[group]} does not fit model={chosen['model']}, which takes none")
     for key, value in check(plain(config), defaults, added).items():
         OmegaConf.update(config, key, value)
     return config
@@ -96,8 +140,8 @@ def checked(config: DictConfig) -> DictConfig:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Which settings of model, data and seed differ, in words: "model.width 32 -> 64"."""
     old, new = ({k: v for k, v in flatten(s).items() if not isinstance(v, Mapping)} for s in (before, now))
-    mine = [key for key in new if key.startswith(("model.", "data.", "seed"))]
-    return [f"{key} {old.get(key)} -> {new[key]}" for key in mine if old.get(key) != new[key]]
+    held = [key for key in new if key.startswith(("model.", "data.", "seed"))]
+    return [f"{key} {old.get(key)} -> {new[key]}" for key in held if old.get(key) != new[key]]
 
 
 @contextmanager
@@ -139,8 +183,8 @@ def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _defined(module: str, name: str) -> bool:
     """Whether a module of this project defines a class of that name."""
-    found = getattr(importlib.import_module(module), name, None)
-    return isinstance(found, type) and found.__module__ == module
+    value = getattr(importlib.import_module(module), name, None)
+    return isinstance(value, type) and value.__module__ == module
 
 
 def command_line(arguments: list[str]) -> list[str]:
@@ -214,15 +258,15 @@ def quoted(argument: str) -> str:
 def _newest_run(settings: list[str]) -> Path | None:
     runs = []
     for file in [*Path("outputs").glob("*/*/.hydra/overrides.yaml"), *Path("outputs").glob("sweep/*/*/.hydra/o*.yaml")]:
-        theirs = [str(o) for o in OmegaConf.load(file) if not str(o).startswith("resume=")]
+        overrides = [str(o) for o in OmegaConf.load(file) if not str(o).startswith("resume=")]
         checkpoints = list(file.parent.parent.glob("checkpoints/*.ckpt"))
-        if checkpoints and sorted(theirs) == sorted(settings):
+        if checkpoints and sorted(overrides) == sorted(settings):
             runs.append((max(path.stat().st_mtime for path in checkpoints), file.parent.parent))
     return max(runs)[1] if runs else None
 
 
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, int]:
-    """Hold settings against their defaults; see `checked`.
+    """Hold settings against their defaults and the constructors that they go to; see `checked`.
 
     Args:
         config: the settings.
@@ -232,18 +276,69 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collect
     Returns:
         Settings that are whole numbers written as floats (`max_images=3e5`), as integers.
     """
-    known, integers = flatten(defaults), {}
-    for key, value in flatten(config).items():
-        if any(key == name or key.startswith(f"{name}.") for name in added):
+    names, integers = flatten(defaults), {}
+    settings = {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in added)
+    }
+    for key in settings:
+        if key not in names:
+            raise ValueError(f"there is no setting {key!r}; {nearest(key, names)}")
+    for key, value in settings.items():
+        default = names[key]
+        if isinstance(value, Mapping) and isinstance(default, Mapping):  # their keys are held one by one
             continue
-        if key not in known:
-            raise ValueError(f"there is no setting {key!r}; {nearest(key, known)}")
-        default = known[key]
-        if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        if value == default and type(value) is type(default):  # null, say, where the constructor has the remedy
+            continue
+        parent, _, leaf = key.rpartition(".")
+        options = _options(_annotations(settings.get(f"{parent}._target_")).get(leaf, Any))
+        if Any in options:
+            options = (Any if default is None else type(default),)
+        if isinstance(value, float) and value.is_integer() and int in options and float not in options:
             integers[key] = int(value)
-        elif not _fits(key, value, default):
-            raise ValueError(f"{key}={value}: expected {_kind(default)}, such as {key}={default}")
+        elif not any(_admits(option, value) for option in options):
+            expected = " or ".join(dict.fromkeys(word for option in options for word in _words(option)))
+            example = "" if default is None or isinstance(default, Mapping) else f", such as {key}={default}"
+            raise ValueError(f"{key}={value}: expected {expected}{example}")
     return integers
+
+
+@cache
+def _annotations(target: str | None) -> dict[str, Any]:
+    """The annotations of a constructor's arguments, those of `**settings: Unpack[SomeTypedDict]` among them."""
+    try:
+        annotations = get_type_hints(get_class(target).__init__) if target else {}  # type: ignore[misc]
+    except NameError:  # a library's, which name what is imported for type checkers alone
+        return {}
+    for hint in list(annotations.values()):
+        if get_origin(hint) is Unpack:
+            annotations |= get_type_hints(*get_args(hint))
+    return annotations
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _admits(option: Any, value: Any) -> bool:
+    """Whether an annotation that is no union admits a value; what lists hold is left to the constructor."""
+    if get_origin(option) is Literal:
+        return value in get_args(option)
+    if option is Any or value is None or isinstance(value, bool):
+        return option is Any or option is type(value)
+    accepted = {str: str | int | float, float: int | float, Sequence: list, Mapping: dict}
+    kind = get_origin(option) or option
+    return isinstance(value, accepted.get(kind, kind))
+
+
+def _words(option: Any) -> list[str]:
+    """What an annotation that is no union admits, in words."""
+    if get_origin(option) is Literal:
+        return [str(value) for value in get_args(option)]
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
+    lists = {list: "a list", Sequence: "a list"}
+    return [(words | lists).get(get_origin(option) or option, "settings")]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -265,27 +360,6 @@ def nearest(name: str, names: Collection[str]) -> str:
         leaves = {n.rsplit(".", 1)[-1]: n for n in names}
         close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
     return f"did you mean {close[0]}?" if close else f"the names are {', '.join(n for n in names if '.' not in n)}"
-
-
-def _fits(key: str, value: Any, default: Any) -> bool:
-    if default is None:  # what null stands for, the constructor knows
-        return True
-    if value is None:
-        return key in NULLABLE
-    if isinstance(value, bool) or isinstance(default, bool):
-        return key in SWITCHES or (isinstance(value, bool) and isinstance(default, bool))
-    if isinstance(default, int) and key.endswith(("image_size", "load_size")):
-        return isinstance(value, int | list)  # one number, or [height, width]
-    if isinstance(default, int | float):
-        return isinstance(value, int | type(default))
-    if isinstance(default, str):
-        return isinstance(value, str | int | float)
-    return isinstance(value, type(default))
-
-
-def _kind(default: Any) -> str:
-    kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "settings"}
-    return kinds.get(type(default), "text")
 
 
 @contextmanager
@@ -318,13 +392,13 @@ def _sentence(error: BaseException) -> str | None:
     if isinstance(error, ConfigCompositionException):  # model.latentdim=3
         typo = re.match(r"Could not override '([^'@]+)", str(error))
         if typo:
-            return f"there is no setting {typo[1]!r}; {nearest(typo[1], _names())}"
+            return _no_setting(typo[1])
     while isinstance(error, InstantiationException) and error.__cause__:  # raised by what Hydra built
         where = str(error).rsplit("full_key: ", 1)[-1]
         error = error.__cause__
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if isinstance(error, TypeError) and unknown:  # +model.widht=3, or a group that this model does not have
-            return f"there is no setting '{where}.{unknown[1]}'; {nearest(f'{where}.{unknown[1]}', _names())}"
+            return _no_setting(f"{where}.{unknown[1]}")
     if type(error).__name__ == "MisconfigurationException":  # Lightning's: no such device, say
         return f"{str(error).strip().splitlines()[0]} (trainer=cpu or trainer=auto always work)"
     if isinstance(error, PermissionError):
@@ -350,12 +424,15 @@ def _raised_here(error: BaseException) -> bool:
     return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
 
 
-def _names() -> Collection[str]:
-    """Every setting and group of the groups that the command line chose."""
-    folder = Path(__file__).parents[2] / "conf"
-    chosen = [argument for argument in sys.argv[1:] if (folder / argument.split("=")[0]).is_dir()]
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
-        composed = hydra.compose("train", [a for a in chosen if "," not in a], return_hydra_config=True)
-    settings: dict[str, Any] = OmegaConf.to_container(composed)  # type: ignore[assignment]
-    del settings["hydra"]
-    return [*flatten(settings), *(group.name for group in folder.iterdir() if group.is_dir())]
+def _no_setting(name: str) -> str:
+    """The sentence about a setting that the groups which the command line chose do not have."""
+    chosen = [a for a in sys.argv[1:] if a.split("=")[0] in groups() and "," not in a]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("train", chosen, return_hydra_config=True)
+    model = composed.hydra.runtime.choices.model
+    settings = flatten(OmegaConf.to_container(composed))  # type: ignore[arg-type]
+    outer = name.rpartition(".")[0]
+    if outer in settings and settings[outer] is None:
+        return f"there is no setting {name!r}: {outer} is null with model={model}, which takes none"
+    names = [key for key in settings if not key.startswith("hydra")]
+    return f"there is no setting {name!r}; {nearest(name, [*names, *groups()])}"

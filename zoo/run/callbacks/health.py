@@ -39,7 +39,7 @@ FOLLOWED = 256  # latents whose images are followed from look to look
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on a value is a complaint; conf/callbacks/default.yaml says why each is where it is.
+    """From where on a value is a complaint; conf/train.yaml says why each is where it is.
 
     Raises:
         ValueError: for a number out of its range.

@@ -1,0 +1,105 @@
+"""conf/: each number has one home, and the YAML has what the constructors take."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from common import CONF, MODELS, compose
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from zoo.game.augment import Augment
+from zoo.game.regularizers import Regularizer
+from zoo.game.settings import Game, defaults
+from zoo.run.config import check, flatten, plain, table
+
+
+def targets(node: Any) -> Iterator[Any]:
+    """Every mapping with a `_target_` within a configuration."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for child in node.values():
+            yield from targets(child)
+
+
+def keyword_only(constructor: Any) -> dict[str, inspect.Parameter]:
+    """A constructor's own arguments: keyword-only and without defaults, which the YAML has."""
+    parameters = inspect.signature(constructor).parameters
+    settings = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in settings.values()), constructor
+    return settings
+
+
+def test_there_are_few_files() -> None:
+    assert len(list(CONF.rglob("*.yaml"))) <= 50
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_has_its_own_settings_and_those_of_the_game(model: str) -> None:
+    settings = compose(f"model={model}").model
+    assert settings.keys() - {"_target_"} == keyword_only(get_class(settings._target_)).keys() | Game.__annotations__
+    written = OmegaConf.load(CONF / "model" / f"{model}.yaml").model
+    off = {"clip_norm": None, "decay_start": None, "skip_d_above": None}
+    assert not [key for key, value in off.items() if key in written and written[key] == value], "the game's own"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in CONF.rglob("*.yaml") if path.parent.name != "model"),
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_yaml_is_the_one_home_of_each_number(path: Any) -> None:
+    """Keys equal the constructor's keyword-only parameters, which have no defaults of their own."""
+    for node in targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+        if not node["_target_"].startswith("zoo."):
+            continue
+        constructor = get_class(node["_target_"])
+        parameters = inspect.signature(constructor).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # passes a library's arguments on
+            continue
+        assert node.keys() - {"_target_", "defaults"} == parameters.keys(), node["_target_"]
+        if node["_target_"] != "zoo.metrics.extractors.Inception":
+            keyword_only(constructor)
+
+
+def test_the_game_is_the_same_for_the_command_line_and_in_python() -> None:
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "game.yaml"), resolve=False)
+    assert settings.pop("decay_end") == "${max_images}"  # which Python has no word for
+    groups = {"loss", "regularizer", "augment"}
+    assert settings == {k: v for k, v in defaults().items() if k not in {*groups, "decay_end"}}
+    entries = [entry for entry in OmegaConf.load(CONF / "train.yaml").defaults if not isinstance(entry, str)]
+    choices = {group: name for entry in entries for group, name in entry.items() if group in groups}
+    assert choices == {"loss": defaults()["loss"], "regularizer": "none", "augment": "none"}
+
+
+@pytest.mark.parametrize(("group", "constructor"), [("regularizer", Regularizer), ("augment", Augment)])
+def test_each_row_of_a_table_is_whole(group: str, constructor: Any) -> None:
+    for row in table(group).values():
+        assert row.keys() == keyword_only(constructor).keys()
+        constructor(**row)
+
+
+def test_a_choice_replaces_the_whole_of_another() -> None:
+    rows = table("regularizer")
+    for name, row in rows.items():
+        assert compose("model=stylegan_lite", f"regularizer={name}").model.regularizer == row
+    model = compose("model=stylegan_lite", "regularizer=r2", "model.regularizer.r1=0.5", "augment=diffaugment").model
+    assert model.regularizer == {**rows["r2"], "r1": 0.5}
+    assert model.augment == table("augment")["diffaugment"]
+    assert compose("model=cyclegan", "loss=hinge").model.loss == "hinge"
+    assert compose("model=cyclegan").model.loss == "least_squares"
+
+
+@pytest.mark.parametrize("recipe", table("experiment"))
+def test_a_recipe_sets_what_there_is_and_gives_way_to_the_command_line(recipe: str) -> None:
+    free = ["run_dir=x", "callbacks.report.overrides=[]", "logger=csv"]
+    row = dict(table("experiment")[recipe])
+    choices = [f"{key.split('/')[1]}={name}" for entry in row.pop("defaults") for key, name in entry.items()]
+    cfg = compose(f"experiment={recipe}", *free)
+    assert check(plain(cfg), plain(compose(*choices, *free))) == {}
+    for key, value in flatten(row).items():
+        assert str(value).startswith("${") or isinstance(value, dict) or OmegaConf.select(cfg, key) == value
+    model = compose(f"experiment={recipe}", "loss=minimax", "max_images=7", "model.lr.D=0.5", *free).model
+    assert (model.loss, model.decay_end, model.lr.D) == ("minimax", 7, 0.5)
