@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import from_bytes
-from zoo.cli.common import folder_name
 from zoo.metrics.extractors import block
 from zoo.run.config import compose
+from zoo.use.sample import folder_name
 
 BATCH_SIZE = 100
 SHIFT = 2  # pixels, in each direction, of each training image

@@ -17,9 +17,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
     "run": ({"batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
-    "use": ({"batch", "data", "use"}, {"torchvision"}),
+    "use": ({"batch", "data", "game", "use"}, {"torchvision"}),
     "cli": (
-        {"batch", "cli", "data", "metrics", "run", "use"},
+        {"batch", "cli", "data", "game", "metrics", "run", "use"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"run"}, set()),

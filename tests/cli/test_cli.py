@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from train import run
 from zoo.cli import app
+from zoo.game.abilities import FromLatents, OfClasses
 from zoo.run.config import readable_errors
 
 
@@ -64,17 +65,18 @@ def test_sample_a_grid_and_a_folder(trained: Path, tmp_path: Path) -> None:
     assert abs(many - one).max() <= 1
 
 
-class Painter:
+class Painter(FromLatents, OfClasses):
     """A class-conditional model: the first pixel of an image tells its label, the second its seed."""
 
-    hparams: ClassVar = {"classes": ["cat", "Dog", "T-shirt/top"]}
-    images = 1000
+    classes: ClassVar = ["cat", "Dog", "T-shirt/top"]
+    latent_dim, device, images = 1, torch.device("cpu"), 1000
 
-    def sample(self, n: int, *, seed: int, labels: list[int]) -> torch.Tensor:
-        assert len(labels) == n <= 256
-        images = torch.zeros(n, 1, 2, 2)
-        images[:, 0, 0, 0] = torch.tensor(labels) * 100 / 255
-        images[:, 0, 0, 1] = torch.arange(seed, seed + n) % 256 / 255
+    def generate(self, seeds: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        assert labels is not None
+        assert len(labels) == len(seeds) <= 256
+        images = torch.full((len(seeds), 1, 2, 2), -1.0)
+        images[:, 0, 0, 0] = labels * 200 / 255 - 1
+        images[:, 0, 0, 1] = seeds % 256 / 127.5 - 1
         return images
 
 
@@ -128,7 +130,7 @@ def test_per_class_writes_a_labelled_folder_with_a_manifest(painter: Path, tmp_p
     assert sorted(int(row["seed"]) for row in rows) == list(range(7, 907))
     for row in rows[::37]:
         assert painted(tmp_path / "set" / row["path"]) == (int(row["label"]), int(row["seed"]) % 256)
-        assert row["class"] == Painter.hparams["classes"][int(row["label"])]
+        assert row["class"] == Painter.classes[int(row["label"])]
     origin = json.loads((tmp_path / "set" / "manifest.json").read_text())
     assert origin["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert origin["command"] == f"zoo sample {painter} --per-class=300 --seed=7 -o {tmp_path / 'set'}"
@@ -141,7 +143,7 @@ def test_per_class_writes_a_labelled_folder_with_a_manifest(painter: Path, tmp_p
 
 
 def test_classes_that_would_share_a_folder(painter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(Painter.hparams, "classes", ["a:b", "a_b", "c"])
+    monkeypatch.setattr(Painter, "classes", ["a:b", "a_b", "c"])
     with pytest.raises(ValueError, match="several classes would share the folder a_b"):
         zoo("sample", painter, "--per-class", 2, "-o", tmp_path / "set")
     assert not (tmp_path / "set").exists()
@@ -166,7 +168,7 @@ def test_what_sample_refuses(painter: Path, trained: Path, tmp_path: Path) -> No
 
 def test_labels_need_a_model_with_classes(trained: Path, tmp_path: Path) -> None:
     for arguments in (["--label", "7"], ["--all-labels"], ["--per-class", "3", "-o", tmp_path / "set"]):
-        with pytest.raises(ValueError, match=r"DCGAN makes images without classes.*model=cgan"):
+        with pytest.raises(ValueError, match=r"DCGAN makes images without classes.*model=cgan or model=stylegan_lite"):
             zoo("sample", trained, *arguments)
 
 
@@ -305,6 +307,8 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
         picture(tmp_path / "twice" / name, (16, 16))
     before = (source / "sub" / "a.png").read_bytes()
     out = ["-o", tmp_path / "out"]
+    with pytest.raises(ValueError, match="CycleGAN has no latents, which zoo sample needs: train model=cgan or model="):
+        zoo("sample", translator)
     for arguments, message in (
         ([translator, source, "-o", source], "whose images stay as they are"),
         ([translator, source, "-o", source / "new"], "whose images stay as they are"),
@@ -314,7 +318,10 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
         ([translator, tmp_path / "empty", *out], "has no images"),
         ([translator, source, *out, "--direction", "x2y"], "--direction=x2y must be X->Y or Y->X"),
         ([translator, tmp_path / "twice", *out], "same.gif, same.gif.png would all be written as"),
-        ([trained, source, *out], "DCGAN makes images from nothing"),
+        (
+            [trained, source, *out],
+            "DCGAN has no directions to translate in, which zoo translate needs: train model=cyclegan or model=pix2pix",
+        ),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             zoo("translate", *arguments)

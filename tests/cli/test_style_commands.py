@@ -126,7 +126,7 @@ def test_an_mp4_or_the_sentence_that_tells_how(plain: Path, tmp_path: Path, monk
                 sent.append(frame)
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", Writer)  # type: ignore[arg-type]
-    film([Image.new("RGB", (97, 96), "red")] * 3, tmp_path / "walk.mp4", fps=25)
+    assert film([torch.zeros(3, 3, 96, 97)], tmp_path / "walk.mp4", fps=25) == 3
     assert sent[0] == (98, 96)
     assert [len(frame) for frame in sent[1:] if frame is not None] == [98 * 96 * 3] * 3
     assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
@@ -165,7 +165,7 @@ def test_a_projection_can_be_edited(styled: Path, tmp_path: Path) -> None:
     assert near(grid[0], cells(tmp_path / "p.png", 2, 1)[0, 1])
     assert near(grid[1], grid[0])
     model: Any = load(styled)
-    moved = styles.edit(ws, styles.load_directions(tmp_path / "d.safetensors")["1"], -1.5)
+    moved = styles.edit(ws, styles.Directions.load(tmp_path / "d.safetensors")["1"], -1.5)
     assert near(grid[2], shown(model, moved)[0])
     zoo("edit", styled, picture, *common, "--steps", 2, "-o", tmp_path / "f.png")
     assert cells(tmp_path / "f.png", 4, 1).shape[1] == 4
@@ -182,29 +182,29 @@ def test_a_picture_of_another_size_and_colour_is_taken_with_a_word(styled: Path,
 @pytest.mark.parametrize("method", ["factorize", "pca"])
 def test_directions_are_shown_and_stored(styled: Path, tmp_path: Path, method: str) -> None:
     zoo("directions", styled, "--method", method, "-n", 3, "-o", tmp_path / "d.safetensors", "--seed", 2)
-    found = styles.load_directions(tmp_path / "d.safetensors")
-    assert found.names == ["0", "1", "2"]
-    assert found.about["method"] == method
+    directions = styles.Directions.load(tmp_path / "d.safetensors")
+    assert directions.names == ["0", "1", "2"]
+    assert directions.about["method"] == method
     model: Any = load(styled)
     grid = cells(tmp_path / "d.png", 7, 3)
-    for row, name in enumerate(found.names):
+    for row, name in enumerate(directions.names):
         assert near(grid[row, 3], shown(model, model.styles([2]))[0])
-        assert near(grid[row, 6], shown(model, styles.edit(model.styles([2]), found[name], 3))[0])
+        assert near(grid[row, 6], shown(model, styles.edit(model.styles([2]), directions[name], 3))[0])
 
 
 def test_directions_of_attributes(styled: Path, tmp_path: Path) -> None:
     out = ["--samples", 80, "-o", tmp_path / "d.safetensors"]
     said = zoo("directions", styled, "--attribute", "brightness", "--attribute", "slant", *out)
-    found = styles.load_directions(tmp_path / "d.safetensors")
-    assert found.names == ["brightness", "slant"]
+    directions = styles.Directions.load(tmp_path / "d.safetensors")
+    assert directions.names == ["brightness", "slant"]
     moved = re.search(r"brightness: correlation [\d.-]+ on the fifth held out; .* from ([\d.]+) to ([\d.]+)", said)
     assert moved is not None
     assert float(moved[1]) < float(moved[2])
     zoo("directions", styled, "--classifier", "mnist", *out)
-    assert styles.load_directions(tmp_path / "d.safetensors").names == list("0123456789")
+    assert styles.Directions.load(tmp_path / "d.safetensors").names == list("0123456789")
     rows = "".join(f"{seed},{'yes' if seed % 3 else 'no'}\n" for seed in range(60))
-    (tmp_path / "mine.csv").write_text(f"seed,label\n{rows}")
-    assert "accuracy" in zoo("directions", styled, "--labels", tmp_path / "mine.csv", *out)
+    (tmp_path / "yes-no.csv").write_text(f"seed,label\n{rows}")
+    assert "accuracy" in zoo("directions", styled, "--labels", tmp_path / "yes-no.csv", *out)
 
 
 def test_edits_alone_into_a_folder(styled: Path, tmp_path: Path) -> None:
@@ -218,9 +218,9 @@ def test_edits_alone_into_a_folder(styled: Path, tmp_path: Path) -> None:
 
 def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: Path) -> None:
     zoo("directions", styled, "-n", 2, "-o", tmp_path / "d.safetensors")
-    made = styles.load_directions(tmp_path / "d.safetensors")
+    made = styles.Directions.load(tmp_path / "d.safetensors")
     made.vectors = torch.zeros(2, 3)
-    styles.save_directions(made, tmp_path / "other.safetensors")
+    made.save(tmp_path / "other.safetensors")
     Image.new("L", (16, 16)).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
     (tmp_path / "nan.csv").write_text("1,nan\n")

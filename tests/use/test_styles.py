@@ -98,19 +98,19 @@ def test_mixtures_of_all_and_of_no_layers_are_the_sources(model: LinearStyles) -
 def test_principal_directions_are_the_axes_along_which_w_spreads() -> None:
     spread = torch.tensor([1.0, 5.0, 0.1, 3.0, 0.2, 0.3, 0.1, 0.4])
     w = styles.spread(LinearStyles(spread), 2000)
-    found = styles.directions(["a", "b"], styles.principal(w, 2), w)
-    assert found.vectors[:, [1, 3]].diagonal().tolist() == pytest.approx([1, 1], abs=0.01)
-    assert found.sigmas.tolist() == pytest.approx([5, 3], rel=0.05)
+    result = styles.Directions.of(["a", "b"], styles.principal(w, 2), w)
+    assert result.vectors[:, [1, 3]].diagonal().tolist() == pytest.approx([1, 1], abs=0.01)
+    assert result.sigmas.tolist() == pytest.approx([5, 3], rel=0.05)
 
 
 def test_factorisation_is_the_top_eigenvectors() -> None:
     weights = [torch.randn(c, W_DIM, generator=torch.Generator().manual_seed(c)) for c in (5, 9)]
-    found = styles.factorize(weights, 3)
+    result = styles.factorize(weights, 3)
     gram = sum(weight.T @ weight for weight in weights)
     values = torch.linalg.eigvalsh(gram).flip(0)
-    assert torch.allclose(found @ gram, values[:3, None] * found, atol=1e-4)
-    assert torch.allclose(found @ found.T, torch.eye(3), atol=1e-5)
-    assert (found.gather(1, found.abs().argmax(1, keepdim=True)) > 0).all()
+    assert torch.allclose(result @ gram, values[:3, None] * result, atol=1e-4)
+    assert torch.allclose(result @ result.T, torch.eye(3), atol=1e-5)
+    assert (result.gather(1, result.abs().argmax(1, keepdim=True)) > 0).all()
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0])
@@ -147,17 +147,17 @@ def test_fewer_labels_than_dimensions() -> None:
 @pytest.mark.parametrize("plus", [False, True])
 def test_projection_finds_an_image_that_the_model_made(model: LinearStyles, plus: bool) -> None:
     image = model.from_styles(model.styles([123]))
-    found = styles.project(model, image, steps=300, plus=plus)  # type: ignore[arg-type]
-    assert found.distance < found.start / 1000
-    assert found.psnr > 35
-    assert torch.equal(model.from_styles(found.ws), found.image)
-    assert (found.ws == found.ws[:, :1]).all() == (not plus)
+    result = styles.project(model, image, steps=300, plus=plus)  # type: ignore[arg-type]
+    assert result.distance < result.start / 1000
+    assert result.psnr > 35
+    assert torch.equal(model.from_styles(result.ws), result.image)
+    assert (result.ws == result.ws[:, :1]).all() == (not plus)
 
 
 def test_projection_by_activations(model: LinearStyles) -> None:
     image = model.from_styles(model.styles([5]))
-    found = styles.project(model, image, steps=200, activations=lambda x: [x, x.flatten(1)])  # type: ignore[arg-type]
-    assert found.distance < found.start / 100
+    result = styles.project(model, image, steps=200, activations=lambda x: [x, x.flatten(1)])  # type: ignore[arg-type]
+    assert result.distance < result.start / 100
 
 
 def test_projection_refuses_another_size(model: LinearStyles) -> None:
@@ -233,8 +233,8 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
 
 def test_files_round_trip_and_refuse_others(tmp_path: Path, model: LinearStyles) -> None:
     w = styles.spread(model, 100)
-    made = styles.directions(["smile", "age"], torch.eye(W_DIM)[:2], w, method="ridge")
-    styles.save_directions(made, tmp_path / "d.safetensors")
+    made = styles.Directions.of(["smile", "age"], torch.eye(W_DIM)[:2], w, method="ridge")
+    made.save(tmp_path / "d.safetensors")
     name, vector = styles.named_direction(f"{tmp_path / 'd.safetensors'}:age")
     assert name == "age"
     assert torch.equal(vector, made["age"])

@@ -27,15 +27,14 @@ class Repeat:
     reach = 0
 
     def __init__(self, channels: int = 3, scale: int = 2) -> None:
-        self.hparams = {"channels": channels, "scale": scale}
+        self.channels, self.scale = channels, scale
         self.largest = 0  # pixels of a tile
 
     def upscale(self, low: Tensor) -> Tensor:
-        assert low.shape[1] == self.hparams["channels"]
+        assert low.shape[1] == self.channels
         assert low.abs().max() <= 1
         self.largest = max(self.largest, low.shape[2] * low.shape[3])
-        scale = self.hparams["scale"]
-        return low.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        return low.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
 def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
@@ -126,10 +125,10 @@ def test_files_keep_depth_and_alpha(channels: int, dtype: Any, suffix: str, tmp_
     pixels = noise(7, 11, channels, dtype=dtype)
     source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     write(source, [pixels], Picture(pixels, b"a profile"), 1)
-    found = read(source)
-    assert found.pixels.dtype == dtype
-    assert np.array_equal(found.pixels, pixels)
-    assert found.profile == b"a profile"
+    actual = read(source)
+    assert actual.pixels.dtype == dtype
+    assert np.array_equal(actual.pixels, pixels)
+    assert actual.profile == b"a profile"
     assert enlarge_file(Repeat(), source, target, tile=5) == (22, 14)
     again = read(target)
     assert np.array_equal(again.pixels, repeated(pixels))
@@ -204,10 +203,10 @@ def test_colours_that_alpha_was_multiplied_into_are_divided_by_it(tmp_path: Path
     alpha[0, 0] = 0
     multiplied = (colours * (alpha / 65535)).round().astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", np.dstack([multiplied, alpha]), photometric="rgb", extrasamples=["assocalpha"])
-    found = read(tmp_path / "a.tif").pixels.astype(int)
-    assert np.array_equal(found[:, :, 3:], alpha)
-    assert found[0, 0].tolist() == [0, 0, 0, 0]
-    assert np.abs(found - np.dstack([colours, alpha]))[1:].max() <= 1
+    actual = read(tmp_path / "a.tif").pixels.astype(int)
+    assert np.array_equal(actual[:, :, 3:], alpha)
+    assert actual[0, 0].tolist() == [0, 0, 0, 0]
+    assert np.abs(actual - np.dstack([colours, alpha]))[1:].max() <= 1
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("separated", 4), ("cielab", 3), ("ycbcr", 3), ("minisblack", 4)])
@@ -245,16 +244,16 @@ def test_formats_of_8_bit(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / "a.png", [flat], Picture(flat), 1)
     enlarge_file(Repeat(), tmp_path / "a.png", tmp_path / f"b{suffix}", tile=32)
     with Image.open(tmp_path / f"b{suffix}") as image:
-        found = np.asarray(image)
-    assert found.shape[:2] == (32, 32)
+        actual = np.asarray(image)
+    assert actual.shape[:2] == (32, 32)
     colours = np.array([40_000, 20_000, 10_000]) / 257
     if suffix == ".webp":
         assert image.mode == "RGBA"
-        assert np.abs(found[:, :, 3].astype(int) - 127).max() <= 1
+        assert np.abs(actual[:, :, 3].astype(int) - 127).max() <= 1
     else:
         assert image.mode == "RGB"
         colours = (colours + 255) / 2
-    assert np.abs(found[:, :, :3] - colours).max() < 4
+    assert np.abs(actual[:, :, :3] - colours).max() < 4
 
 
 def test_what_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -314,8 +313,8 @@ def test_a_folder_goes_on_after_a_bad_file(checkpoint: Path, tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "3 of 4 images enlarged by 2" in result.output
     assert "bad.png: not an image that Pillow knows" in result.output
-    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
-    assert found == {"a.png", "deeper/b.jpg", "c.gif.png"}
+    actual = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert actual == {"a.png", "deeper/b.jpg", "c.gif.png"}
 
 
 def test_what_upscale_refuses(checkpoint: Path, tmp_path: Path, small: Any) -> None:
@@ -331,10 +330,10 @@ def test_what_upscale_refuses(checkpoint: Path, tmp_path: Path, small: Any) -> N
     cfg = small("vanilla", "max_images=16")
     run(cfg)
     for arguments, message in (
-        ((cfg.run_dir, tmp_path), "VanillaGAN enlarges nothing"),
+        ((cfg.run_dir, tmp_path), "VanillaGAN has no magnification, which zoo upscale needs: train model=srgan"),
         ((checkpoint, tmp_path / "nothing.png"), "does not exist"),
         ((checkpoint, tmp_path), "is a folder: give one for the results too"),
-        ((checkpoint, tmp_path / "empty", "-o", tmp_path / "out"), "holds no images"),
+        ((checkpoint, tmp_path / "empty", "-o", tmp_path / "out"), "has no images"),
         ((checkpoint, folder, "-o", folder), "lies within"),
         ((checkpoint, folder, "-o", folder / "out"), "lies within"),
         ((checkpoint, folder, "-o", folder.parent), "lies within"),  # deeper/a.png would replace a.png
@@ -370,8 +369,8 @@ def test_the_table_of_a_folder(checkpoint: Path, tmp_path: Path) -> None:
             is_grey, pixels = image.mode == "L", np.array(image.convert("RGB"))
         high = torch.from_numpy(pixels).permute(2, 0, 1)
         high = high[None, :, :, : high.shape[2] // 2 * 2]
-        found = measure(enlarge(shrink(high, 2), 2), high, border=3, is_grey=is_grey)
-        expected += [value.item() / 2 for value in found.values()]
+        actual = measure(enlarge(shrink(high, 2), 2), high, border=3, is_grey=is_grey)
+        expected += [value.item() / 2 for value in actual.values()]
     assert rows["bicubic, mean"] == pytest.approx(expected.tolist(), abs=0.006)
     assert "border               3" in result.output
 

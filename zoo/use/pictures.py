@@ -1,18 +1,27 @@
-"""Pictures for people to look at: sheets of images with names at their edges, and films. Files are written whole."""
+"""Files of pictures: which go where, how they are read, sheets of images, films. Every file is written whole."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zoo.batch import to_bytes
+from zoo.batch import from_bytes, to_bytes
+from zoo.data.folder import find_images
+from zoo.data.reading import MAX_PIXELS, MODES, fit, opened, with_channels
 
+FORMATS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")  # that are written
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 LEAST = 96  # pixels: smaller images are enlarged to this, by a whole factor, so that a person sees them
-GAP, PAPER, INK = 4, (255, 255, 255), (0, 0, 0)
+GAP = 4  # pixels between the images of a sheet
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -28,21 +37,138 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
+        raise ValueError(_refusal(path, error)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:
-    """The folder of a file that is to be written, before the work is done.
-
-    Raises:
-        ValueError: if there can't be one.
-    """
+    """The folder of a file that is to be written, before the work is done; refuses where there can't be one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
+        raise ValueError(_refusal(path, error)) from error
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    return f"{path} can't be written ({error.strerror or error}): give another place, -o"
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a path that no picture can be written to."""
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"-o {path} must be a picture, such as {path.stem}.png")
+    make_folder(path)
+
+
+def results(source: Path, output: Path) -> tuple[Path, dict[str, Path]]:
+    """A folder, the names of images in it, and the file for the result of each, within the folder `output`.
+
+    `source` is the folder or one image. Results keep names and subfolders; .png comes behind an extension that is not
+    one of FORMATS.
+
+    Raises:
+        ValueError: if there is no image, `output` is a file or within `source`, or a result would replace another.
+    """
+    if not source.exists():
+        raise ValueError(f"{source} does not exist: give an image, or a folder of images")
+    folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
+    if not names:
+        raise ValueError(f"{source} has no images")
+    targets = {name: output / (name if name.lower().endswith(FORMATS) else f"{name}.png") for name in names}
+    images = {(folder / name).resolve() for name in names}
+    within = source.is_dir() and output.resolve().is_relative_to(source.resolve())
+    if within or any(target.resolve() in images for target in targets.values()):
+        raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
+    if output.is_file():
+        raise ValueError(f"-o {output} is a file: give a folder, the results keep the names of the images")
+    written = Counter(targets.values())
+    if twice := [name for name, target in targets.items() if written[target] > 1]:
+        raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
+    return folder, targets
+
+
+def convert_each(
+    convert: Callable[[Path, Path], object], folder: Path, targets: Mapping[str, Path], progress: Callable[[int], None]
+) -> list[str]:
+    """Convert the files of a folder into their targets (`results`); sentences on those that could not be converted.
+
+    `progress` is called with 1 after each file.
+    """
+    failures = []
+    for name, target in targets.items():
+        try:
+            convert(folder / name, target)
+        except ValueError as error:
+            failures.append(str(error))
+        progress(1)
+    return failures
+
+
+# Images in and out ---------------------------------------------------------------------------------------------------
+
+
+def read(path: Path, channels: int, background: tuple[int, int, int], size: int | None = None) -> Tensor:
+    """A file's image as float32 [1, channels, H, W] in [-1, 1], as training images are read (zoo/data/reading.py).
+
+    Args:
+        background: laid under transparency, where there is no channel for it.
+        size: pixels that the shorter side is resized to; None: as it is.
+
+    Raises:
+        UnreadableImage: with the path and the reason.
+    """
+    with opened(path, max_pixels=MAX_PIXELS) as image:
+        image = with_channels(image, channels, background)
+        if size is not None:
+            scale = size / min(image.size)
+            image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
+        return tensor_of(image)
+
+
+def tensor_of(image: Image.Image) -> Tensor:
+    """An image of mode L, LA, RGB or RGBA as float32 [1, C, H, W] in [-1, 1]."""
+    pixels = torch.from_numpy(np.array(image))  # [H, W] or [H, W, C]
+    return from_bytes(pixels[None, None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)[None])
+
+
+def read_centre(path: Path, channels: int, size: tuple[int, int]) -> tuple[Tensor, list[str]]:
+    """A file's centre as float32 [1, channels, *size] in [-1, 1], and what was changed, in words that follow its name.
+
+    Raises:
+        ValueError: if there is no such file, or no image in it.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: give a picture")
+    changes, colours, (height, width) = [], "grey" if channels <= 2 else "colour", size
+    with opened(path, max_pixels=MAX_PIXELS) as image:
+        if image.size != (width, height):
+            changes.append(f"has {image.width}x{image.height} pixels: its centre, resized to {width}x{height}")
+        kind = {"L": "grey", "RGB": "colour"}.get(image.mode, image.mode)
+        if kind != colours:
+            changes.append(f"is {kind}: made {colours}")
+        image = fit(with_channels(image, channels, WHITE), size, "crop", WHITE)
+        return tensor_of(image).contiguous(), changes
+
+
+def write(image: Tensor, path: Path) -> None:
+    """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
+    pixels = to_bytes(image)[0].permute(1, 2, 0).cpu().numpy()  # [H, W, C]
+    channels = pixels.shape[2]
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
+        picture = picture.convert(MODES[1 if channels < 3 else 3])
+    with whole(path) as part:
+        picture.save(part, quality=95)
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """A picture in the format of its name."""
+    with whole(path) as part:
+        picture.save(part)
+
+
+# Sheets and films ----------------------------------------------------------------------------------------------------
 
 
 def drawn(images: Tensor) -> np.ndarray:
@@ -63,55 +189,48 @@ def sheet(
     margin = max((round(font.getlength(name)) + 2 * GAP for name in left), default=GAP)
     head = 24 if any(above) else GAP
     columns = max(len(row) for row in shown)
-    paper = Image.new("RGB", (margin + columns * (w + GAP), head + len(shown) * (h + GAP)), PAPER)
+    paper = Image.new("RGB", (margin + columns * (w + GAP), head + len(shown) * (h + GAP)), WHITE)
     pen = ImageDraw.Draw(paper)
     for i, row in enumerate(shown):
         for j, image in enumerate(row):
             if image is not None:
                 paper.paste(Image.fromarray(image), (margin + j * (w + GAP), head + i * (h + GAP)))
     for i, name in enumerate(left):
-        pen.text((margin - GAP, head + i * (h + GAP) + h // 2), name, INK, font, anchor="rm")
+        pen.text((margin - GAP, head + i * (h + GAP) + h // 2), name, BLACK, font, anchor="rm")
     for j, name in enumerate(above):
-        pen.text((margin + j * (w + GAP) + w // 2, head // 2), name, INK, font, anchor="mm")
+        pen.text((margin + j * (w + GAP) + w // 2, head // 2), name, BLACK, font, anchor="mm")
     return paper
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """A picture in the format of its name."""
-    with whole(path) as part:
-        picture.save(part)
-
-
-def film(frames: Sequence[Image.Image], path: Path, *, fps: int) -> None:
-    """Frames as .gif, which plays on and on, or as .mp4.
+def film(strips: Sequence[Tensor], path: Path, *, fps: int) -> int:
+    """Images [F, C, H, W] in [-1, 1], a strip beside the other, as .gif, which plays on and on, or as .mp4; returns F.
 
     Raises:
         ValueError: for another extension; for .mp4 where imageio-ffmpeg is not installed.
     """
     check_film(path)
+    frames = np.concatenate([drawn(strip) for strip in strips], axis=2)  # [F, h, w, 3]
     with whole(path) as part:
         if path.suffix.lower() == ".gif":
-            first, *others = (frame.convert("L") if _grey(frame) else frame for frame in frames)
+            pictures = [Image.fromarray(frame[..., 0] if _grey(frame) else frame) for frame in frames]
             duration = max(20, round(100 / fps) * 10)  # GIF counts in hundredths, and browsers slow down below two
-            first.save(part, save_all=True, append_images=others, duration=duration, loop=0)
-            return
+            pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
+            return len(frames)
         import imageio_ffmpeg
 
-        width, height = frames[0].size
-        size = (width + width % 2, height + height % 2)  # H.264's colours are of 2x2 pixels
+        height, width = frames.shape[1:3]
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), constant_values=255)
+        size = frames.shape[2], frames.shape[1]  # even, since H.264's colours are of 2x2 pixels
         writer = imageio_ffmpeg.write_frames(str(part), size, fps=fps, quality=8, macro_block_size=2)
         writer.send(None)
         for frame in frames:
-            padded = Image.new("RGB", size, PAPER)
-            padded.paste(frame)
-            writer.send(padded.tobytes())
+            writer.send(frame.tobytes())
         writer.close()
+    return len(frames)
 
 
 def check_film(path: Path) -> None:
-    """Raises:
-    ValueError: if no film can be written to `path`.
-    """
+    """Refuse a path that no film can be written to."""
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise ValueError(f"-o {path} must end in .gif or .mp4")
     make_folder(path)
@@ -124,6 +243,5 @@ def check_film(path: Path) -> None:
             ) from None
 
 
-def _grey(frame: Image.Image) -> bool:
-    levels = np.asarray(frame)
-    return bool((levels[..., 0] == levels[..., 1]).all() and (levels[..., 1] == levels[..., 2]).all())
+def _grey(frame: np.ndarray) -> bool:
+    return bool((frame == frame[..., :1]).all())

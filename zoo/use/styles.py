@@ -15,7 +15,7 @@ Directions  closed-form factorisation (SeFa): Shen & Zhou 2021, arXiv:2007.06600
             Härkönen et al. 2020, arXiv:2004.02546; of an attribute, a linear model after Shen et al. 2020,
             arXiv:1907.10786. All have length 1, and a strength of 1 is one standard deviation of w along them.
 
-A model is anything that has `styles` and `from_styles` (`StyleSpace`).
+A model is one that declares `Styles`.
 """
 
 import csv
@@ -24,47 +24,48 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
+from PIL.Image import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.game.abilities import Styles
+from zoo.use.pictures import sheet, whole
+
 BANDS = ("coarse", "middle", "fine")
+METHODS = ("factorize", "pca")  # eigenvectors of the weights (SeFa), or the main axes of W (GANSpace)
 BATCH = 64  # images made at a time
 SAMPLES = 10_000  # styles that tell where W lies: arXiv:1912.04958, appendix D
 Activations = Callable[[Tensor], Sequence[Tensor]]  # images [N, C, H, W] in [-1, 1] -> [N, c, h, w] or [N, c] each
-
-
-class StyleSpace(Protocol):
-    """A generator whose images come from styles."""
-
-    def styles(self, seeds: list[int], labels: Any = None) -> Tensor:
-        """One ws for each seed, [N, num_ws, w_dim]."""
-        ...
-
-    def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
-        """ws [N, num_ws, w_dim] -> images [N, C, H, W] in [-1, 1]; differentiable."""
-        ...
 
 
 # Images and numbers --------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def render(model: StyleSpace, ws: Tensor) -> Tensor:
+def render(model: Styles, ws: Tensor) -> Tensor:
     """Images [N, C, H, W] in [-1, 1] of ws [N, num_ws, w_dim], on the CPU, a batch at a time."""
     return torch.cat([model.from_styles(part).clamp(-1, 1).cpu() for part in ws.split(BATCH)])
 
 
+def of_seeds(model: Styles, seeds: Sequence[int], label: int | None = None, truncation: float | None = None) -> Tensor:
+    """The styles ws [N, num_ws, w_dim] of seeds, of one class or (None) of each seed its own.
+
+    A truncation psi draws them towards their mean: 1 not at all, 0 all the way.
+    """
+    ws = model.styles(list(seeds), None if label is None else [label] * len(seeds))
+    return ws if truncation is None else model.truncate(ws, truncation)
+
+
 @torch.no_grad()
-def spread(model: StyleSpace, number: int = SAMPLES, label: int | None = None) -> Tensor:
+def spread(model: Styles, number: int = SAMPLES, label: int | None = None) -> Tensor:
     """The styles w [number, w_dim] of the seeds from 0 on, on the CPU."""
-    parts = [range(number)[start : start + 1000] for start in range(0, number, 1000)]
-    labels = (None if label is None else [label] * len(part) for part in parts)
-    return torch.cat([model.styles(list(p), y)[:, 0].float().cpu() for p, y in zip(parts, labels, strict=True)])
+    parts = [range(start, min(start + 1000, number)) for start in range(0, number, 1000)]
+    return torch.cat([of_seeds(model, part, label)[:, 0].float().cpu() for part in parts])
 
 
 def ranges(text: str, name: str) -> list[int]:
@@ -98,9 +99,8 @@ def layers(text: str, num_ws: int) -> list[int]:
     if text == "all":
         return list(range(num_ws))
     if text in BANDS:
-        bounds = [round(num_ws * third / 3) for third in range(4)]
-        band = BANDS.index(text)
-        return list(range(bounds[band], bounds[band + 1]))
+        third = BANDS.index(text)
+        return list(range(round(num_ws * third / 3), round(num_ws * (third + 1) / 3)))
     try:
         chosen = ranges(text, "--layers")
     except ValueError:
@@ -148,6 +148,25 @@ def walk(keys: Tensor, frames: int, *, loop: bool, between: Callable[[Tensor, Te
     return torch.stack(steps if loop else [*steps, keys[-1]])
 
 
+@torch.no_grad()
+def interpolate(
+    model: Any, seeds: Sequence[int], frames: int, *, space: str = "w", loop: bool = False,
+    label: int | None = None, truncation: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Images [F, C, H, W] in [-1, 1], on the CPU, of a `walk` from seed to seed.
+
+    Args:
+        space: "w", of a model that has `Styles`; "z", of one that makes images `FromLatents`.
+        label: the class; in Z it is needed where there are classes.
+        truncation: psi, in W.
+    """
+    if space == "w":
+        return render(model, walk(of_seeds(model, seeds, label, truncation), frames, loop=loop, between=lerp))
+    parts = walk(model.latent_of(seeds), frames, loop=loop, between=slerp).split(BATCH)
+    labels = (None if label is None else torch.full((len(z),), label, device=z.device) for z in parts)
+    return torch.cat([model.from_latents(*both).clamp(-1, 1).cpu() for both in zip(parts, labels, strict=True)])
+
+
 # Mixtures ------------------------------------------------------------------------------------------------------------
 
 
@@ -158,11 +177,29 @@ def mix(rows: Tensor, columns: Tensor, chosen: Sequence[int]) -> Tensor:
     return mixed
 
 
+def mix_sheet(
+    model: Styles, rows: Sequence[int], columns: Sequence[int], bands: Mapping[str, Sequence[int]], *,
+    label: int | None = None, truncation: float | None = None,
+) -> Image:  # fmt: skip
+    """Images of the seeds `rows` on the left, with some layers from those of `columns` above: 2019, Figure 3.
+
+    For each of `bands`, layers by name, there is a row for each of `rows`.
+    """
+    of_rows, of_columns = (of_seeds(model, seeds, label, truncation) for seeds in (rows, columns))
+    left, above = render(model, of_rows), render(model, of_columns)
+    grid: list[list[Tensor | None]] = [[None, *above]]
+    for chosen in bands.values():
+        mixed = render(model, mix(of_rows, of_columns, chosen).flatten(0, 1)).unflatten(0, (len(rows), len(columns)))
+        grid += [[source, *row] for source, row in zip(left, mixed, strict=True)]
+    names = [f"{band} {seed}" for band in bands for seed in rows]
+    return sheet(grid, left=["", *names], above=["", *map(str, columns)])
+
+
 # Projection ----------------------------------------------------------------------------------------------------------
 
 
 class Projection(NamedTuple):
-    """The styles whose image is nearest to a given one."""
+    """The styles whose image is nearest to a picture."""
 
     ws: Tensor  # [1, num_ws, w_dim], on the CPU
     image: Tensor  # [1, C, H, W] in [-1, 1], on the CPU
@@ -185,18 +222,14 @@ def perceptual(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
     Zhang et al. 2018, arXiv:1801.03924, equation 1, with all weights 1.
     """
-    terms = [
-        (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).flatten(1).mean(1)
-        if x.dim() > 2
-        else (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1)
-        for x, y in zip(a, b, strict=True)
-    ]
+    unit = lambda x: F.normalize(x, dim=1)
+    terms = [(unit(x) - unit(y)).square().sum(1).reshape(len(x), -1).mean(1) for x, y in zip(a, b, strict=True)]
     return torch.stack(terms).mean(0)
 
 
 def project(
-    model: StyleSpace, image: Tensor, *, steps: int = 1000, plus: bool = False, activations: Activations | None = None,
-    label: int | None = None, seed: int = 0, progress: Callable[[int], None] | None = None,
+    model: Styles, image: Tensor, *, steps: int = 1000, plus: bool = False, activations: Activations | None = None,
+    label: int | None = None, seed: int = 0, progress: Callable[[int], None] = lambda n: None,
 ) -> Projection:  # fmt: skip
     """Search the styles whose image is nearest to `image`: arXiv:1912.04958, appendix D, and its numbers.
 
@@ -219,7 +252,7 @@ def project(
     w = spread(model, label=label)
     mean = w.mean(0)
     deviation = (w - mean).square().sum(1).mean().sqrt()
-    start = model.styles([0], None if label is None else [label]).detach()
+    start = of_seeds(model, [0], label).detach()
     start = mean.to(start).expand_as(start)  # [1, num_ws, w_dim]
     image = image.to(start)
     made = render(model, start).shape
@@ -227,11 +260,11 @@ def project(
         raise ValueError(f"the image is {list(image.shape)}, and this model makes {list(made)}: resize it")
 
     with torch.no_grad():
-        target = None if activations is None else activations(image)
+        target = () if activations is None else activations(image)
 
-    def distances(fake: Tensor) -> tuple[Tensor, Tensor]:
-        of_pixels = pixels(fake, image)
-        return of_pixels, of_pixels * 0 if target is None else perceptual(activations(fake), target)  # type: ignore[misc]
+    def distances(fake: Tensor) -> list[Tensor]:
+        terms = [pixels(fake, image)]
+        return terms if activations is None else [*terms, perceptual(activations(fake), target)]
 
     latent = (start if plus else start[:, :1]).clone().requires_grad_(True)
     adam = torch.optim.Adam([latent], lr=0.1, betas=(0.9, 0.999))
@@ -239,25 +272,22 @@ def project(
     with torch.enable_grad():
         for step in range(steps):
             t = step / steps
-            adam.param_groups[0]["lr"] = (
-                0.1 * min(1, t / 0.05) * (0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25)))
-            )
+            ramp, fall = min(1, t / 0.05), 0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25))
+            adam.param_groups[0]["lr"] = 0.1 * ramp * fall
             scale = 0.05 * float(deviation) * max(0, 1 - t / 0.75) ** 2
             noise = torch.randn(latent.shape, generator=random).to(latent) * scale
             loss = sum(distances(model.from_styles((latent + noise).expand_as(start))))
             (latent.grad,) = torch.autograd.grad(loss.sum(), latent)  # type: ignore[union-attr]
             adam.step()
-            if progress is not None:
-                progress(1)
+            progress(1)
 
     with torch.no_grad():
         ws = latent.expand_as(start).contiguous()
-        found, first = (model.from_styles(x).clamp(-1, 1) for x in (ws, start))
-        index = 0 if target is None else 1
-        error = float((found - image).square().mean()) / 4  # levels in [0, 1]
+        nearest, first = (model.from_styles(x).clamp(-1, 1) for x in (ws, start))
+        error = float((nearest - image).square().mean()) / 4  # levels in [0, 1]
         psnr = -10 * math.log10(error) if error else math.inf
-        before, after = (float(distances(x)[index]) for x in (first, found))
-    return Projection(ws.cpu(), found.cpu(), psnr, after, before)
+        before, after = (float(distances(x)[-1]) for x in (first, nearest))
+    return Projection(ws.cpu(), nearest.cpu(), psnr, after, before)
 
 
 # Directions ----------------------------------------------------------------------------------------------------------
@@ -265,32 +295,59 @@ def project(
 
 @dataclass
 class Directions:
-    """Directions in W, each with its name."""
+    """Directions in W, each with its name, and their file."""
 
     names: list[str]
     vectors: Tensor  # [n, w_dim], of length 1
     sigmas: Tensor  # [n]: the standard deviation of w along each
-    about: dict[str, str] = field(default_factory=dict)  # how they were found
+    about: dict[str, str] = field(default_factory=dict)  # their method
 
     def __getitem__(self, name: str) -> Tensor:
-        """One direction, its length a standard deviation, [w_dim].
+        """One direction, by name or number, its length a standard deviation, [w_dim]; raises as `index`."""
+        index = self.index(name)
+        return self.vectors[index] * self.sigmas[index]
+
+    def index(self, name: str) -> int:
+        """The position of a name, or of a number as text.
 
         Raises:
             ValueError: if there is none of that name or number, naming those there are.
         """
         if name in self.names:
-            index = self.names.index(name)
-        elif name.isdecimal() and int(name) < len(self.names):
-            index = int(name)
-        else:
-            raise ValueError(f"there is no direction {name}: choose from {', '.join(self.names)}")
-        return self.vectors[index] * self.sigmas[index]
+            return self.names.index(name)
+        if name.isdecimal() and int(name) < len(self.names):
+            return int(name)
+        raise ValueError(f"there is no direction {name}: choose from {', '.join(self.names)}")
+
+    @classmethod
+    def of(cls, names: Sequence[str], vectors: Tensor, w: Tensor, **about: str) -> "Directions":
+        """Directions [n, w_dim] of any length, with the standard deviation along each of the samples w [N, w_dim]."""
+        vectors = F.normalize(vectors.float(), dim=1)
+        return cls(list(names), vectors, ((w - w.mean(0)) @ vectors.T).std(0), about)
+
+    def save(self, path: Path) -> None:
+        """As safetensors: `vectors`, `sigmas`, and the names as JSON in the file's metadata."""
+        tensors = {"vectors": self.vectors.contiguous(), "sigmas": self.sigmas.contiguous()}
+        with whole(path) as part:
+            save_file(tensors, part, {"names": json.dumps(self.names), **self.about})
+
+    @classmethod
+    def load(cls, path: Path) -> "Directions":
+        """Raises:
+        ValueError: if the file is not one of directions.
+        """
+        tensors, about = _tensors(path, ("vectors", "sigmas"), "zoo directions")
+        if "names" not in about:
+            raise ValueError(f"{path} does not name its directions: make it anew, zoo directions RUN -o {path}")
+        return cls(json.loads(about.pop("names")), tensors["vectors"], tensors["sigmas"], about)
 
 
-def directions(names: Sequence[str], vectors: Tensor, w: Tensor, **about: str) -> Directions:
-    """Directions with the standard deviation along each of the samples w [N, w_dim]."""
-    vectors = F.normalize(vectors.float(), dim=1)
-    return Directions(list(names), vectors, ((w - w.mean(0)) @ vectors.T).std(0), about)
+def unnamed(model: Styles, method: str, n: int, *, label: int | None = None) -> Directions:
+    """The n strongest directions, named by their numbers, by one of METHODS."""
+    w = spread(model, label=label)
+    n = min(n, w.shape[1])
+    vectors = principal(w, n) if method == "pca" else factorize(model.modulations(), n)
+    return Directions.of(list(map(str, range(n))), vectors, w, method=method)
 
 
 def factorize(weights: Sequence[Tensor], n: int) -> Tensor:
@@ -299,17 +356,19 @@ def factorize(weights: Sequence[Tensor], n: int) -> Tensor:
     Eigenvectors of A^T A, A the layers' weights one below the other: arXiv:2007.06600, equation 8.
     """
     a = torch.cat([weight.detach().double().cpu() for weight in weights])
-    return oriented(torch.linalg.eigh(a.T @ a).eigenvectors.flip(1).T[:n])
+    return strongest(a.T @ a, n)
 
 
 def principal(w: Tensor, n: int) -> Tensor:
     """The first n principal components of w [N, w_dim], [n, w_dim]: arXiv:2004.02546, section 2.1."""
     centred = w.double() - w.double().mean(0)
-    return oriented(torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1).T[:n])
+    return strongest(centred.T @ centred, n)
 
 
-def oriented(vectors: Tensor) -> Tensor:
-    """Each vector [n, d], turned so that its largest entry is positive: an eigenvector's sign is the library's whim."""
+def strongest(matrix: Tensor, n: int) -> Tensor:
+    """The n eigenvectors of a symmetric [d, d] with the largest values, [n, d], their largest entries positive: an
+    eigenvector's sign is the library's whim."""
+    vectors = torch.linalg.eigh(matrix).eigenvectors.flip(1).T[:n]
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return (vectors * largest.sign()).float()
 
@@ -319,7 +378,7 @@ class Learned(NamedTuple):
 
     vector: Tensor  # [w_dim], towards larger values, of length 1
     correlation: float  # of prediction and value on the fifth held out
-    accuracy: float | None  # there, where values are two classes
+    accuracy: float | None  # on that fifth, where values are two classes
     chance: float | None  # what always naming the more frequent class would reach
 
 
@@ -337,8 +396,7 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0) -> Learned:
     if values.min() == values.max():
         raise ValueError("every seed has the same label: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
-    held = order[: len(order) // 5]
-    seen = order[len(order) // 5 :]
+    held, seen = order.tensor_split([len(order) // 5])
     x, y = w.double(), values.double()
     vector, offset = ridge(x[seen], y[seen])
     predicted = x[held] @ vector + offset
@@ -374,12 +432,38 @@ def ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return weights, level - mean @ weights
 
 
+def learn_all(
+    model: Styles, seeds: Sequence[int], values: Mapping[str, Tensor], *, label: int | None = None
+) -> tuple[Directions, dict[str, Learned]]:
+    """A direction for each name: which way its values [N], one for each seed, grow; see `learn`."""
+    w = of_seeds(model, seeds, label)[:, 0].cpu()
+    learned = {name: learn(w, of_seed) for name, of_seed in values.items()}
+    vectors = torch.stack([one.vector for one in learned.values()])
+    return Directions.of(list(learned), vectors, spread(model, label=label), method="ridge"), learned
+
+
 def edit(ws: Tensor, direction: Tensor, strength: float, chosen: Sequence[int] | None = None) -> Tensor:
     """ws [N, num_ws, w_dim], moved along direction [w_dim] `strength` times, in the chosen layers (None: all)."""
     moved = ws.clone()
-    where = slice(None) if chosen is None else list(chosen)
-    moved[:, where] += strength * direction.to(ws)
+    moved[:, slice(None) if chosen is None else list(chosen)] += strength * direction.to(ws)
     return moved
+
+
+def direction_sheet(model: Styles, directions: Directions, seed: int, *, label: int | None = None) -> Image:
+    """The image of a seed, moved along each direction by -3 to 3 standard deviations: a row each."""
+    ws, strengths = of_seeds(model, [seed], label), range(-3, 4)
+    rows = [torch.cat([edit(ws, directions[name], strength) for strength in strengths]) for name in directions.names]
+    above = [f"{strength:+d}" if strength else "0" for strength in strengths]
+    return sheet([list(render(model, row)) for row in rows], left=directions.names, above=above)
+
+
+def effect(
+    model: Styles, direction: Tensor, measure: Callable[[Tensor], Tensor], *, label: int | None = None
+) -> tuple[float, float]:
+    """What a measure says, on average, of images moved along a direction by strength -2 and by 2."""
+    ws = of_seeds(model, range(10**6, 10**6 + BATCH), label)  # seeds that no direction was learned from
+    low, high = (float(measure(render(model, edit(ws, direction, strength))).mean()) for strength in (-2, 2))
+    return low, high
 
 
 # Attributes that are measured ----------------------------------------------------------------------------------------
@@ -423,28 +507,22 @@ def slant(images: Tensor) -> Tensor:
     return -covariance / variance.clamp(min=1e-6)
 
 
-MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
-    "brightness": brightness,
-    "slant": slant,
-    "thickness": thickness,
-}
+MEASURES = {"brightness": brightness, "slant": slant, "thickness": thickness}
 
 
 @torch.no_grad()
 def measured(
-    model: StyleSpace, seeds: Sequence[int], measures: Mapping[str, Callable[[Tensor], Tensor]], *,
-    label: int | None = None, progress: Callable[[int], None] | None = None,
+    model: Styles, seeds: Sequence[int], measures: Mapping[str, Callable[[Tensor], Tensor]], *,
+    label: int | None = None, progress: Callable[[int], None] = lambda n: None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """What each measure says of the images of the seeds, [N] each; `progress` is called with the images just made."""
-    values: dict[str, list[Tensor]] = {name: [] for name in measures}
+    values: list[list[Tensor]] = []  # of each batch, what each measure says
     for start in range(0, len(seeds), BATCH):
-        part = list(seeds[start : start + BATCH])
-        images = render(model, model.styles(part, None if label is None else [label] * len(part)))
-        for name, measure in measures.items():
-            values[name].append(measure(images))
-        if progress is not None:
-            progress(len(part))
-    return {name: torch.cat(parts) for name, parts in values.items()}
+        part = seeds[start : start + BATCH]
+        images = render(model, of_seeds(model, part, label))
+        values.append([measure(images) for measure in measures.values()])
+        progress(len(part))
+    return {name: torch.cat(parts) for name, parts in zip(measures, zip(*values, strict=True), strict=True)}
 
 
 def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[list[int], dict[str, Tensor]]:
@@ -486,23 +564,6 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[li
 # Files ---------------------------------------------------------------------------------------------------------------
 
 
-def save_directions(found: Directions, path: Path) -> None:
-    """As safetensors: `vectors`, `sigmas`, and the names as JSON in the file's metadata."""
-    tensors = {"vectors": found.vectors.contiguous(), "sigmas": found.sigmas.contiguous()}
-    save_file(tensors, path, {"names": json.dumps(found.names), **found.about})
-
-
-def load_directions(path: Path) -> Directions:
-    """Raises:
-    ValueError: if the file is not one of directions.
-    """
-    tensors, metadata = _tensors(path, ("vectors", "sigmas"), "zoo directions")
-    if "names" not in metadata:
-        raise ValueError(f"{path} does not name its directions: make it anew, zoo directions RUN -o {path}")
-    names = json.loads(metadata.pop("names"))
-    return Directions(names, tensors["vectors"], tensors["sigmas"], metadata)
-
-
 def named_direction(text: str) -> tuple[str, Tensor]:
     """A direction's name and itself [w_dim], of FILE (its first), FILE:NAME or FILE:NUMBER.
 
@@ -514,14 +575,14 @@ def named_direction(text: str) -> tuple[str, Tensor]:
         file, _, name = text.rpartition(":")
     if not Path(file).is_file():
         raise ValueError(f"{file} does not exist: make it with `zoo directions`, and give FILE or FILE:NAME")
-    found = load_directions(Path(file))
-    vector = found[name]
-    return (name if name in found.names else found.names[int(name)]), vector
+    directions = Directions.load(Path(file))
+    return directions.names[directions.index(name)], directions[name]
 
 
 def save_styles(ws: Tensor, path: Path, **about: str) -> None:
     """ws [N, num_ws, w_dim] as safetensors: `ws`, with what it is about in the metadata."""
-    save_file({"ws": ws.contiguous()}, path, about)
+    with whole(path) as part:
+        save_file({"ws": ws.contiguous()}, part, about)
 
 
 def load_styles(path: Path) -> Tensor:

@@ -11,12 +11,11 @@ the tiles get done; other formats need the whole result in memory.
     alpha        is kept where the format has it (PNG, TIFF, WebP), elsewhere laid over white
 """
 
-import os
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,32 +24,29 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from zoo.data.reading import MAX_PIXELS, UnreadableImage, opened
+from zoo.data.reading import MAX_PIXELS, UnreadableImage, opened, with_channels
+from zoo.game.abilities import Upscales
+from zoo.use.pictures import FORMATS, WHITE, whole
 
 LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
 TIFF = (".tif", ".tiff")
-FORMATS = (".png", *TIFF, *LOSSY)  # that can be written
 QUALITY = 95  # of JPEG and WebP
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, full swing: equal colours give their level
 ORIENTATION = 0x0112  # the EXIF tag
 
 
-class Network(Protocol):
+class Network(Upscales, Protocol):
     """What this asks of a model."""
 
     device: torch.device
-    hparams: Any  # its `scale` and `channels`
-    reach: int  # pixels around a part of an image without which the part is enlarged otherwise
-
-    def upscale(self, low: Tensor) -> Tensor:
-        """Images [N, C, h, w] in [-1, 1] -> [N, C, s*h, s*w]."""
 
 
+@dataclass
 class Picture:
-    """A file's image: uint8 or uint16 [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA."""
+    """A file's image."""
 
-    def __init__(self, pixels: np.ndarray, profile: bytes | None = None) -> None:
-        self.pixels, self.profile = pixels, profile
+    pixels: np.ndarray  # uint8 or uint16 [H, W, C], C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
+    profile: bytes | None = None  # of its colours
 
 
 # The network, in tiles ----------------------------------------------------------------------------------------------
@@ -70,7 +66,7 @@ def bands(model: Network, pixels: np.ndarray, *, tile: int) -> Iterator[np.ndarr
     """
     if tile < 1:
         raise ValueError(f"--tile={tile} must be 1 or more pixels")
-    scale, reach = model.hparams["scale"], model.reach
+    scale, reach = model.scale, model.reach
     height, width, channels = pixels.shape
     most = int(np.iinfo(pixels.dtype).max)
     for top in range(0, height, tile):
@@ -100,9 +96,8 @@ def of_any_channels(model: Network, image: Tensor) -> Tensor:
 
 def in_colours(model: Network, image: Tensor) -> Tensor:
     """An image [C, h, w] of 1 or 3 channels -> [C, s*h, s*w]."""
-    channels = model.hparams["channels"]
     run = lambda batch: model.upscale(batch.contiguous(memory_format=torch.channels_last)).float()
-    if len(image) == channels:
+    if len(image) == model.channels:
         return run(image[None])[0]
     if len(image) == 1:
         large = run(image[None].expand(-1, 3, -1, -1))[0]
@@ -129,13 +124,10 @@ def read(path: Path) -> Picture:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             return Picture(_with_key(_grey_levels(image)[:, :, None], key), profile)
-        if image.has_transparency_data:
-            image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
-        elif image.mode not in ("L", "RGB"):
-            if image.mode not in ("1", "P", "RGBX"):
-                profile = None  # CMYK's, Lab's: not of the RGB that it becomes
-            image = image.convert("L" if image.mode == "1" else "RGB")
-        pixels = np.array(image)
+        grey, alpha = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
+        if not alpha and image.mode not in ("1", "L", "P", "RGB", "RGBX"):
+            profile = None  # CMYK's, Lab's: not of the RGB that it becomes
+        pixels = np.array(with_channels(image, (1 if grey else 3) + alpha, WHITE))
     return Picture(pixels if pixels.ndim == 3 else pixels[:, :, None], profile)
 
 
@@ -242,30 +234,18 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def write(path: Path, large: Iterable[np.ndarray], picture: Picture, scale: int) -> None:
-    """Write the bands of an enlarged image, whole or not at all.
-
-    Raises:
-        ValueError: for a format that can't be written.
-    """
+    """Write the bands of an enlarged image in the format of the path's name, one of FORMATS."""
     suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"{path}: images are written as {', '.join(FORMATS)}: give one of these extensions")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
-    try:
-        if suffix == ".png":
-            _write_png(part, large, picture, scale)
-        else:
-            height, width, channels = picture.pixels.shape
-            whole = np.empty((height * scale, width * scale, channels), picture.pixels.dtype)
-            row = 0
-            for band in large:
-                whole[row : row + len(band)] = band
-                row += len(band)
-            (_write_tiff if suffix in TIFF else _write_with_pillow)(part, whole, picture.profile)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    if suffix == ".png":
+        _write_png(path, large, picture, scale)
+    else:
+        height, width, channels = picture.pixels.shape
+        pixels = np.empty((height * scale, width * scale, channels), picture.pixels.dtype)
+        row = 0
+        for band in large:
+            pixels[row : row + len(band)] = band
+            row += len(band)
+        (_write_tiff if suffix in TIFF else _write_with_pillow)(path, pixels, picture.profile)
 
 
 def _write_png(path: Path, large: Iterable[np.ndarray], picture: Picture, scale: int) -> None:
@@ -295,13 +275,13 @@ def _write_png(path: Path, large: Iterable[np.ndarray], picture: Picture, scale:
         chunk(b"IEND", b"")
 
 
-def _write_tiff(path: Path, whole: np.ndarray, profile: bytes | None) -> None:
+def _write_tiff(path: Path, pixels: np.ndarray, profile: bytes | None) -> None:
     import tifffile
 
-    channels = whole.shape[2]
+    channels = pixels.shape[2]
     tifffile.imwrite(
         path,
-        whole[:, :, 0] if channels == 1 else whole,
+        pixels[:, :, 0] if channels == 1 else pixels,
         photometric="minisblack" if channels < 3 else "rgb",
         planarconfig=None if channels == 1 else "contig",
         extrasamples=["unassalpha"] if channels in (2, 4) else None,
@@ -311,11 +291,11 @@ def _write_tiff(path: Path, whole: np.ndarray, profile: bytes | None) -> None:
     )
 
 
-def _write_with_pillow(path: Path, whole: np.ndarray, profile: bytes | None) -> None:
+def _write_with_pillow(path: Path, pixels: np.ndarray, profile: bytes | None) -> None:
     """JPEG, WebP or BMP: 8 bit; alpha over white unless it is WebP."""
-    if whole.dtype == np.uint16:
-        whole = ((whole.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    image = Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole)  # L, LA, RGB, RGBA by its channels
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)  # L, LA, RGB, RGBA by its channels
     kind = LOSSY[path.suffix.lower()]
     if image.mode in ("LA", "RGBA"):
         colours = image.convert("RGBA")
@@ -332,40 +312,34 @@ def _write_with_pillow(path: Path, whole: np.ndarray, profile: bytes | None) -> 
 
 
 def enlarge_file(
-    model: Network, source: Path, target: Path, *, tile: int, progress: Callable[[int, int], None] = lambda i, n: None
+    model: Network, source: Path, target: Path, *, tile: int, progress: Callable[[float], None] = lambda share: None
 ) -> tuple[int, int]:
-    """Enlarge one file into another; its new (width, height).
+    """Enlarge one file into another, which is written whole or not at all; its new (width, height).
 
     Args:
         model: the network, in evaluation mode.
-        progress: told the rows that are done, and their number.
+        tile: side of a tile, in pixels of the image.
+        progress: told, again and again, what more of the image is done; 1 in all.
 
     Raises:
         UnreadableImage: if `source` gives no image.
-        ValueError: if `target` has a format that can't be written, or is `source`.
+        ValueError: if `target` has a format that can't be written, or that can't hold the result, or is `source`.
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target} is the image itself: give another name")
-    picture = read(source)
-    scale = model.hparams["scale"]
+    picture, scale = read(source), model.scale
     height, width, _ = picture.pixels.shape
+    if target.suffix.lower() not in FORMATS:
+        raise ValueError(f"{target}: images are written as {', '.join(FORMATS)}: give one of these extensions")
 
-    def told() -> Iterator[np.ndarray]:
-        done = 0
+    def reported() -> Iterator[np.ndarray]:
         for band in bands(model, picture.pixels, tile=tile):
             yield band
-            done += len(band)
-            progress(done, height * scale)
+            progress(len(band) / (height * scale))
 
-    with _reason(source):
-        write(target, told(), picture, scale)
+    with whole(target) as part:
+        try:
+            write(part, reported(), picture, scale)
+        except (OSError, SystemError, struct.error) as error:  # what a format refuses: 70,000 pixels of JPEG, say
+            raise ValueError(f"{source} can't be written enlarged: {error}") from error
     return width * scale, height * scale
-
-
-@contextmanager
-def _reason(source: Path) -> Iterator[None]:
-    """What a format refuses, as a sentence with the file's name: 70,000 pixels of JPEG, say."""
-    try:
-        yield
-    except (OSError, SystemError, struct.error) as error:
-        raise ValueError(f"{source} can't be written enlarged: {error}") from error

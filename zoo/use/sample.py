@@ -1,0 +1,103 @@
+"""Images that a trained generator makes of seeds: as tensors, as a picture, as files, as a labelled data set."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid, save_image
+
+from zoo.batch import to_unit
+from zoo.game.abilities import BATCH, classes_of
+from zoo.use import styles
+from zoo.use.pictures import whole
+
+
+@torch.no_grad()
+def draw(model: Any, seeds: Sequence[int], label: int | None = None, truncation: float | None = None) -> Tensor:
+    """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
+
+    Args:
+        label: the class of all of them; None: of each seed its own, where there are classes.
+        truncation: psi, of a model that has `Styles`; None: as the model was configured.
+
+    Raises:
+        ValueError: for a truncation outside [0, 2].
+    """
+    if truncation is not None:
+        if not 0 <= truncation <= 2:
+            raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
+        return to_unit(styles.render(model, styles.of_seeds(model, seeds, label, truncation)))
+    batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
+    labels = (None if label is None else torch.full_like(batch, label) for batch in batches)
+    return torch.cat([to_unit(model.generate(*pair)).cpu() for pair in zip(batches, labels, strict=True)])
+
+
+def save_grid(rows: Sequence[Tensor], path: Path) -> None:
+    """Rows of images [N, C, H, W] in [0, 1] as one picture; where there is one row only, as a square."""
+    images = torch.cat(list(rows))
+    if images.shape[1] not in (1, 3):  # a grid is for looking at: grey or colour, without alpha
+        images = images[:, : 1 if images.shape[1] == 2 else 3]
+    columns = len(rows[0]) if len(rows) > 1 else round(len(rows[0]) ** 0.5)
+    with whole(path) as part:
+        save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), part)
+
+
+def save_files(images: Tensor, folder: Path, seeds: Sequence[int]) -> None:
+    """Images [N, C, H, W] in [0, 1] as FOLDER/<seed>.png."""
+    for seed, image in zip(seeds, images.mul(255).round().byte(), strict=True):
+        with whole(folder / f"{seed:06d}.png") as part:
+            to_pil_image(image).save(part)
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's: `T-shirt/top` is `T-shirt_top`."""
+    return re.sub(r'^\.|[/\\:*?"<>|\0]', "_", name)
+
+
+def labelled_folder(
+    model: Any, folder: Path, n: int, *, labels: Sequence[int], seed: int, checkpoint: Path, command: str
+) -> None:
+    """FOLDER/<class>/<seed>.png: n images of each class, label y's of the seeds from `seed` + y * n on.
+
+    manifest.csv names each image with its label, class and seed; manifest.json says where they come from: of which
+    checkpoint, and by which command.
+
+    Raises:
+        ValueError: if the folder holds anything, or several of the classes would share a subfolder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")
+    classes = classes_of(model)
+    names = [folder_name(classes[label]) for label in labels]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"several classes would share the folder {', '.join(sorted(twice))}: take them one by one, --label"
+        )
+    with checkpoint.open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    origin = {
+        "command": command,
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": digest,
+        "variant": type(model).__name__,
+        "trained_for": f"{model.images} images",
+        "classes": classes,
+    }
+    with whole(folder / "manifest.json") as part:
+        part.write_text(json.dumps(origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole(folder / "manifest.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(["path", "label", "class", "seed"])
+        for label, name in zip(labels, names, strict=True):
+            seeds = range(seed + label * n, seed + (label + 1) * n)
+            for start in range(0, n, BATCH):  # no more than these in memory
+                batch = seeds[start : start + BATCH]
+                save_files(draw(model, batch, label), folder / name, batch)
+                manifest.writerows([f"{name}/{i:06d}.png", label, classes[label], i] for i in batch)
