@@ -9,6 +9,7 @@ from common import make, same, train_on
 from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
+from zoo.game.abilities import Styles
 from zoo.model.stylegan_lite import Discriminator, Generator, Skip, StyleGANLite
 from zoo.networks.multi_scale import MultiScale
 from zoo.networks.progressive import Progressive
@@ -287,6 +288,7 @@ def test_progressive_growing_trains_what_has_grown() -> None:
     more = gan("model.growth=progressive", "model.phase_images=8")
     train_on(more, [batch()] * 6)
     assert more.stage(more.images) == (2, None)
+    assert isinstance(more, Styles)
     assert [id(weight) for weight in more.modulations()] == [id(weight) for weight in more.best.modulations((2, None))]
     assert {"G.rgbs.2.weight", "D.rgbs.2.weight"} <= {
         name for name, value in more.named_parameters() if not torch.equal(value, before[name])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 Shape = tuple[int, int, int]  # channels, height, width
 Stage = tuple[int, Tensor | None]  # the newest level, and its weight in [0, 1] while it is faded in
+Enter = Callable[[Tensor, int], Tensor]  # an image and its level -> its features in D
 
 
 class Growth:
@@ -61,13 +62,11 @@ class Growth:
         """The images of what D sees, from the smallest on; the last one enters at the stage's level."""
         return [x]
 
-    def meet(
-        self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Callable[[Tensor, int], Tensor]
-    ) -> Tensor:
+    def meet(self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Enter) -> Tensor:
         """D's features h [N, C, h, w] at a level below the stage's, with what comes to them there.
 
         Args:
             images: of `unpack`.
-            enter: an image and its level -> its features.
+            enter: how an image enters D at a level.
         """
         return h

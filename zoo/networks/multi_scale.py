@@ -13,13 +13,13 @@ All images travel as one tensor [N, pixels], so that an objective or a gradient 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.networks.growth import Growth, Shape, Stage
+from zoo.networks.growth import Enter, Growth, Shape, Stage
 
 
 class MultiScale(Growth):
@@ -50,7 +50,5 @@ class MultiScale(Growth):
         parts = x.split([math.prod(shape) for shape in self.shapes], dim=1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def meet(
-        self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Callable[[Tensor, int], Tensor]
-    ) -> Tensor:
+    def meet(self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Enter) -> Tensor:
         return torch.cat([images[level].to(h.dtype), h], 1)

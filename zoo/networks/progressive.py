@@ -14,13 +14,13 @@ Departs:  the layers between are those of `zoo.networks.style`. The optimizers k
           added, and the batch keeps its size, where the authors' code begins the one anew and shrinks the other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.networks.growth import Growth, Shape, Stage
+from zoo.networks.growth import Enter, Growth, Shape, Stage
 
 
 def growing(images: int, *, phase: int, top: int) -> tuple[int, float]:
@@ -65,9 +65,7 @@ class Progressive(Growth):
             return contribution
         return F.interpolate(images[-1], scale_factor=2).lerp(contribution, alpha)
 
-    def meet(
-        self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Callable[[Tensor, int], Tensor]
-    ) -> Tensor:
+    def meet(self, h: Tensor, level: int, images: list[Tensor], stage: Stage, enter: Enter) -> Tensor:
         newest, alpha = stage
         if alpha is None or level != newest - 1:
             return h

@@ -21,9 +21,10 @@ LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at 
 class InstanceNorm(nn.Module):
     """Each channel of each image to mean 0 and variance 1, [N, C, H, W]: Ulyanov et al. 2016, arXiv:1607.08022.
 
-    By that kernel of torch's which is right and fast: in channels-last on CPUs `group_norm` is off by percents where a
-    channel is nearly uniform (its variance is a difference of squares), and slower than `batch_norm` image by image.
-    For one image and a gradient in channels-last `instance_norm`'s own gradient is wrong. All as of torch 2.15.
+    torch 2.15 has three kernels for it, none of which is right and fast everywhere. `group_norm` is, but for
+    channels-last on CPUs: its variance there is a difference of squares, off by percents where a channel is nearly
+    uniform, and it is slower than `batch_norm` image by image, which takes its place. `instance_norm` is not used: for
+    one image and a gradient in channels-last its gradient is wrong.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,8 +200,11 @@ def unet_depth(size: tuple[int, int]) -> int:
 
 
 def check_multiple(size: tuple[int, int], stride: int, *, nearest_of: int | None = None) -> None:
-    """Raises:
-    ValueError: unless both sides are multiples of `stride`, from LEAST on.
+    """Refuse images of a `size` that a generator can't make.
+
+    Raises:
+        ValueError: unless both sides are multiples of `stride`, from LEAST on; with the nearest multiple of
+            `nearest_of`, or else of `stride`.
     """
     if any(side % stride or side < LEAST for side in size):
         nearest = [max(round(side / (nearest_of or stride)) * (nearest_of or stride), 2 * LEAST) for side in size]
@@ -228,13 +232,13 @@ def patch_layers(layers: int | None, size: tuple[int, int]) -> int:
 
 
 def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
-    """`network` of each part [N, C, H, W], in one pass: what normalises each image by itself can't tell."""
+    """`network` of batches [N, C, H, W] in one pass: the same as a pass for each if it normalises images one by one."""
     return network(torch.cat(parts)).split(len(parts[0]))
 
 
 def at_any_size(network: Callable[[Tensor], Tensor], images: Tensor, stride: int) -> Tensor:
-    """`network` of images [N, C, H, W] whose sides need not be multiples of its stride: mirrored at their borders until
-    they are, and what it makes cut back to [N, c_out, H, W]."""
+    """`network` of images [N, C, H, W] of any size, [N, c_out, H, W]: mirrored at their borders until both sides are
+    multiples of `stride`, and its result cut back."""
     h, w = images.shape[2:]
     rows, columns = mirrored(h, stride), mirrored(w, stride)
     padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
@@ -243,17 +247,22 @@ def at_any_size(network: Callable[[Tensor], Tensor], images: Tensor, stride: int
 
 
 def mirrored(side: int, stride: int) -> Tensor:
-    """Which of `side` pixels stand where once they are mirrored at both ends up to a multiple of the stride, int64."""
-    wanted = max(-(-side // stride) * stride, -(-LEAST // stride) * stride)
+    """Indices, int64, into `side` pixels that continue them by mirroring at both ends to the next multiple of `stride`
+    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8."""
+    length = -(-max(side, LEAST) // stride) * stride
     period = max(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
-    place = (torch.arange(wanted) - (wanted - side) // 2) % period
+    place = (torch.arange(length) - (length - side) // 2) % period
     return torch.minimum(place, period - place)
 
 
 def check_direction(images: Tensor, direction: str, channels: Mapping[str, int]) -> None:
-    """Raises:
-    ValueError: for a direction that `channels`, the channels that each direction starts from, does not have, and for
-        images with another number of them.
+    """Refuse images that can't be translated in this direction.
+
+    Args:
+        channels: those that each direction starts from, {"X->Y": 3}.
+
+    Raises:
+        ValueError: for an unknown direction, and for images that are not [N, channels, H, W].
     """
     if direction not in channels:
         raise ValueError(f"direction={direction!r} must be {' or '.join(channels)}")
