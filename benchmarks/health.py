@@ -27,7 +27,7 @@ def main() -> None:
     from zoo.run.callbacks.evaluate import Evaluate
     from zoo.run.callbacks.health import Health
 
-    seconds = {Health: 0.0, Evaluate: 0.0}
+    seconds: dict[tuple[type, str], float] = {}
 
     def timed(kind: type, hook: str) -> None:
         inner = getattr(kind, hook)
@@ -35,12 +35,13 @@ def main() -> None:
         def outer(self: Any, *args: Any) -> None:
             start = time.perf_counter()
             inner(self, *args)
-            seconds[kind] += time.perf_counter() - start
+            seconds[kind, hook] = seconds.get((kind, hook), 0.0) + time.perf_counter() - start
 
         setattr(kind, hook, outer)
 
-    for hook in ("on_train_start", "on_train_batch_end"):
+    for hook in ("on_train_start", "on_train_batch_end", "on_evaluation"):
         timed(Health, hook)
+    for hook in ("on_train_start", "on_train_batch_end", "on_train_end"):
         timed(Evaluate, hook)
     with tempfile.TemporaryDirectory() as folder:
         with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -49,7 +50,9 @@ def main() -> None:
         start = time.perf_counter()
         trainer = run(cfg)
         whole = time.perf_counter() - start
-    health, evaluation = seconds[Health], seconds[Evaluate]
+    health = sum(spent for (kind, _), spent in seconds.items() if kind is Health)
+    evaluation = sum(spent for (kind, _), spent in seconds.items() if kind is Evaluate)
+    evaluation -= seconds.get((Health, "on_evaluation"), 0.0)  # which happens within it
     looks = len(next(c for c in trainer.callbacks if isinstance(c, Health)).history)  # type: ignore[attr-defined]
     print(
         f"\n{platform.processor() or platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"

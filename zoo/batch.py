@@ -40,7 +40,7 @@ class LowHigh(NamedTuple):
 class Preview(NamedTuple):
     """What metrics and grids see of a model: its images beside the real ones of the same batch.
 
-    Each field that is given is measured, in zoo/metrics/evaluation.py: fakes against `real` as a distribution, against
+    Each metric of zoo/metrics says which fields it needs: fakes are held against `real` as a distribution, against
     `label` by a classifier, against `target` pixel by pixel. A round trip through two networks gives `target` alone.
     """
 
@@ -49,6 +49,7 @@ class Preview(NamedTuple):
     label: Tensor | None = None  # int64 [N]: the class that each fake is meant to show, where there are classes
     real_label: Tensor | None = None  # int64 [N]: the class of each real; with `label`, classes are compared one by one
     target: Tensor | None = None  # float32 [N, C, H, W]: what each fake should be, pixel by pixel, where that is known
+    score: Tensor | None = None  # float32 [N]: how unusual each real image is, where a model scores
     panel: tuple[Tensor, ...] = ()  # what is shown of each row, side by side, each [N, C, H, W]; empty: the fake alone
 
 

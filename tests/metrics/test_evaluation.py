@@ -2,6 +2,7 @@ import math
 import multiprocessing
 
 import pytest
+import test_metric
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -9,8 +10,9 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from zoo.batch import LabelledImages, Preview, from_bytes, to_bytes
-from zoo.metrics.evaluation import Evaluation, Result
+from zoo.metrics.evaluation import Evaluation
 from zoo.metrics.extractors import Extractor
+from zoo.metrics.metric import Result
 
 
 class Pixels(Extractor):
@@ -194,8 +196,8 @@ def test_the_protocol_is_plain_and_complete():
 def test_the_features_that_were_compared_are_handed_on():
     result = evaluate(evaluation(num_fake=37, num_real=41, prc_images=100))
     (batch,) = Data().evaluation_loader(split="train", num=41, rank=0, world_size=1, batch_size=41)
-    real, fake = result.features["samples"]
-    assert torch.equal(real, Pixels()(to_bytes(batch.image)))
+    real, fake, extract = result.features["samples"]
+    assert torch.equal(real, extract(to_bytes(batch.image)))
     assert torch.equal(fake, Pixels()(to_bytes(preview(batch)["samples"].fake[:37])))
 
 
@@ -461,7 +463,7 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
         for shown in (preview, labelled, labelled, translation):
             result = evaluate(judge, Data(50), shown, rank=rank, world_size=world_size)
             results.append((result.values, result.protocol, len(result.features)))
-    torch.save(results, f"{folder}/{rank}.pt")
+    torch.save([*results, test_metric.on_a_rank(rank, world_size)], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -483,7 +485,9 @@ def test_several_processes_equal_one(tmp_path):
         for shown in (preview, labelled, labelled, translation)
     ]
     for rank in range(3):
-        for (values, protocol, tables), one in zip(torch.load(tmp_path / f"{rank}.pt"), expected, strict=True):
+        *results, of_own = torch.load(tmp_path / f"{rank}.pt")
+        assert of_own == test_metric.alone(3)
+        for (values, protocol, tables), one in zip(results, expected, strict=True):
             assert values == pytest.approx(one.values, rel=1e-6)
             assert protocol == one.protocol
             assert tables == (len(one.features) if rank == 0 else 0)
@@ -497,7 +501,7 @@ def test_a_loader_that_leaves_images_out_is_found():
         def evaluation_loader(self, **kwargs):
             yield from list(super().evaluation_loader(**kwargs))[:-1]
 
-    with pytest.raises(RuntimeError, match="48 real images were counted instead of 50"):
+    with pytest.raises(RuntimeError, match="48 images were counted instead of 50"):
         evaluate(evaluation(), Lossy())
 
 

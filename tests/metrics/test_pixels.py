@@ -19,9 +19,11 @@ def pair(channels: int = 3, height: int = 40, width: int = 33) -> tuple[Tensor, 
 
 def test_psnr_in_closed_form() -> None:
     zero = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
-    assert psnr(zero, zero + 255).tolist() == [0, 0]
-    assert psnr(zero, zero + 2.55).tolist() == pytest.approx([40, 40])
-    assert psnr(zero, zero).tolist() == [float("inf")] * 2
+    assert psnr(zero + 255, peak=255).tolist() == [0, 0]
+    assert psnr(zero + 2.55, peak=255).tolist() == pytest.approx([40, 40])
+    assert psnr(zero - 0.01, peak=1).tolist() == pytest.approx([40, 40])
+    assert psnr(zero, peak=255).tolist() == [float("inf")] * 2
+    assert psnr(zero, peak=1, least=1e-10).tolist() == pytest.approx([100, 100])
 
 
 def test_luma_of_the_primaries() -> None:

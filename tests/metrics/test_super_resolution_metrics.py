@@ -77,9 +77,12 @@ def test_the_mean_of_the_images_figures(border: int | None) -> None:
 
 def test_psnr_tells_the_best_of_pixels_and_lpips_of_the_game() -> None:
     names = ["psnr_y", "ssim_y"]
-    assert judge().chooses("pixel", names) == ("psnr_y", 1.0)
-    assert judge().chooses("adversarial", names) is None
-    assert judge().chooses("adversarial", [*names, "lpips"]) == ("lpips", -1.0)
+    assert judge().chooses("pixels", names) == judge().chooses("distribution", names) == ("psnr_y", 1.0)
+    assert judge().chooses("perception", names) is None
+    both = judge(lpips="alex")
+    assert both.chooses("perception", names) is None, "without its weights"
+    assert both.chooses("perception", [*names, "lpips"]) == ("lpips", -1.0)
+    assert both.chooses("pixels", [*names, "lpips"]) == ("psnr_y", 1.0)
 
 
 def test_lpips_that_can_not_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:

@@ -34,6 +34,14 @@ class Extractor(nn.Module):
     resize: str  # what it does to the images, for the protocol
     weights_sha256: str  # of the weights' file; known once loaded
 
+    def protocol(self) -> dict[str, str | int | float | bool]:
+        """What must be equal for two values to be comparable; known once loaded."""
+        return {
+            "extractor": self.name or "inception",
+            "weights_sha256": self.weights_sha256,
+            "resize": self.resize,
+        }
+
     def prepare(self) -> None:
         """Fetches what must be fetched, once per machine, before training starts."""
 

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import perceptual_path_length as mean_of_paths
 
+from zoo.batch import Preview
 from zoo.metrics.extractors import Extractor
+from zoo.metrics.metric import Metric, Plain
 
 LARGEST = 256  # pixels: LPIPS sees larger images shrunk to this, as in the authors' code
 
@@ -102,3 +104,32 @@ def perceptual_path_length(
             "classifier that is here, metrics=mnist, cifar10 or colour_digits"
         ) from error
     return {"ppl" if lpips else f"ppl_{extractor.name}": float(mean)}
+
+
+class PathLength(Metric):
+    """The path length of a generator with styles, between those of two seeds of one class.
+
+    Args:
+        model: it has `styles`, `from_styles` and, where it was trained on classes, their names as `classes`.
+        extractor: of the features; for the standard Inception, LPIPS.
+        paths: how many.
+    """
+
+    sides = ()  # it makes images of its own
+
+    def __init__(self, model: Any, extractor: Extractor, paths: int) -> None:
+        super().__init__()
+        self.model, self.extractor, self.paths = model, extractor, paths
+
+    def check(self, shown: Preview, name: str) -> None:
+        if not self.extractor.name and shown.fake.shape[1] not in (1, 3):
+            raise ValueError("ppl is of grey or colour images: leave --ppl out")
+
+    def values(self) -> dict[str, float]:
+        path, classes = torch.arange(self.paths), len(self.model.classes or [])
+        labels = path % classes if classes else None
+        ends = self.model.styles(2 * path, labels), self.model.styles(2 * path + 1, labels)
+        return perceptual_path_length(ends, self.model.from_styles, self.extractor, batch_size=128)
+
+    def protocol(self) -> dict[str, Plain]:
+        return {"paths": f"{self.paths}, in W, from their beginnings, step 1e-4, fixed noise"}

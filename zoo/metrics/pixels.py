@@ -1,4 +1,14 @@
-"""PSNR and SSIM by the conventions of the super-resolution papers.
+"""What is compared pixel by pixel: errors of translations, and PSNR and SSIM as the super-resolution papers have them.
+
+Of any preview whose target is known (`PixelErrors`), the means over the fakes of
+
+    psnr            10 log10(1 / mean squared error) of an image in [0, 1], in dB; at most 100, which stands for equal
+    l1              the mean absolute error in [0, 1]
+    pixel_accuracy  the share of pixels none of whose channels is more than 16/255 off: of label maps, where colours
+                    stand for classes. The threshold is that of UNIT (Liu et al. 2017, arXiv:1703.00848, section 5), the
+                    largest difference of the channels that of GcGAN (Fu et al. 2019, arXiv:1809.05852, section 4.3)
+
+By the conventions of the super-resolution papers (`measure`)
 
     Y       luma of ITU-R BT.601 in studio swing, 16 to 235, as MATLAB's rgb2ycbcr gives it; of a grey image its levels,
             0 to 255, as in the papers' code (that costs Set14's only grey one, bridge, 1.32 dB: 0.09 of the mean)
@@ -7,15 +17,20 @@
     SSIM    Wang et al. 2004 (doi:10.1109/TIP.2003.819861): Gaussian window of 11x11 with sigma 1.5, K1 = 0.01,
             K2 = 0.03, population moments, only where the whole window lies in the image, the mean over that region
 
-Images are levels of 0 to 255 as float64 [..., H, W]; what a network gives is rounded to whole levels first, and Y is
-not, as in the papers' code. Implementations that leave one of this out differ by up to 0.016 in SSIM on Set5.
+There images are levels of 0 to 255 as float64 [..., H, W]; what a network gives is rounded to whole levels first, and
+Y is not, as in the papers' code. Implementations that leave one of this out differ by up to 0.016 in SSIM on Set5.
 """
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from zoo.batch import Preview, to_bytes, to_unit
+from zoo.metrics.metric import Metric
+
 WINDOW, SIGMA = 11, 1.5  # torchmetrics derives the one from the other
+NO_ERROR = 1e-10  # mean squared errors of images in [0, 1] below this one, 100 dB, count as this one
+SAME_COLOUR = 16  # of 255: the largest difference between colours of label maps that are taken for the same
 Y_OF_RGB = (65.481, 128.553, 24.966)  # of [0, 1]; BT.601's 0.299, 0.587, 0.114, times 219
 
 
@@ -39,9 +54,16 @@ def without_border(image: Tensor, border: int) -> Tensor:
     return image[..., border : height - border, border : width - border]
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of levels [N, C, H, W]: [N]; infinite where they are equal."""
-    return 10 * torch.log10(255**2 / (a - b).square().mean((1, 2, 3)))
+def psnr(error: Tensor, *, peak: float, least: float = 0.0) -> Tensor:
+    """Peak signal-to-noise ratio, 10 log10(peak^2 / mean squared error), in dB: [N].
+
+    Args:
+        error: differences of pixels [N, C, H, W].
+        peak: the largest level.
+        least: mean squared errors below it count as this one; 0 makes equal images infinite.
+    """
+    mean = error.square().mean((1, 2, 3)).clamp_min(least)
+    return -10 * mean.log10() if peak == 1 else 10 * (peak**2 / mean).log10()  # 1 / mean would be rounded
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -84,8 +106,38 @@ def measure(fake: Tensor, target: Tensor, *, border: int, is_grey: bool) -> dict
     if is_grey:
         a, b = grey(a), grey(b)
     return {
-        "psnr_y": psnr(luma(a), luma(b)),
+        "psnr_y": psnr(luma(a) - luma(b), peak=255),
         "ssim_y": ssim(luma(a), luma(b)),
-        "psnr_rgb": psnr(a, b),
+        "psnr_rgb": psnr(a - b, peak=255),
         "ssim_rgb": ssim(a, b),
     }
+
+
+class PixelErrors(Metric):
+    """psnr, l1 and pixel_accuracy of each fake against its target."""
+
+    needs, sides = ("target",), ("fake",)
+    names = ("psnr", "l1", "pixel_accuracy")
+    sums: Tensor  # [3] over the fakes, in the order of `names`
+
+    def check(self, shown: Preview, name: str) -> None:
+        if shown.target is not None and shown.target.shape != shown.fake.shape:
+            raise ValueError(
+                f"the fakes{name} are {list(shown.fake.shape)} and their targets {list(shown.target.shape)}: "
+                "they are compared pixel by pixel, so preview() must give equal shapes"
+            )
+
+    def begin(self) -> None:
+        self.add_state("sums", torch.zeros(len(self.names), dtype=torch.float64))
+
+    def update(self, shown: Preview, index: Tensor) -> None:
+        assert shown.target is not None
+        fake, target = (images.to(self.sums.device) for images in (shown.fake, shown.target))
+        error = (to_unit(fake) - to_unit(target)).double().abs()
+        levels = (to_bytes(fake).int() - to_bytes(target).int()).abs()
+        same = (levels.amax(1) <= SAME_COLOUR).double()  # [N, H, W]
+        decibels = psnr(error, peak=1, least=NO_ERROR)
+        self.sums += torch.stack([decibels.sum(), error.mean((1, 2, 3)).sum(), same.mean((1, 2)).sum()])
+
+    def values(self) -> dict[str, float]:
+        return dict(zip(self.names, (self.sums / self.task.num_fake).tolist(), strict=True))

@@ -1,7 +1,6 @@
 """The run's books: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
 
-A logger takes `log_metrics(values, step=images)` and, if it shows pictures, `log_image(name, [image], step=images)`,
-and if it can call for a person, `alert(title, text)`.
+A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages` and `Alerts`.
 """
 
 import csv
@@ -10,7 +9,7 @@ import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import wandb
@@ -19,6 +18,22 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class ShowsImages(Protocol):
+    """A logger that shows pictures."""
+
+    def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
+        """Show images, each uint8 [H, W, 3], at `step` images."""
+
+
+@runtime_checkable
+class Alerts(Protocol):
+    """A logger that can call for a person."""
+
+    def alert(self, title: str, text: str) -> None:
+        """Tell the user that something is wrong."""
 
 
 class CSV(Logger):
@@ -89,7 +104,7 @@ class CSV(Logger):
         os.replace(part, self.path)
 
 
-class TensorBoard(TensorBoardLogger):
+class TensorBoard(TensorBoardLogger, ShowsImages):
     """TensorBoard's event files in `save_dir`."""
 
     def __init__(self, *, save_dir: str) -> None:
@@ -102,7 +117,7 @@ class TensorBoard(TensorBoardLogger):
             self.experiment.add_image(key, image, step, dataformats="HWC")
 
 
-class WeightsAndBiases(WandbLogger):
+class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
     """A Weights & Biases run, offline where there is no account or no server, and no training lost for either.
 
     Args:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import common
 import numpy as np
 import pytest
 import torch
@@ -14,11 +15,12 @@ from PIL import Image
 
 from train import run
 from zoo.batch import Preview
-from zoo.metrics.evaluation import Evaluation
+from zoo.metrics.evaluator import Evaluator
+from zoo.metrics.metric import Metric, Result
 from zoo.run.callbacks import Every
 from zoo.run.callbacks.evaluate import Evaluate
-from zoo.run.callbacks.progress import losses
-from zoo.run.callbacks.report import result_in_words
+from zoo.run.callbacks.progress import in_words
+from zoo.run.callbacks.report import Report, result_in_words
 from zoo.run.callbacks.samples import SampleGrids, grid, panels
 from zoo.run.checkpoint import read
 
@@ -42,23 +44,27 @@ def test_every_of_nothing_is_a_tenth_of_the_budget() -> None:
         Every(0, max_images=10)
 
 
-class Scripted:
+class Distance(Metric):
+    """Chooses by the lowest fid_mnist, unless the images shall only look right."""
+
+    headline, higher_is_better = "fid_mnist", False
+
+    def may_choose(self, goal: str) -> bool:
+        return goal != "perception"
+
+
+class Scripted(Evaluator):
     """Gives these values in turn."""
 
     def __init__(self, values: list[float]) -> None:
-        self.values = iter(values)
-
-    def prepare(self) -> None: ...
-
-    def load(self) -> None: ...
-
-    def chooses(self, phase: str, names: Any) -> tuple[str, float] | None:
-        return Evaluation.chooses(self, phase, names) if phase != "adversarial" else None  # type: ignore[arg-type]
+        metrics = [Distance()]
+        super().__init__(metrics=metrics, split="test", num_real=None, num_fake=None, batch_size=1, cache_dir=None)
+        self.scripted = iter(values)
 
     def check(self, preview: Any, data: Any, *, device: Any) -> None: ...
 
-    def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Any:
-        return SimpleNamespace(values={"fid_mnist": next(self.values), "recall_mnist": 0.5}, protocol={"num_fake": 10})
+    def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Result:
+        return Result({"fid_mnist": next(self.scripted), "recall_mnist": 0.5}, {"num_fake": 10})
 
 
 class Run:
@@ -85,6 +91,10 @@ class Run:
 
     def synchronise(self) -> None: ...
 
+    @property
+    def goal(self) -> str:
+        return "perception" if self.phase == "adversarial" else "distribution"
+
     def phase_at(self, images: int) -> str:
         return self.phase
 
@@ -93,7 +103,7 @@ class Run:
 
 
 def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
-    callback = Evaluate(evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    callback = Evaluate(evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     callback.on_train_start(it, it)
     for it.images in (50, 100, 200, 300, 400, 450):
@@ -105,7 +115,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
     assert len(it.published) == 5
     assert it.noted == [{"protocol": {"num_fake": 10}}]
 
-    resumed = Evaluate(evaluation=Scripted([4.2]), every=100, max_images=600, folder=str(tmp_path))  # type: ignore[arg-type]
+    resumed = Evaluate(evaluation=Scripted([4.2]), every=100, max_images=600, folder=str(tmp_path))
     resumed.load_state_dict(callback.state_dict())
     it.images = 600
     resumed.on_train_end(it, it)
@@ -113,7 +123,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
 
 
 def test_the_result_is_the_best_generator_in_words() -> None:
-    callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")  # type: ignore[arg-type]
+    callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")
     callback.chooses = ("fid_mnist", -1.0)
     callback.history = [{"images": 100, "fid_mnist": 4.0}, {"images": 500, "fid_mnist": 5.0}]
     callback.protocol = {"generator": "last"}
@@ -128,9 +138,28 @@ def test_the_result_is_the_best_generator_in_words() -> None:
     assert result_in_words(callback).endswith("at image 600, fid_mnist 3.00: the last is the best")
 
 
+@pytest.mark.parametrize(
+    ("model", "aligned", "settings", "command"),
+    [
+        ("vanilla", False, "data=folder metrics=none", "zoo sample"),
+        ("cgan", False, "data=labelled_folder metrics=none", "zoo sample"),
+        ("cyclegan", False, "data=unpaired_folder metrics=none", "zoo translate"),
+        ("pix2pix", True, "data=paired_folder metrics=none", "zoo translate"),
+        ("srgan", False, "data=super_resolution_folder", "zoo upscale"),
+    ],
+)
+def test_what_to_try_next_follows_the_model_s_abilities(model: str, aligned: bool, settings: str, command: str) -> None:
+    batch = common.pairs(1)._replace(aligned=torch.tensor([aligned]))
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(evaluation_loader=lambda **_: iter([batch])))
+    trained = common.make(model, *common.SMALL[model])
+    lines = list(Report(folder="run", overrides=[], seed=1)._directions(trainer, trained, None, []))
+    assert f"  python train.py model={model} {settings} data.root=~/pictures     your own images" in lines
+    assert next(line.split()[:2] for line in lines if line.startswith("  zoo")) == command.split()
+
+
 def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
     """The best of the first phase is kept aside; in the second no value tells, and the newest is the best."""
-    callback = Evaluate(evaluation=Scripted([5, 4, 6, 1, 2]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    callback = Evaluate(evaluation=Scripted([5, 4, 6, 1, 2]), every=100, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     it.phase = "pixel"
     callback.on_train_start(it, it)
@@ -144,7 +173,7 @@ def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
     callback.on_train_batch_end(it, it)
     assert not callback.path.exists()
     assert read(callback.path.with_name("best-pixel.ckpt"))["zoo"]["images"] == 200
-    again = Evaluate(evaluation=Scripted([2]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    again = Evaluate(evaluation=Scripted([2]), every=100, max_images=500, folder=str(tmp_path))
     again.load_state_dict(callback.state_dict())
     it.images = 500
     again.on_train_batch_end(it, it)
@@ -154,7 +183,7 @@ def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
 
 def test_the_best_of_pixels_outlives_a_second_game(tmp_path: Path) -> None:
     """A run that goes on from best-pixel.ckpt finds the best.ckpt of the game that was played before."""
-    callback = Evaluate(evaluation=Scripted([5, 1]), every=100, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    callback = Evaluate(evaluation=Scripted([5, 1]), every=100, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     it.phase = "pixel"
     callback.on_train_start(it, it)
@@ -171,7 +200,7 @@ def test_the_best_of_pixels_outlives_a_second_game(tmp_path: Path) -> None:
 
 def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
     """Once, after its last batch, whatever the interval; a run that is resumed there does not repeat it."""
-    callback = Evaluate(evaluation=Scripted([5, 4, 3]), every=200, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    callback = Evaluate(evaluation=Scripted([5, 4, 3]), every=200, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     it.phase_at = lambda images: "pixel" if images <= 150 else "adversarial"
     callback.on_train_start(it, it)
@@ -181,7 +210,7 @@ def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
         if it.images == 120:
             state = callback.state_dict()
     assert [row["images"] for row in callback.history] == [120, 200]
-    resumed = Evaluate(evaluation=Scripted([4]), every=200, max_images=500, folder=str(tmp_path))  # type: ignore[arg-type]
+    resumed = Evaluate(evaluation=Scripted([4]), every=200, max_images=500, folder=str(tmp_path))
     resumed.load_state_dict({**state, "history": state["history"][:1]})
     it.images = 120
     resumed.on_train_start(it, it)
@@ -191,7 +220,7 @@ def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
 
 
 def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:
-    callback = Evaluate(evaluation={}, every=1, max_images=1, folder=str(tmp_path))  # type: ignore[arg-type]
+    callback = Evaluate(evaluation={}, every=1, max_images=1, folder=str(tmp_path))
     it: Any = Run()
     callback.setup(it, it, "fit")
     callback.on_train_start(it, it)
@@ -241,10 +270,11 @@ def test_a_panel_is_drawn_in_place_of_the_fakes(tmp_path: Path) -> None:
     assert logged == [("X->Y", 32), ("Y->X", 32)]
 
 
-def test_losses_line() -> None:
-    assert losses({"D/adversarial": 1.234, "G/adversarial": 0.5, "D/lr": 1.0, "fid_mnist": 8.1}) == (
-        "D 1.23  G 0.50  fid_mnist 8.10"
-    )
+def test_the_line_of_progress() -> None:
+    latest = {"D/adversarial": 1.234, "G/adversarial": 0.5, "D/lr": 1.0, "recall_mnist": 0.5, "fid_mnist": 8.1}
+    assert in_words(latest, None) == "D 1.23  G 0.50"
+    evaluate = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")
+    assert in_words(latest, evaluate) == "D 1.23  G 0.50  fid_mnist 8.10"
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ from PIL import Image
 
 from train import run
 from zoo.batch import LabelledImages, Preview
-from zoo.run.callbacks.health import Health, Limits, judge, nearest, spacing, superiority
+from zoo.run.callbacks import health as of_health
+from zoo.run.callbacks.health import Complaint, Health, Limits, nearest, spacing, superiority
 from zoo.run.checkpoint import read
+from zoo.run.loggers import CSV
 
 Small = Callable[..., DictConfig]
 LIMITS = Limits(after=0, won=0.99, progress=0.05, diversity=0.5, movement=0.5, gap=0.8, duplicates=0.1)
+FID = ("fid_mnist", -1.0)
 HEALTHY = {
     "D/accuracy_real": 0.8,
     "D/accuracy_fake": 0.8,
@@ -28,6 +31,12 @@ HEALTHY = {
     "health/movement": 0.2,
     "health/duplicates": 0.01,
 }
+
+
+def judge(
+    now: dict[str, float], before: dict[str, float], limits: Limits, chooses: tuple[str, float] | None = FID
+) -> list[Complaint]:
+    return list(of_health.judge(now, before, limits, chooses))
 
 
 def test_superiority_is_mann_and_whitneys() -> None:
@@ -83,6 +92,16 @@ def test_without_a_distance_to_compare() -> None:
     assert [c.name for c in judge(won, {}, LIMITS)] == ["discriminator won"]
     assert judge(HEALTHY | won | {"health/movement": 0.9}, {}, LIMITS) == []
     assert judge(HEALTHY | won, {"fid_cifar10": 9.0}, LIMITS) == []
+    assert [c.name for c in judge(won, {}, LIMITS, None)] == ["discriminator won"]
+
+
+def test_progress_is_that_of_the_value_that_chooses_the_best() -> None:
+    """An area that grows excuses a strong D; one that grows by less than a twentieth does not."""
+    won = {"D/accuracy_real": 1.0, "D/accuracy_fake": 1.0}
+    auroc = ("auroc", 1.0)
+    assert judge(won | {"auroc": 0.9}, {"auroc": 0.8}, LIMITS, auroc) == []
+    (complaint,) = judge(won | {"auroc": 0.82}, {"auroc": 0.8}, LIMITS, auroc)
+    assert "while auroc went from 0.800 to 0.820" in complaint.seen
 
 
 def test_limits_out_of_range_are_refused() -> None:
@@ -110,8 +129,13 @@ def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[s
         f"run_dir={folder}",
         *overrides,
     )
+
+    class Calling(CSV):
+        def alert(self, title: str, text: str) -> None:
+            alerts.append(title)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.run.loggers.CSV.alert", lambda self, title, text: alerts.append(title), raising=False)
+        patch.setattr("zoo.run.loggers.CSV", Calling)
         trainer = run(cfg)
     health = next(c for c in trainer.callbacks if isinstance(c, Health))  # type: ignore[attr-defined]
     return health, alerts, (folder / "report.md").read_text()
@@ -201,12 +225,11 @@ def test_without_held_out_images_there_is_no_gap(small: Small, tmp_path: Path) -
 def test_a_generator_that_replays_its_training_images(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo.batch import Preview
     from zoo.model.dcgan import DCGAN
 
     monkeypatch.setattr(DCGAN, "preview", lambda self, batch: {"samples": Preview(fake=batch.image, real=batch.image)})
     health, alerts, _ = failing(small, tmp_path / "run", "max_images=2_400")
     assert "memorisation" in alerts
-    found = 300 / 1_440  # the training images that are looked among
-    assert health.history[-1]["health/duplicates"] == pytest.approx(found, abs=0.06)
+    looked_among = 300 / 1_440  # of the training images
+    assert health.history[-1]["health/duplicates"] == pytest.approx(looked_among, abs=0.06)
     assert health.history[-1]["health/diversity"] == pytest.approx(1, abs=0.05)

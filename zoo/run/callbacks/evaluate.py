@@ -1,37 +1,45 @@
 """Metrics in the loop, and the best checkpoint, which they choose."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-from zoo.metrics.evaluation import Evaluation, Result
-from zoo.metrics.super_resolution import Result as WholeImages
-from zoo.metrics.super_resolution import SuperResolution
+from zoo.metrics.evaluator import Evaluator
+from zoo.metrics.metric import Result
 from zoo.run.callbacks import Every, save
 from zoo.run.checkpoint import read
+
+
+class AfterEvaluation(L.Callback):
+    """Base of the callbacks that look at what has been evaluated."""
+
+    def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: "Evaluate") -> None:
+        """Called after each evaluation on every rank, before the best checkpoint is saved: it holds what they find."""
+        raise NotImplementedError
 
 
 class Evaluate(L.Callback):
     """Evaluates the model every so many images, as a phase ends and at the end, and keeps `checkpoints/best.ckpt`.
 
-    Callbacks that have an `on_evaluation(trainer, pl_module, evaluate)` are called after each, on every rank.
+    Callbacks that are `AfterEvaluation` are called after each.
 
-    Which value tells the best checkpoint, the evaluation says: of translation in several directions, say, the mean of
-    the Frechet distances. Where none does, the newest is the best. A run of several phases, whose values are not to be
+    Which value tells the best checkpoint, the metrics say: of translation in several directions, say, the mean of the
+    Frechet distances. Where none does, the newest is the best. A run of several phases, whose values are not to be
     compared, has the best of its newest phase, and those of earlier ones beside it: `best-pixel.ckpt`.
 
     Args:
-        evaluation: what to measure, and by which protocol; None measures nothing.
+        evaluation: what to measure, and by which protocol; None or {} measures nothing.
         every: images between two evaluations; None: a tenth of `max_images`, the budget.
         folder: the run's folder.
     """
 
     def __init__(
-        self, *, evaluation: Evaluation | SuperResolution | None, every: int | None, max_images: int, folder: str
+        self, *, evaluation: Evaluator | dict[str, Any] | None, every: int | None, max_images: int, folder: str
     ) -> None:
-        self.evaluation = evaluation or None  # metrics=none composes an empty group
+        self.evaluation = evaluation if isinstance(evaluation, Evaluator) else None  # metrics=none composes {}
         self.every = Every(every, max_images=max_images)
         self.path = Path(folder) / "checkpoints" / "best.ckpt"
         self.history: list[dict[str, float]] = []  # a row for each evaluation: images, and every value
@@ -40,12 +48,21 @@ class Evaluate(L.Callback):
         self.first = 0  # the row of the history with which that phase begins
         self.shown = 0  # images after the batch before
         self.chooses: tuple[str, float] | None = None  # the value that tells the best, and 1 where higher is better
-        self.result: Result | WholeImages | None = None  # the newest of this process, with the features it compared
+        self.result: Result | None = None  # the newest of this process, with the features it compared
+
+    @classmethod
+    def of(cls, trainer: L.Trainer) -> "Evaluate | None":
+        """That of a run."""
+        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)  # type: ignore[attr-defined]
 
     @property
     def metric(self) -> str | None:
         """The name of the value that chooses the best checkpoint."""
         return self.chooses[0] if self.chooses else None
+
+    def headlines(self, names: Iterable[str]) -> list[str]:
+        """Which of these values sum up what is measured."""
+        return list(self.evaluation.headlines(names)) if self.evaluation else []
 
     @property
     def best(self) -> dict[str, float]:
@@ -58,7 +75,7 @@ class Evaluate(L.Callback):
         return max(rows, key=lambda row: sign * row[name])
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Fetch the extractor's weights, once a machine, before any time is spent on training."""
+        """Fetch the metrics' weights, once a machine, before any time is spent on training."""
         if self.evaluation:
             if trainer.local_rank == 0:
                 self.evaluation.prepare()
@@ -75,15 +92,16 @@ class Evaluate(L.Callback):
         images = pl_module.images
         due = self.every(images)
         after, self.shown = 2 * images - self.shown, images  # the next batch has as many images as this one
-        if self.evaluation and (due or pl_module.phase_at(after) != pl_module.phase):
+        if due or pl_module.phase_at(after) != pl_module.phase:
             self._evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if self.evaluation and (not self.history or self.history[-1]["images"] < pl_module.images):
+        if not self.history or self.history[-1]["images"] < pl_module.images:
             self._evaluate(trainer, pl_module)
 
     def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
-        assert self.evaluation is not None
+        if self.evaluation is None:
+            return
         model.synchronise()
         self.result = result = self.evaluation.evaluate(
             model.preview,
@@ -103,11 +121,11 @@ class Evaluate(L.Callback):
                 os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
             self.first = len(self.history)
         self.phase = model.phase
-        self.chooses = self.evaluation.chooses(self.phase, result.values)
+        self.chooses = self.evaluation.chooses(model.goal, result.values)
         self.history.append({"images": model.images, **result.values})
         model.publish(result.values)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if hasattr(callback, "on_evaluation"):  # before the best is saved: it holds what they find
+            if isinstance(callback, AfterEvaluation):
                 callback.on_evaluation(trainer, model, self)
         if self.best["images"] == model.images:
             save(trainer, self.path)

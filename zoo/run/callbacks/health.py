@@ -19,7 +19,7 @@ D/grad_norm. The features are those that an evaluation has compared: a look foll
 and the accuracies remain. The gap and the duplicates need HELD_OUT images that no player has seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
-from zoo.metrics.evaluation import Evaluation
 from zoo.run.callbacks import Every
-from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
+from zoo.run.loggers import Alerts
 
 HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square
@@ -47,7 +47,7 @@ class Limits:
 
     after: int  # images before which nothing is said
     won: float  # D's accuracy on real and on fake images, both above it, without progress: D has won
-    progress: float  # the Frechet distance falls by less than this share from look to look: no progress
+    progress: float  # the value that chooses the best checkpoint betters by less than this share: no progress
     diversity: float  # below it, or a spread below it: collapsed
     movement: float  # above it without progress: oscillating
     gap: float  # above it: overfitting
@@ -72,81 +72,74 @@ class Complaint:
         return f"{self.name}: {self.seen}. {self.remedy}"
 
 
-def judge(now: Mapping[str, float], before: Mapping[str, float], limits: Limits) -> list[Complaint]:
+def judge(
+    now: Mapping[str, float], before: Mapping[str, float], limits: Limits, chooses: tuple[str, float] | None
+) -> Iterator[Complaint]:
     """What is wrong with a game, by two successive looks at it.
 
     Args:
-        now, before: `health/*`, `D/accuracy_real`, `D/accuracy_fake` and a Frechet distance, the first value whose name
-            contains "fid", as far as they are known. Without a distance, D's accuracies alone show that it has won.
+        now, before: `health/*`, `D/accuracy_real`, `D/accuracy_fake` and the value that chooses the best checkpoint, as
+            far as they are known. Without such a value, D's accuracies alone show that it has won.
         limits: from where on it is a complaint.
+        chooses: that value's name, and 1 where higher is better, else -1.
     """
-    found = []
     of = lambda kind: {name: value for name, value in now.items() if name.rsplit("/", 1)[-1] == kind}
-    fid = next((name for name in now if "fid" in name), None)
-    compared = fid is not None and fid in before
-    stuck = compared and now[fid] >= (1 - limits.progress) * before[fid]  # type: ignore[index]
-    stands = f" while {fid} went from {before[fid]:.1f} to {now[fid]:.1f}" if compared else ""  # type: ignore[index]
+    metric, sign = chooses or ("", 0.0)
+    stuck, stands = False, ""
+    if metric in now and metric in before:
+        stuck = sign * now[metric] <= sign * (1 + sign * limits.progress) * before[metric]
+        digits = 1 if before[metric] >= 1 else 3
+        stands = f" while {metric} went from {before[metric]:.{digits}f} to {now[metric]:.{digits}f}"
 
     for name, real in of("accuracy_real").items():
         player = name.rsplit("/", 1)[0]
         fake = now[f"{player}/accuracy_fake"]
-        if min(real, fake) > limits.won and (stuck or fid is None):
-            found.append(
-                Complaint(
-                    "discriminator won",
-                    player,
-                    f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images{stands}",
-                    f"Slow {player} down: a lower model.lr.{player}, model.n_critic=1, model.skip_d_above=0.9, or "
-                    "regularizer=r1; or raise model.lr.G",
-                )
+        if min(real, fake) > limits.won and (stuck or metric not in now):
+            yield Complaint(
+                "discriminator won",
+                player,
+                f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images{stands}",
+                f"Slow {player} down: a lower model.lr.{player}, model.n_critic=1, model.skip_d_above=0.9, or "
+                "regularizer=r1; or raise model.lr.G",
             )
     for name, value in of("diversity").items():
         spread = now[name.removesuffix("diversity") + "spread"]
         if min(value, spread) < limits.diversity:
-            found.append(
-                Complaint(
-                    "mode collapse",
-                    _preview(name),
-                    f"two samples{_of(name)} are {value:.2f} times as far apart as two real images, the nearest two "
-                    f"{spread:.2f} times",
-                    "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger data.batch_size, "
-                    "or lower model.lr.G",
-                )
+            yield Complaint(
+                "mode collapse",
+                _preview(name),
+                f"two samples{_of(name)} are {value:.2f} times as far apart as two real images, the nearest two "
+                f"{spread:.2f} times",
+                "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger data.batch_size, "
+                "or lower model.lr.G",
             )
     for name, value in of("movement").items():
         if value > limits.movement and stuck:
-            found.append(
-                Complaint(
-                    "generator oscillating",
-                    _preview(name),
-                    f"the same latents' images{_of(name)} moved by {value:.2f} of the distance between two real images "
-                    f"since the last look{stands}",
-                    "Lower model.lr.D and model.lr.G, let them fall (model.decay_start=), or average over more images "
-                    "(model.ema_half_life=)",
-                )
+            yield Complaint(
+                "generator oscillating",
+                _preview(name),
+                f"the same latents' images{_of(name)} moved by {value:.2f} of the distance between two real images "
+                f"since the last look{stands}",
+                "Lower model.lr.D and model.lr.G, let them fall (model.decay_start=), or average over more images "
+                "(model.ema_half_life=)",
             )
     for name, value in of("gap").items():
         if value > limits.gap:
             player = name.split("/")[1]
-            found.append(
-                Complaint(
-                    "overfitting",
-                    player,
-                    f"{player} rates a training image above one that it has not seen {value:.0%} of the time",
-                    "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D",
-                )
+            yield Complaint(
+                "overfitting",
+                player,
+                f"{player} rates a training image above one that it has not seen {value:.0%} of the time",
+                "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D",
             )
     for name, value in of("duplicates").items():
         if value > limits.duplicates:
-            found.append(
-                Complaint(
-                    "memorisation",
-                    _preview(name),
-                    f"{value:.0%} of the samples{_of(name)} are nearer to a training image than 99 % of unseen images",
-                    "Take more data or augment=ada; best.ckpt may be from before",
-                )
+            yield Complaint(
+                "memorisation",
+                _preview(name),
+                f"{value:.0%} of the samples{_of(name)} are nearer to a training image than 99 % of unseen images",
+                "Take more data or augment=ada; best.ckpt may be from before",
             )
-    return found
 
 
 def _preview(name: str) -> str:
@@ -159,7 +152,7 @@ def _of(name: str) -> str:
     return f" of {_preview(name)}" if _preview(name) else ""
 
 
-class Health(L.Callback):
+class Health(AfterEvaluation):
     """Looks at the game every so many images, logs `health/*`, and says what is wrong, once.
 
     A complaint is said when two looks in a row have it: on the console, as an alert of the loggers that have one
@@ -188,8 +181,8 @@ class Health(L.Callback):
                 self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        metrics = any(isinstance(c, Evaluate) and c.evaluation for c in trainer.callbacks)  # type: ignore[attr-defined]
-        if self.every(pl_module.images) and not metrics:
+        evaluate = Evaluate.of(trainer)
+        if self.every(pl_module.images) and not (evaluate and evaluate.evaluation):
             self._look(trainer, pl_module, None)
 
     def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: Evaluate) -> None:
@@ -202,27 +195,27 @@ class Health(L.Callback):
         if not trainer.is_global_zero:
             return
         values = self._gaps(model)
-        known = {
-            name: v for name, v in model.run_log.latest.items() if name.endswith(("/accuracy_real", "/accuracy_fake"))
-        }
+        latest, accuracies = model.run_log.latest, ("/accuracy_real", "/accuracy_fake")
+        row = {name: value for name, value in latest.items() if name.endswith(accuracies)}
         if evaluate:
             values |= self._of_samples(evaluate)
             if evaluate.metric:
-                known[evaluate.metric] = evaluate.history[-1][evaluate.metric]
+                row[evaluate.metric] = evaluate.history[-1][evaluate.metric]
         model.publish(values)
         before = self.history[-1] if self.history else {}
-        self.history.append({"images": model.images, **known, **values})
+        self.history.append({"images": model.images, **row, **values})
         if model.images < self.limits.after:
             return
         self.judged += 1
-        complaints = {f"{c.name} {c.subject}": c for c in judge(self.history[-1], before, self.limits)}
+        chooses = evaluate.chooses if evaluate else None
+        complaints = {f"{c.name} {c.subject}": c for c in judge(self.history[-1], before, self.limits, chooses)}
         for key, complaint in complaints.items():
             if key not in self._suspected or key in self.said:
                 continue
             self.said[key] = f"image {model.images:,}: {complaint}"
             print(f"\nhealth, {self.said[key]}", flush=True)
             for logger in trainer.loggers:
-                if hasattr(logger, "alert"):
+                if isinstance(logger, Alerts):
                     logger.alert(complaint.name, self.said[key])
         self._suspected = list(complaints)
 
@@ -253,17 +246,12 @@ class Health(L.Callback):
 
     def _critique(self, model: Any, split: str) -> dict[str, Tensor]:
         """Each discriminator's mean logit [n] of the split's images."""
-        batch = self._batches[split]
-        found = []
+        batch, of_parts = self._batches[split], []
         for rows in torch.arange(len(batch[0])).split(64):
             part = [field[rows].to(model.device) for field in batch]
-            found.append(model.critique(batch._make(from_bytes(f) if f.dim() == 4 else f for f in part)))
-        return {
-            name: torch.cat(
-                [logits[name].flatten(1).mean(1) if logits[name].dim() > 1 else logits[name] for logits in found]
-            )
-            for name in found[0]
-        }
+            of_parts.append(model.critique(batch._make(from_bytes(f) if f.dim() == 4 else f for f in part)))
+        mean = lambda logits: logits.flatten(1).mean(1) if logits.dim() > 1 else logits  # over an image's patches
+        return {name: torch.cat([mean(logits[name]) for logits in of_parts]) for name in of_parts[0]}
 
     def _gaps(self, model: Any) -> dict[str, float]:
         """P(D(x) > D(x')) of each discriminator, which is left as it was."""
@@ -271,9 +259,7 @@ class Health(L.Callback):
             return {}
         modes = {module: module.training for module in model.modules()}
         model.eval()
-        with torch.compiler.set_stance(
-            "force_eager"
-        ):  # another size of batch, once in a while: not worth a compilation
+        with torch.compiler.set_stance("force_eager"):  # another size of batch: not worth a compilation
             seen, unseen = (self._critique(model, split) for split in ("train", "test"))
         for module, mode in modes.items():
             module.training = mode
@@ -284,7 +270,7 @@ class Health(L.Callback):
         assert evaluate.result
         assert evaluate.evaluation
         values: dict[str, float] = {}
-        for key, (real, fake) in evaluate.result.features.items():
+        for key, (real, fake, extract) in evaluate.result.features.items():
             n = min(len(real), len(fake), COMPARED)
             prefix = "health/" if key == "samples" else f"health/{key}/"
             every_real, real, fake = real, real[:n], fake[:n]
@@ -300,9 +286,8 @@ class Health(L.Callback):
             unseen_images = isinstance(self._batches["test"], LabelledImages)  # fakes made of images are not new ones
             if key == "samples" and unseen_images and evaluate.evaluation.split == "train":
                 if self._radius is None:
-                    assert isinstance(evaluate.evaluation, Evaluation)  # whose features these are
                     images = self._batches["test"].image.to(real.device).split(evaluate.evaluation.batch_size)
-                    unseen = torch.cat([evaluate.evaluation.extractor(part) for part in images])
+                    unseen = torch.cat([extract(part) for part in images])
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))
                 values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
         return values

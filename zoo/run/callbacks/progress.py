@@ -1,4 +1,4 @@
-"""A progress bar in images: how many of the budget, how fast, how long still, and the players' losses."""
+"""A progress bar in images: how many of the budget, how fast, how long still, the players' losses and the metrics."""
 
 import os
 import time
@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from zoo.run.callbacks.evaluate import Evaluate
 
 
 class ImageProgress(ProgressBar):
@@ -62,16 +64,16 @@ class ImageProgress(ProgressBar):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if not self._enabled:
             return
-        now = pl_module.images
+        now, speed = pl_module.images, f"{self._speed(pl_module.images):,.0f}/s"
         if self._bar:
-            speed = f"{self._speed(now):,.0f}/s"
-            self._bar.update(self._task, completed=now, speed=speed, values=losses(pl_module.run_log.latest))
+            values = in_words(pl_module.run_log.latest, Evaluate.of(trainer))
+            self._bar.update(self._task, completed=now, speed=speed, values=values)
         elif now * 10 // self.max_images > self._tenth:
             self._tenth = now * 10 // self.max_images
             left = (self.max_images - now) / max(self._speed(now), 1e-9)
             print(
-                f"{now:>11,} of {self.max_images:,} images  {self._speed(now):,.0f}/s  "
-                f"{max(left, 0) / 60:.1f} min left  {losses(pl_module.run_log.latest)}",
+                f"{now:>11,} of {self.max_images:,} images  {speed}  {max(left, 0) / 60:.1f} min left  "
+                f"{in_words(pl_module.run_log.latest, Evaluate.of(trainer))}",
                 flush=True,
             )
 
@@ -95,8 +97,13 @@ def whole() -> Column:
     return Column(no_wrap=True)
 
 
-def losses(latest: dict[str, float]) -> str:
-    """The players' adversarial terms and the Frechet distance, as far as they are known: `D 1.21  G 0.93  fid 8.1`."""
+def in_words(latest: dict[str, float], evaluate: Evaluate | None) -> str:
+    """The players' adversarial terms and what sums up the metrics, as far as they are known: `D 1.21  G 0.93  fid 8.1`.
+
+    Args:
+        latest: the newest values by name.
+        evaluate: which of them are metrics that sum up others; None: none.
+    """
     terms = {name.removesuffix("/adversarial"): v for name, v in latest.items() if name.endswith("/adversarial")}
-    terms |= dict([(name, value) for name, value in latest.items() if "fid" in name][:1])  # the overall one
+    terms |= {name: latest[name] for name in (evaluate.headlines(latest) if evaluate else [])}
     return "  ".join(f"{name} {value:.2f}" for name, value in terms.items())

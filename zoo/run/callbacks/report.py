@@ -2,9 +2,9 @@
 
 import csv
 import platform
-import re
 import shlex
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.game.abilities import Translates, Upscales, classes_of
+from zoo.metrics.evaluator import default_panel
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.health import Health
 
@@ -36,11 +38,12 @@ class Report(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         seconds = time.perf_counter() - self._start
         shown = pl_module.images - self._first
-        evaluate = next((c for c in trainer.callbacks if isinstance(c, Evaluate)), None)  # type: ignore[attr-defined]
+        evaluate = Evaluate.of(trainer)
         health = next((c for c in trainer.callbacks if isinstance(c, Health)), None)  # type: ignore[attr-defined]
         grids = [p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit()]
         grids.sort(key=lambda path: (path.stem[-9:], path.name))
-        curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+        panel = evaluate.evaluation.panel if evaluate and evaluate.evaluation else default_panel
+        curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png", panel)
         lines = [
             f"# {type(pl_module).__name__}, {pl_module.images:,} images",
             "",
@@ -76,38 +79,36 @@ class Report(L.Callback):
         if curves:
             lines += ["## Curves", "", "![curves](curves.png)", ""]
         (self.folder / "report.md").write_text("\n".join(lines))
-        print("\n".join(["", *summary, *self._directions(pl_module, evaluate, grids)]), flush=True)
+        print("\n".join(["", *summary, *self._directions(trainer, pl_module, evaluate, grids)]), flush=True)
 
-    def _directions(self, model: Any, evaluate: Evaluate | None, grids: list[Path]) -> list[str]:
+    def _directions(
+        self, trainer: L.Trainer, model: Any, evaluate: Evaluate | None, grids: list[Path]
+    ) -> Iterator[str]:
+        """Where everything is, and what to try next."""
         folder = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
-        best = (
-            "checkpoints/best.ckpt (chosen by that) and last.ckpt"
-            if evaluate and evaluate.metric
-            else "checkpoints/last.ckpt"
-        )
-        evaluation = [f"  zoo evaluate {folder}                     its metrics once more, with their protocol"]
-        if not evaluate or not evaluate.history:
-            evaluation = []
-        images = [f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator"]
-        own = "data=folder data.root=~/pictures metrics=none"
-        if hasattr(model, "translate"):
-            images = [f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"]
-            own = "model=cyclegan data=unpaired_folder data.root=~/pictures metrics=none"
-        if hasattr(model, "upscale"):
-            images = [f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"]
-            own = "model=srgan data=super_resolution_folder data.root=~/pictures"
-        return [
-            f"run          {folder}",
-            *([f"samples      {folder}/samples/{grids[-1].name}"] if grids else []),
-            f"report       {folder}/report.md",
-            f"checkpoints  {folder}/{best}",
-            "",
-            "try next:",
-            *images,
-            *evaluation,
-            f"  python train.py {own}     your own images",
-            "  zoo list                                  every variant, data set and recipe",
-        ]
+        yield f"run          {folder}"
+        if grids:
+            yield f"samples      {folder}/samples/{grids[-1].name}"
+        best = "best.ckpt (chosen by that) and last.ckpt" if evaluate and evaluate.metric else "last.ckpt"
+        yield f"report       {folder}/report.md"
+        yield f"checkpoints  {folder}/checkpoints/{best}"
+        yield ""
+        yield "try next:"
+        images = "data=labelled_folder metrics=none" if classes_of(model) else "data=folder metrics=none"
+        if isinstance(model, Translates):
+            yield f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"
+            batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))  # type: ignore[attr-defined]
+            images = f"data={'paired' if bool(batch.aligned.all()) else 'unpaired'}_folder metrics=none"
+        elif isinstance(model, Upscales):
+            yield f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"
+            images = "data=super_resolution_folder"
+        else:
+            yield f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator"
+        if evaluate and evaluate.history:
+            yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
+        variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
+        yield f"  python train.py model={variant} {images} data.root=~/pictures     your own images"
+        yield "  zoo list                                  every variant, data set and recipe"
 
 
 def result_in_words(evaluate: Evaluate) -> str:
@@ -125,8 +126,8 @@ def result_in_words(evaluate: Evaluate) -> str:
     return f"{where}; the last, at {final['images']:,}, has {final[name]:.2f}, {more}"
 
 
-def draw_curves(table: Path, picture: Path) -> bool:
-    """Plot metrics.csv over images, a panel for each kind of value; returns whether there was anything to plot."""
+def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool:
+    """Plot metrics.csv over images, in the panel of each value's name; returns whether there was anything to plot."""
     if not table.is_file():
         return False
     import matplotlib
@@ -137,11 +138,10 @@ def draw_curves(table: Path, picture: Path) -> bool:
 
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else []) if name != "images" and not name.endswith("/lr")]
     panels: dict[str, list[str]] = {}
-    for name in names:  # "D/accuracy_real" belongs with "D/accuracy_fake", "G/adversarial" with "D/adversarial"
-        kind = "fid of classes" if re.search(r"fid[^/]*/", name) else name.rsplit("/", 1)[-1].split("_")[0]
-        panels.setdefault(kind, []).append(name)
+    for name in rows[0] if rows else []:
+        if name != "images" and not name.endswith("/lr"):
+            panels.setdefault(panel(name), []).append(name)
     if not panels:
         return False
     columns = min(3, len(panels))
@@ -152,7 +152,8 @@ def draw_curves(table: Path, picture: Path) -> bool:
         for name in members:
             points = [(float(row["images"]), float(row[name])) for row in rows if row[name]]
             axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
-        axis.set(title=title, xlabel="images", ylim=(0, None) if title in ("fid", "accuracy") else None)
+        low, high = axis.get_ylim()
+        axis.set(title=title, xlabel="images", ylim=(0, None) if 0 <= low < high / 2 else None)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 150k
         axis.legend(fontsize=7)
     for axis in list(axes.flat)[len(panels) :]:

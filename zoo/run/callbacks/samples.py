@@ -11,6 +11,7 @@ from torchvision.utils import make_grid, save_image
 
 from zoo.batch import to_unit
 from zoo.run.callbacks import Every
+from zoo.run.loggers import ShowsImages
 
 
 class SampleGrids(L.Callback):
@@ -57,7 +58,7 @@ class SampleGrids(L.Callback):
             save_image(picture, self.folder / f"{prefix}{model.images:09d}.png")
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             for logger in trainer.loggers:
-                if hasattr(logger, "log_image"):
+                if isinstance(logger, ShowsImages):
                     logger.log_image(name, [pixels], step=model.images)
 
 

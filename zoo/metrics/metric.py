@@ -1,0 +1,232 @@
+"""What a metric is: what it needs of a preview, what it counts, its values, and what these are for people.
+
+A metric is one class. It is given previews, batch by batch and on each rank a share of them, and counts into states,
+tensors whose reduction over ranks it declares; the evaluation (zoo/metrics/evaluator.py) does the rest. For example
+
+    class AUROC(Metric):
+        needs, sides, headline = ("score", "real_label"), ("real",), "auroc"
+
+        def begin(self):
+            self.add_state("score", torch.zeros(self.task.num_real))
+            self.add_state("unusual", torch.zeros(self.task.num_real))
+
+        def update(self, shown, index):
+            self.score[index] = shown.score.to(self.score)
+            self.unusual[index] = (shown.real_label > 0).to(self.unusual)
+
+        def values(self):
+            return {"auroc": float(binary_auroc(self.score, self.unusual.int()))}
+
+is measured with a configuration of `zoo.metrics.evaluator.Evaluator` that has `metrics: [{_target_: ...AUROC}]`.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from zoo.batch import Preview
+
+Plain = str | int | float | bool
+REDUCTIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+
+
+class Data(Protocol):
+    """What an evaluation asks of a data module."""
+
+    classes: list[str]  # names by label; asked only where fakes have labels
+
+    @property
+    def description(self) -> str:
+        """What the data is, in words."""
+
+    def fingerprint(self, split: str) -> str:
+        """A hash of the split's images and of all that is done to them."""
+
+    def num_images(self, split: str) -> int:
+        """The size of the split."""
+
+    def evaluation_loader(self, *, split: str, num: int, rank: int, world_size: int, batch_size: int) -> Iterable[Any]:
+        """Yields LabelledImages, or another tuple of tensors with an `index`: range(rank, num, world_size), in order.
+
+        What stands at a position depends on the position alone.
+        """
+
+
+class Features(NamedTuple):
+    """The features by which two sets of images were compared."""
+
+    real: Tensor  # [n, F]
+    fake: Tensor  # [m, F]
+    extract: Callable[[Tensor], Tensor]  # uint8 images [N, C, H, W] -> such features [N, F]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation measured, and all that must be equal for two such values to be comparable."""
+
+    values: dict[str, float]  # {"fid_mnist": 12.3, "X->Y/fid": 45.6, ...}
+    protocol: dict[str, Plain]
+    features: dict[str, Features] = field(default_factory=dict)  # by preview, where there are some; on rank 0 only
+    images: dict[str, dict[str, float]] = field(default_factory=dict)  # of whole images: the values of each, by name
+    left_out: dict[str, str] = field(default_factory=dict)  # whole images that can't be measured, and why
+
+
+def fields_of(shown: Preview) -> frozenset[str]:
+    """Which fields of a preview there are, but for its panel."""
+    return frozenset(name for name, value in shown._asdict().items() if isinstance(value, Tensor))
+
+
+class Task(NamedTuple):
+    """One preview of one evaluation: what a metric is to measure."""
+
+    key: str  # of the preview: "samples", "X->Y"
+    fields: frozenset[str]  # of the preview, as far as there are some: {"fake", "real", ...}
+    data: Any  # the data module
+    num_real: int
+    num_fake: int
+    device: torch.device  # where the previews lie
+    stamp: Mapping[str, Plain]  # the protocol so far
+
+    @property
+    def home(self) -> torch.device:
+        """Where states lie: MPS has no float64."""
+        return self.device if self.device.type in ("cpu", "cuda") else torch.device("cpu")
+
+
+class States:
+    """Tensors that each rank counts into, reduced over all ranks in the end."""
+
+    def __init__(self) -> None:
+        self._reductions: dict[str, str] = {}
+
+    def add_state(self, name: str, tensor: Tensor, reduction: str = "sum") -> None:
+        """Makes `tensor` an attribute, to be reduced over ranks by "sum", "min" or "max"."""
+        self._reductions[name] = reduction
+        setattr(self, name, tensor)
+
+    def states(self) -> dict[str, Tensor]:
+        """Everything counted so far."""
+        return {name: getattr(self, name) for name in self._reductions}
+
+    def load_states(self, states: Mapping[str, Tensor]) -> None:
+        """Takes up what was counted before."""
+        for name, tensor in self.states().items():
+            tensor.copy_(states[name])
+
+    def reduce(self) -> None:
+        """The states of all ranks on each; every rank calls it."""
+        for name, reduction in self._reductions.items():
+            dist.all_reduce(getattr(self, name), REDUCTIONS[reduction])
+
+
+class Metric(States):
+    """Base of all metrics. What an instance holds are settings; a copy of it, `begun`, counts one preview's images."""
+
+    needs: tuple[str, ...] = ()  # the fields of a preview without which there is nothing to measure
+    sides: tuple[str, ...] = ("real", "fake")  # whose positions it is to see; where it is one, nothing beyond them
+    headline: str | None = None  # the value that sums it up: for the progress bar and the choice of the best checkpoint
+    higher_is_better = True  # of the headline
+    reals: States | None = None  # what depends on real images alone: it is kept from one evaluation to the next
+    reals_known = False  # whether `reals` have been counted before
+    task: Task
+    seen: Tensor  # [1] how many positions it was shown
+
+    def prepare(self) -> None:
+        """Fetches weights that are missing; called on one rank per machine."""
+
+    def load(self) -> None:
+        """Builds networks; every rank calls it after `prepare`. Calling it again does nothing."""
+
+    def check_numbers(self, **numbers: int | None) -> None:
+        """Raises:
+        ValueError: numbers of images, by the arguments' names, that leave a value undefined. None is not known yet.
+        """
+
+    def check(self, shown: Preview, name: str) -> None:
+        """Raises:
+        ValueError: images of a preview that can't be measured; `name` is that of the preview, to be said.
+        """
+
+    def settings(self) -> dict[str, Plain]:
+        """The metric's part of the protocol; called after `load`."""
+        return {}
+
+    def measures(self, task: Task) -> bool:
+        """Whether the preview has what is needed."""
+        return task.fields.issuperset(self.needs)
+
+    def may_choose(self, goal: str) -> bool:
+        """Whether the headline may choose the best checkpoint while a model's images shall be like the real ones
+        ("distribution"), near their targets ("pixels"), or look right ("perception")."""
+        return True
+
+    def panel(self, name: str) -> str | None:
+        """The panel of the curves in which a value of this metric's is drawn; None: that of its name's first word."""
+        return None
+
+    def begun(self, task: Task) -> Self:
+        """A copy that counts one preview's images."""
+        metric = copy.copy(self)
+        States.__init__(metric)
+        metric.task = task
+        metric.add_state("seen", torch.zeros(1, dtype=torch.int64))
+        metric.begin()
+        return metric
+
+    def begin(self) -> None:
+        """Adds the states, for `self.task`."""
+
+    def add_state(self, name: str, tensor: Tensor, reduction: str = "sum") -> None:
+        super().add_state(name, tensor.to(self.task.home), reduction)
+
+    def reduce(self) -> None:
+        super().reduce()
+        if self.reals and not self.reals_known:
+            self.reals.reduce()
+
+    def cache_key(self) -> list[Any]:
+        """All that `reals` depend on, as JSON has it; asked where there are some."""
+        raise NotImplementedError
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the evaluation are to be seen."""
+        number = {"real": 0 if self.reals_known else self.task.num_real, "fake": self.task.num_fake}
+        return max((number[side] for side in self.sides), default=0)
+
+    def see(self, shown: Preview, index: Tensor) -> None:
+        """Counts what lies within the positions of its side; see `update`."""
+        inside = index < self.positions
+        if not self.sides or not self.task.fields <= fields_of(shown):
+            return
+        self.seen += int(inside.sum())
+        if len(self.sides) == 1 and not bool(inside.all()):
+            rows, index = inside.to(shown.fake.device), index[inside]
+            shown = Preview(**{name: getattr(shown, name)[rows] for name in self.task.fields})
+        if len(index):
+            self.update(shown, index)
+
+    def update(self, shown: Preview, index: Tensor) -> None:
+        """Counts a preview's rows into the states.
+
+        Args:
+            shown: images [N, C, H, W] in [-1, 1], on the task's device.
+            index: their positions in the evaluation [N], on the CPU.
+        """
+
+    def values(self) -> dict[str, float]:
+        """Name -> value, of the reduced states; called on rank 0."""
+        raise NotImplementedError
+
+    def protocol(self) -> dict[str, Plain]:
+        """What else the values rest on, known once they are; called on rank 0."""
+        return {}
+
+    def features(self) -> Features | None:
+        """The features that were compared, for those that look at them too; called on rank 0."""
+        return None
