@@ -11,13 +11,14 @@ import torch
 from common import compose, make, same
 from omegaconf import DictConfig
 from test_resume import Stop, rows, state, with_callback
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import vgg19
 
 import zoo
 from train import run
 from zoo.batch import LowHigh
-from zoo.game.gan import GAN
+from zoo.game.gan import GAN, Turn
 from zoo.metrics.super_resolution import Result, SuperResolution
 from zoo.model.srgan import SRGAN, Discriminator, Generator, init_icnr
 from zoo.networks import vgg
@@ -117,14 +118,13 @@ class Turns:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: list[tuple[int, str, tuple[str, ...]]] = []
-        observe = GAN.observe
+        minimize = GAN._minimize
 
-        def noting(model: GAN, player: str, values: Any) -> None:
-            if "grad_norm" in values:
-                self.seen.append((model.images, player, tuple(name for name in values if name != "grad_norm")))
-            observe(model, player, values)
+        def noting(model: GAN, turn: Turn, **terms: Tensor) -> None:
+            self.seen.append((model.images, turn.player, tuple(terms)))
+            minimize(model, turn, **terms)
 
-        monkeypatch.setattr(GAN, "observe", noting)
+        monkeypatch.setattr(GAN, "_minimize", noting)
 
 
 def test_one_run_has_both_phases(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,11 +242,11 @@ def test_lazy_terms_come_in_their_turns(monkeypatch: pytest.MonkeyPatch) -> None
     model = gan("model.path_length.weight=2", "model.path_length.every=3", "regularizer=r1_lazy")
     model.regularizer.every = 2
     seen: list[tuple[str, str]] = []
-    observe = type(model).observe
+    observe = model.run_log.observe
     monkeypatch.setattr(
-        StyleGANLite,
+        model.run_log,
         "observe",
-        lambda self, player, values: (seen.extend((player, name) for name in values), observe(self, player, values)),
+        lambda player, values: (seen.extend((player, name) for name in values), observe(player, values)),
     )
     train_on(model, [batch()] * 6)
     assert seen.count(("D", "r1")) == 3
