@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,16 @@ def measure(row: Row, options: argparse.Namespace) -> None:
     import torch
     from hydra.utils import instantiate
 
-    from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, Split
+    from zoo.data.images import Images
+    from zoo.data.module import DataModule
+    from zoo.data.sources import Arrays, Memory, Split, resize
     from zoo.game.strategy import TurnDDP
     from zoo.run.config import compose
 
-    class RandomImages(ImageDataModule):
-        name = "random"
-
-        def load(self) -> dict[Split, ImageSet]:
-            shape = (4 * self.batch_size, 3, options.size, options.size)
-            images = torch.randint(0, 256, shape, dtype=torch.uint8)
-            return {"train": InMemoryImages(images, torch.zeros(len(images), dtype=torch.int64))}
+    def random_images(cache_dir: str) -> dict[Split, Arrays]:
+        shape = (4 * options.batch * row[0], 3, options.size, options.size)
+        images = torch.randint(0, 256, shape, dtype=torch.uint8)
+        return {"train": Arrays(images, torch.zeros(len(images), dtype=torch.int64), resize)}
 
     class Meter(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
@@ -92,11 +92,11 @@ def measure(row: Row, options: argparse.Namespace) -> None:
         use_distributed_sampler=False,
         limit_val_batches=0,
     )
-    data = RandomImages(
-        image_size=options.size, channels=3, batch_size=options.batch * processes, num_workers=0, flip=False, seed=1,
-        cache_dir="",
-    )  # fmt: skip
-    trainer.fit(model, data)
+    settings: Any = {
+        **{"image_size": options.size, "channels": 3, "batch_size": options.batch * processes},
+        **{"num_workers": 0, "flip": False, "seed": 1, "cache_dir": ""},
+    }
+    trainer.fit(model, DataModule(partial(Memory, make=random_images), Images, settings))
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus  # no
 
 import train  # noqa: E402
 from zoo.batch import from_bytes  # noqa: E402
-from zoo.data.images import ORDER, seeded  # noqa: E402
+from zoo.data.module import ORDER, seeded  # noqa: E402
 from zoo.model.dcgan import DCGAN  # noqa: E402
 
 VARIANTS = ("zoo", "loop", "textbook", "textbook+ema")

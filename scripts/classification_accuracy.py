@@ -103,7 +103,7 @@ def synthetic_like(real: Any, folder: Path) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: other classes than the real ones'.
     """
-    size = {"image_size": list(real.image_size), "channels": real.channels}
+    size = {"image_size": list(real.rows.image_size), "channels": real.rows.channels[0]}
     data = data_module(["data=labelled_folder"], root=str(folder), **size)
     images, labels = everything(data, "train")
     names = [folder_name(name) for name in real.classes]

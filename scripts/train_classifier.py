@@ -25,7 +25,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from zoo.batch import from_bytes, to_bytes
 from zoo.data.embedded_pairs import bright_colours, colour_in, cut_patches, paint
-from zoo.data.images import seeded
+from zoo.data.module import seeded
 from zoo.metrics.extractors import CIFAR10Classifier, ColourDigitClassifier, DigitClassifier, SmallClassifier
 
 

@@ -1,12 +1,14 @@
 """The report about a folder."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from zoo.data.check import check_folder
-from zoo.data.images import MissingData
+from zoo.data.files import MissingData
 
 
 def test_everything_is_reported(images):
@@ -52,3 +54,8 @@ def test_classes_and_an_empty_folder(tmp_path):
     assert "looked for .jpg" in "\n".join(empty.lines())
     with pytest.raises(MissingData, match="does not exist"):
         check_folder(tmp_path / "nowhere")
+
+
+def test_a_look_into_a_folder_waits_for_no_library():
+    code = "import sys, zoo.data.check; print(*sorted({'torch', 'lightning'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

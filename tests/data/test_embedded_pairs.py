@@ -15,7 +15,7 @@ from zoo.data.embedded_pairs import (
     part_of,
     read_photographs,
 )
-from zoo.data.images import seeded
+from zoo.data.module import seeded
 
 
 @pytest.fixture(scope="module")

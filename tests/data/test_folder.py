@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.data.folder import ImageFolder, LabelledImageFolder, find_images
-from zoo.data.images import InMemoryImages, MissingData
+from zoo.data.files import MissingData, find_images
+from zoo.data.folder import ImageFolder, LabelledImageFolder
 from zoo.data.reading import UnreadableImage
+from zoo.data.sources import InMemoryImages
 
 FILES = sorted(f"{'deeper/still/' if i % 3 == 0 else ''}{i:02}.{'PNG' if i % 2 else 'png'}" for i in range(12))
 
@@ -35,8 +36,7 @@ def test_links_are_followed_and_loops_end(images, tmp_path):
     assert find_images(images) == sorted([*FILES, "outside/linked.png"])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize(("workers", "fit"), [(0, "pad"), (2, "crop")])
 def test_streaming_equals_memory_bit_for_bit(images, of_folder, workers, fit):
     memory = folder(images, of_folder, fit=fit, num_workers=workers)
     stream = folder(images, of_folder, fit=fit, num_workers=workers, memory_limit_mb=0)

@@ -1,5 +1,6 @@
 """Order, flips, the evaluation bank and the fingerprint: what every set shares."""
 
+from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 
@@ -8,25 +9,26 @@ import pytest
 import torch
 
 from zoo.batch import LabelledImages, from_bytes
-from zoo.data.images import ImageDataModule, InMemoryImages, ShuffledBatches, resize, with_channels
+from zoo.data.images import Images
+from zoo.data.module import DataModule, ShuffledBatches
+from zoo.data.sources import Arrays, Memory, resize, with_channels
 
 
-class Counting(ImageDataModule):
+class Counting(DataModule):
     """Images whose pixels tell their row; sorted by class."""
 
     name = "counting"
 
-    def __init__(self, n=20, n_test=7, **common):
-        super().__init__(**common)
-        self.n, self.n_test = n, n_test
-
-    def load(self):
+    def __init__(self, n=20, n_test=7, **settings):
         def part(n):
-            shape = n, self.channels, *self.image_size
+            shape = n, 3, *self.rows.image_size
             images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
-            return InMemoryImages(images, torch.arange(n) // 5)
+            return Arrays(images, torch.arange(n) // 5, resize)
 
-        return {"train": part(self.n)} | ({"test": part(self.n_test)} if self.n_test else {})
+        def make(cache_dir):
+            return {"train": part(n)} | ({"test": part(n_test)} if n_test else {})
+
+        super().__init__(partial(Memory, make=make), Images, settings)
 
 
 def trainer(rank=0, world_size=1, training=True):
@@ -34,8 +36,9 @@ def trainer(rank=0, world_size=1, training=True):
 
 
 def sampler(rank=0, world_size=1, seed=1, length=23, batch=6, start=0):
+    order = lambda generator, epoch: torch.randperm(length, generator=generator)
     return ShuffledBatches(
-        length, batch_size=batch // world_size, rank=rank, world_size=world_size, seed=seed, start=start
+        length, batch_size=batch // world_size, rank=rank, world_size=world_size, seed=seed, start=start, order=order
     )
 
 
@@ -130,13 +133,13 @@ def test_flips_are_of_half_the_training_images_and_the_same_on_any_number_of_pro
     mirrored = (image == plain.flip(3)).all((1, 2, 3))
     assert torch.equal(mirrored, ~(image == plain).all((1, 2, 3)))
     assert 160 < mirrored.sum() < 240
-    assert torch.equal(mirrored, data.flips(0))
+    assert torch.equal(mirrored, data.rows.flips(400, 0))
 
     other = Counting(n=400, **{**common, "flip": True})
     other.trainer = trainer(rank=1, world_size=2)
     rows = list(range(1, 400, 2))
     assert torch.equal(other.on_after_batch_transfer(other.split("train")[rows], 0).image, image[1::2])
-    assert not torch.equal(data.flips(0), data.flips(1))
+    assert not torch.equal(data.rows.flips(400, 0), data.rows.flips(400, 1))
 
     data.trainer = trainer(training=False)
     assert torch.equal(data.on_after_batch_transfer(batch, 0).image, plain)
@@ -220,7 +223,6 @@ def test_wrong_arguments_are_named(common, argument, value):
 def test_description_and_sizes(common):
     data = Counting(n=1200, **{**common, "image_size": [4, 6], "channels": 1})
     assert data.description == "counting: 1,200 training and 7 test images, 4x6, 1 channel"
-    assert data.image_size == (4, 6)
     assert data.num_classes == 0
 
 

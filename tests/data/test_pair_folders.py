@@ -1,5 +1,6 @@
 """Folders of two domains: what belongs together, halves, test images, damaged files."""
 
+import os
 from itertools import islice
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.data.images import InMemoryImages, MissingData
+from zoo.data.files import MissingData
 from zoo.data.pair_folders import PairedFolder, UnpairedFolder
 from zoo.data.pairs import AlignedImages, UnpairedImages
 from zoo.data.reading import UnreadableImage
+from zoo.data.sources import InMemoryImages
 
 
 def draw(path, seed, size=(10, 12), channels=3):
@@ -35,7 +37,7 @@ def maps(tmp_path):
 
 @pytest.fixture
 def arguments(of_folder):
-    del of_folder["channels"], of_folder["cache"]
+    del of_folder["channels"]
     return {**of_folder, "load_size": None, "channels_x": 3, "channels_y": 1}
 
 
@@ -107,9 +109,8 @@ def test_aligned_test_images_are_pairs_by_the_order_of_their_names(maps, argumen
 
 
 @pytest.mark.parametrize("module", [unpaired, paired])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_streaming_equals_memory_bit_for_bit(maps, arguments, module, workers):
-    settings = {"num_workers": workers, "image_size": 8, "load_size": [9, 11]}
+def test_streaming_by_a_worker_equals_memory_bit_for_bit(maps, arguments, module):
+    settings = {"num_workers": 1, "image_size": 8, "load_size": [9, 10]}
     memory = module(maps, arguments, **settings)
     stream = module(maps, arguments, **settings, memory_limit_mb=0)
     assert (memory.split("train").streams, stream.split("train").streams) == (False, True)
@@ -117,7 +118,7 @@ def test_streaming_equals_memory_bit_for_bit(maps, arguments, module, workers):
     banks = [data.evaluation_loader(split="test", num=5, batch_size=2) for data in (memory, stream)]
     for one, other in batches + list(zip(*banks, strict=True)):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert batches[0][0].x.shape == (4, 3, 9, 11)
+    assert batches[0][0].x.shape == (4, 3, 9, 10)
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -170,18 +171,20 @@ def test_images_without_a_partner_are_listed(maps, arguments):
         paired(maps, arguments)
 
 
-@pytest.mark.parametrize("limit", [0, 100])
-def test_a_pair_with_a_damaged_half_is_skipped_whole(maps, arguments, limit):
+@pytest.mark.parametrize(("limit", "cache"), [(0, False), (0, True), (100, "auto")])
+def test_a_pair_with_a_damaged_half_is_skipped_whole(maps, arguments, limit, cache):
     (maps / "trainB" / "5_B.png").write_text("no image")
     if limit:
         with pytest.raises(UnreadableImage, match=r"trainB/5_B\.png: not an image"):
             paired(maps, arguments)
 
     def skipping():
-        data = paired(maps, arguments, on_error="skip", memory_limit_mb=limit)
-        return data, data.split("train")[list(range(len(data.split("train"))))]
+        data = paired(maps, arguments, on_error="skip", memory_limit_mb=limit, cache=cache)
+        batch = data.split("train")[list(range(len(data.split("train"))))]
+        data.teardown()
+        return data, batch
 
-    with pytest.warns(UserWarning, match=r"5_B\.png: not an image"):
+    with pytest.warns(UserWarning, match=r"1 unreadable files" if cache is True else r"5_B\.png: not an image"):
         data, batch = skipping()
     assert data.skipped == ["5_A.png"]
     assert "1 unreadable files skipped" in data.description
@@ -237,6 +240,20 @@ def test_missing_and_empty_roots(maps, arguments, tmp_path):
         unpaired("", arguments)
     with pytest.raises(ValueError, match=r"data\.layout=columns is unknown"):
         paired(maps, arguments, layout="columns")
+
+
+def test_a_cache_is_of_the_folders_of_both(maps, arguments, tmp_path):
+    """Partners elsewhere of equal names, sizes and times have a cache of their own."""
+    data = []
+    for level in (10, 200):
+        folder = tmp_path / f"partners{level}"
+        folder.mkdir()
+        for i in range(9):
+            Image.new("L", (12, 10), level).save(folder / f"{i}_B.bmp")
+            os.utime(folder / f"{i}_B.bmp", (1, 1))
+        data.append(paired(maps, arguments, folder_y=str(folder), memory_limit_mb=0, cache=True))
+    assert data[0].fingerprint("train") == data[1].fingerprint("train")
+    assert [one.split("train")[[0, 8]].y.unique().tolist() for one in data] == [[10], [200]]
 
 
 def test_small_sets_are_in_memory(maps, arguments):

@@ -1,5 +1,6 @@
 """Two domains: order, resume, crops and flips, and the evaluation bank."""
 
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from test_images import trainer
 
 from zoo.batch import ImagePairs, from_bytes
-from zoo.data.images import InMemoryImages, resize, seeded
-from zoo.data.pairs import AlignedImages, PairDataModule, UnpairedImages, cut
+from zoo.data.module import DataModule, seeded
+from zoo.data.pairs import Pairs, cut
+from zoo.data.sources import Arrays, Domains, Memory, resize
 
 
 def noise(n, channels, size, seed=0):
@@ -16,25 +18,21 @@ def noise(n, channels, size, seed=0):
     return torch.randint(0, 256, (n, channels, *size), generator=draw, dtype=torch.uint8)
 
 
-class Noise(PairDataModule):
+class Noise(DataModule):
     """Unpaired, of two lengths, or aligned; labels tell the rows."""
 
     name = "noise"
 
-    def __init__(self, n_x=23, n_y=9, aligned=False, **common):
-        super().__init__(**common)
-        self.n_x, self.n_y, self.aligned = n_x, n_y, aligned
+    def __init__(self, n_x=23, n_y=9, aligned=False, **settings):
+        def part(seed):
+            numbers = (n_x, n_x if aligned else n_y)
+            x, y = (
+                Arrays(noise(n, 3, self.rows.load_size, seed + k), torch.arange(n), resize)
+                for k, n in enumerate(numbers)
+            )
+            return Domains(x, y, aligned)
 
-    def load(self):
-        def part(split, seed):
-            size = self.stored_size(split)
-            if self.aligned:
-                joint = noise(self.n_x, self.channels_x + self.channels_y, size, seed)
-                return AlignedImages(InMemoryImages(joint, torch.arange(self.n_x)), self.channels_x)
-            x, y = noise(self.n_x, self.channels_x, size, seed), noise(self.n_y, self.channels_y, size, seed + 1)
-            return UnpairedImages(InMemoryImages(x, torch.arange(self.n_x)), InMemoryImages(y, torch.arange(self.n_y)))
-
-        return {"train": part("train", 0), "test": part("test", 10)}
+        super().__init__(partial(Memory, make=lambda folder: {"train": part(0), "test": part(10)}), Pairs, settings)
 
 
 @pytest.fixture
@@ -120,18 +118,19 @@ def test_two_processes_crop_and_flip_as_one(of_pairs):
 def test_placements_cover_all_corners_apart_in_unpaired_sets_and_together_in_aligned_ones(of_pairs):
     settings = {**of_pairs, "image_size": [8, 6], "load_size": [10, 7], "flip": True}
     data = Noise(400, 300, **settings)
-    mirrored, top, left = data.placement(0)
+    place = lambda epoch, data=data: data.rows.placement(data.split("train"), epoch)
+    mirrored, top, left = place(0)
     assert mirrored.shape == top.shape == left.shape == (400, 2)
     assert set(top.flatten().tolist()) == {0, 1, 2}
     assert set(left.flatten().tolist()) == {0, 1}
     assert mirrored.float().mean(0).sub(0.5).abs().max() < 0.1
-    for part, later in zip((mirrored, top, left), data.placement(1), strict=True):
+    for part, later in zip((mirrored, top, left), place(1), strict=True):
         assert not torch.equal(part[:, 0], part[:, 1])
         assert not torch.equal(part, later)
-    assert all(torch.equal(a, b) for a, b in zip(data.placement(0), (mirrored, top, left), strict=True))
-    for part in Noise(400, aligned=True, **settings).placement(0):
+    assert all(torch.equal(a, b) for a, b in zip(place(0), (mirrored, top, left), strict=True))
+    for part in place(0, Noise(400, aligned=True, **settings)):
         assert torch.equal(part[:, 0], part[:, 1])
-    assert not Noise(**{**settings, "flip": False}).placement(0).mirrored.any()
+    assert not place(0, Noise(**{**settings, "flip": False})).mirrored.any()
 
 
 def test_a_cut_is_a_slice_of_the_image():

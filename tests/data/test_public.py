@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.data.images import MissingData
+from zoo.data.files import MissingData
 from zoo.data.public import CIFAR10, IDX_FILES, MNIST, CelebA, FashionMNIST, read_idx
 
 DRAW = np.random.default_rng(0)

@@ -1,6 +1,5 @@
 """Patches of images at two resolutions: what is drawn, from where it is read, and whole images."""
 
-import inspect
 import os
 import threading
 from itertools import islice
@@ -11,17 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
 from zoo.batch import LowHigh, from_bytes
 from zoo.data.degradation import shrink
-from zoo.data.images import MissingData
+from zoo.data.files import MissingData
+from zoo.data.patches import at_both, decoded, turned
 from zoo.data.reading import UnreadableImage
-from zoo.data.super_resolution import PatchDataModule, Photos, SuperResolutionFolder, at_both, decoded, turned
-
-CONF = Path(__file__).parents[2] / "conf" / "data"
+from zoo.data.super_resolution import Photos, SuperResolutionFolder
 
 
 @pytest.fixture
@@ -152,8 +149,8 @@ def test_workers_show_the_same(root: Path, settings: dict[str, Any]) -> None:
 def test_a_degraded_patch_is_that_of_its_surroundings(root: Path, settings: dict[str, Any]) -> None:
     """Blur takes from beyond the patch's edge: as the middle of the whole image, degraded alike."""
     data = SuperResolutionFolder(root=str(root), **{**settings, "blur": [1.5, 1.5], "flip": False})
-    photo = data.photographs if data.sets else {}
-    whole = data.degradation(torch.from_numpy(photo["train"][1].high).permute(2, 0, 1), torch.Generator())
+    high = torch.from_numpy(data.split("train").whole[1].high).permute(2, 0, 1)
+    whole = data.rows.degradation(high, torch.Generator())
     found = 0
     for batch in islice(data.train_dataloader(), 9):
         found += sum(where(low, whole) is not None for low in batch.low)
@@ -178,10 +175,10 @@ def test_what_exceeds_the_memory_lies_in_a_file(root: Path, settings: dict[str, 
     mapped = SuperResolutionFolder(root=str(root), **settings)
     expected = flat(islice(memory.train_dataloader(), 12))
     assert flat(islice(mapped.train_dataloader(), 12)) == expected
-    assert isinstance(mapped.photographs["train"][0].high, np.memmap)
-    cache = Path(settings["cache_dir"])
-    assert sorted(path.suffix for path in cache.iterdir()) == [".bytes", ".json"]
-    monkeypatch.setattr("zoo.data.super_resolution.decoded", lambda *a, **k: pytest.fail("decoded again"))
+    assert isinstance(mapped.split("train").whole[0].high, np.memmap)
+    (cache,) = (path for path in Path(settings["cache_dir"], "folders").iterdir() if path.is_dir())
+    assert np.load(cache / "shapes.npy")[:, 1].tolist() == [[12, 15, 3], [8, 20, 3], [16, 9, 3], [6, 25, 3]]
+    monkeypatch.setattr("zoo.data.patches.decoded", lambda *a, **k: pytest.fail("decoded again"))
     assert flat(islice(SuperResolutionFolder(root=str(root), **settings).train_dataloader(), 12)) == expected
     assert mapped.fingerprint("train") == memory.fingerprint("train")
 
@@ -193,7 +190,7 @@ def test_a_changed_file_is_read_again(root: Path, settings: dict[str, Any]) -> N
     Image.new("RGB", (24, 24), "red").save(root / "a.png")
     after = SuperResolutionFolder(root=str(root), **settings)
     assert after.fingerprint("train") != first
-    assert after.photographs["train"][0].high.shape == (24, 24, 3)
+    assert after.split("train").whole[0].high.shape == (24, 24, 3)
 
 
 def test_a_disk_that_can_not_be_written_is_a_sentence(root: Path, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -217,7 +214,7 @@ def test_unreadable_files_are_refused_or_left_out(root: Path, settings: dict[str
     with pytest.raises(UnreadableImage, match=r"broken\.png"):
         SuperResolutionFolder(root=str(root), **settings).setup("fit")
     data = SuperResolutionFolder(root=str(root), **{**settings, "on_error": "skip"})
-    with pytest.warns(UserWarning, match="1 of 5 files were left out"):
+    with pytest.warns(UserWarning, match="1 of 5 files of .* were left out"):
         data.setup("fit")
     assert data.skipped == ["broken.png"]
     assert data.description == (
@@ -231,7 +228,7 @@ def test_what_a_run_that_skips_has_kept_is_no_way_around_raise(root: Path, setti
     settings |= {"memory_limit_mb": 0, "on_error": "skip"}
     for _ in range(2):
         data = SuperResolutionFolder(root=str(root), **settings)
-        with pytest.warns(UserWarning, match=r"1 of 5 files were left out(.|\n)*broken\.png: truncated"):
+        with pytest.warns(UserWarning, match=r"1 of 5 files of .* were left out(.|\n)*broken\.png: truncated"):
             data.setup("fit")
         assert data.skipped == ["broken.png"]
     with pytest.raises(UnreadableImage, match=r"broken\.png"):
@@ -242,7 +239,7 @@ def test_a_decoding_that_fails_leaves_nothing_behind(root: Path, settings: dict[
     (root / "e.png").write_bytes((root / "a.png").read_bytes()[:900])
     with pytest.raises(UnreadableImage):
         SuperResolutionFolder(root=str(root), **{**settings, "memory_limit_mb": 0}).setup("fit")
-    assert not list(Path(settings["cache_dir"]).iterdir())
+    assert all(path.suffix == ".lock" for path in Path(settings["cache_dir"], "folders").iterdir())
 
 
 def test_folders_that_look_alike_share_no_decoded_images(root: Path, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -255,7 +252,7 @@ def test_folders_that_look_alike_share_no_decoded_images(root: Path, settings: d
         os.utime(folder / "a.bmp", (1, 1))
     red, blue = (SuperResolutionFolder(root=str(folder), **settings) for folder in folders)
     assert red.fingerprint("train") == blue.fingerprint("train")
-    colours = [data.photographs["train"][0].high[0, 0].tolist() for data in (red, blue)]
+    colours = [data.split("train").whole[0].high[0, 0].tolist() for data in (red, blue)]
     assert colours == [[255, 0, 0], [0, 0, 255]]
 
 
@@ -267,7 +264,7 @@ def test_only_files_are_read_by_threads(root: Path, settings: dict[str, Any], mo
         threads.append(threading.current_thread())
         return shrink(image, scale)
 
-    monkeypatch.setattr("zoo.data.super_resolution.shrink", noting)
+    monkeypatch.setattr("zoo.data.patches.shrink", noting)
     SuperResolutionFolder(root=str(root), **settings).setup("fit")
     assert threads == [threading.current_thread()] * 4
 
@@ -305,7 +302,7 @@ def test_whole_images_are_shared_among_ranks(root: Path, settings: dict[str, Any
 
 def test_a_share_of_a_folder_is_held_out(root: Path, settings: dict[str, Any]) -> None:
     data = SuperResolutionFolder(root=str(root), **{**settings, "test_fraction": 0.5})
-    train, test = ({photo.name for photo in data.photographs[split]} for split in data.sets)
+    train, test = ({photo.name for photo in images.whole} for images in data.sets.values())
     assert train | test == {"a.png", "b.png", "c.png", "d.png"}
     assert train
     assert test
@@ -314,7 +311,9 @@ def test_a_share_of_a_folder_is_held_out(root: Path, settings: dict[str, Any]) -
         SuperResolutionFolder(root=str(root), **settings).num_whole_images("test")
     for file in (train | test) - {"a.png"}:
         (root / file).unlink()
-    with pytest.raises(MissingData, match=r"data\.test_fraction=0\.999 leaves none of the 1 images of .*test_root"):
+    with pytest.raises(
+        MissingData, match=r"data\.test_fraction=0\.999 leaves none of the 1 images of .*data\.test_root"
+    ):
         SuperResolutionFolder(root=str(root), **{**settings, "test_fraction": 0.999}).setup("fit")
 
 
@@ -353,9 +352,10 @@ def test_grey_colour_and_orientation_are_read_as_elsewhere(tmp_path: Path) -> No
     image.save(tmp_path / "turned.png", exif=exif)
     how = {"scale": 4, "background": (255, 255, 255), "max_pixels": 1000}
     high, is_grey = decoded(tmp_path / "turned.png", channels=3, **how)  # type: ignore[arg-type]
-    photo = at_both("turned", high, 4, is_grey=is_grey)
-    assert np.array_equal(photo.high, np.rot90(np.asarray(image), -1))
-    assert photo.low.shape == (3, 5, 3)
+    of_high, of_low, grey = at_both(high, is_grey, 4)
+    assert np.array_equal(of_high, np.rot90(np.asarray(image), -1))
+    assert of_low.shape == (3, 5, 3)
+    assert not grey
     grey, is_grey = decoded(tmp_path / "turned.png", channels=1, **how)  # type: ignore[arg-type]
     assert grey.shape == (1, 12, 20)
     assert not is_grey
@@ -368,20 +368,7 @@ def test_photos_are_in_the_package(settings: dict[str, Any]) -> None:
     data = Photos(**{**settings, "max_pixels": 10**7, "scale": 4, "patch_size": 48})
     assert data.description == "photos: 7 training and 2 test images, x4, patches of 48x48, 3 channels"
     assert [image.name for image in data.whole_images(split="test")] == ["chelsea.png", "coffee.png"]
-    assert not {"chelsea.png", "coffee.png"} & {photo.name for photo in data.photographs["train"]}
-
-
-@pytest.mark.parametrize(
-    ("name", "set_class"), [("photos", Photos), ("super_resolution_folder", SuperResolutionFolder)]
-)
-def test_conf_is_the_one_home_of_the_numbers(name: str, set_class: type[PatchDataModule]) -> None:
-    conf = OmegaConf.load(CONF / f"{name}.yaml")
-    assert conf._target_ == f"{set_class.__module__}.{set_class.__qualname__}"
-    assert set_class.name == name
-    parameters = [p for c in (set_class, PatchDataModule) for p in inspect.signature(c).parameters.values()]
-    named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert all(p.default is p.empty for p in parameters)
-    assert set(conf) - {"_target_", "defaults"} == named
+    assert not {"chelsea.png", "coffee.png"} & {photo.name for photo in data.split("train").whole}
 
 
 @pytest.mark.parametrize(
@@ -404,5 +391,5 @@ def test_missing_folders_are_named(root: Path, settings: dict[str, Any], tmp_pat
         SuperResolutionFolder(root=str(tmp_path / "nowhere"), **settings).setup("fit")
     with pytest.raises(MissingData, match="holds no images"):
         SuperResolutionFolder(root=str(tmp_path / "empty"), **settings).setup("fit")
-    with pytest.raises(MissingData, match=r"data\.test_root=.*nowhere is no folder"):
+    with pytest.raises(MissingData, match=r"nowhere does not exist: set data\.test_root"):
         SuperResolutionFolder(root=str(root), **{**settings, "test_root": str(tmp_path / "nowhere")}).setup("fit")

@@ -13,7 +13,7 @@ from torch import nn
 import zoo
 from train import run
 from zoo.batch import LabelledImages
-from zoo.data.images import InMemoryImages
+from zoo.data.sources import InMemoryImages
 from zoo.model.cgan import ConditionalBatchNorm
 from zoo.run.config import Mistake
 

@@ -4,14 +4,12 @@ import hashlib
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from zoo.data.folder import EXTENSIONS, check_is_folder, find_files
-from zoo.data.images import cpus, height_and_width
-from zoo.data.reading import MAX_PIXELS, UnreadableImage, eight_bit, opened
+from zoo.data.files import EXTENSIONS, check_is_folder, find_files, in_threads
+from zoo.data.reading import MAX_PIXELS, UnreadableImage, eight_bit, height_and_width, opened
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -143,15 +141,14 @@ def check_folder(
             return UnreadableImage(f"{root / file}: {error}")
 
     same: dict[str, list[str]] = {}
-    with ThreadPoolExecutor(max_workers=cpus()) as threads:
-        for file, seen in zip(files, threads.map(look, files), strict=True):
-            if isinstance(seen, UnreadableImage):
-                report.unreadable[file] = str(seen).removeprefix(f"{root / file}: ")
-                continue
-            mode, size, transparent, digest = seen
-            report.modes[mode] += 1
-            report.sizes.append(size)
-            report.transparent += transparent
-            same.setdefault(digest, []).append(file)
+    for file, seen in zip(files, in_threads(look, files), strict=True):
+        if isinstance(seen, UnreadableImage):
+            report.unreadable[file] = str(seen).removeprefix(f"{root / file}: ")
+            continue
+        mode, size, transparent, digest = seen
+        report.modes[mode] += 1
+        report.sizes.append(size)
+        report.transparent += transparent
+        same.setdefault(digest, []).append(file)
     report.duplicates = [group for group in same.values() if len(group) > 1]
     return report

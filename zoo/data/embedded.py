@@ -10,69 +10,80 @@ import contextlib
 import os
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, Split, resize, with_channels
+from zoo.data.images import Images, ImageSettings
+from zoo.data.module import DataModule
+from zoo.data.sources import Arrays, Memory, Size, Split, resize
 
 DIGITS = [str(digit) for digit in range(10)]
 
 
-class MNIST5k(ImageDataModule):
+class MNIST5k(DataModule):
     """5,000 real MNIST digits. Test: the last 100 of each class; training: the other 4,000."""
 
     name = "mnist5k"
     names = DIGITS
 
-    def prepare_data(self) -> None:
-        """Fill the cache once, so that no two processes parse the text at the same time."""
-        read_mnist5k(self.cache_dir)
-
-    def load(self) -> dict[Split, ImageSet]:
-        images, labels = read_mnist5k(self.cache_dir)
-        images = with_channels(mnist_size(images, self.image_size), self.channels)
-        return split_by_rank(images, labels, is_test=lambda rank: rank >= 400)
+    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+        super().__init__(partial(Memory, make=mnist5k, fill=read_mnist5k), Images, settings)
 
 
-class Digits(ImageDataModule):
-    """1,797 handwritten digits of 8x8, values 0..16 scaled to 0..255. Test: every fifth image of each class.
-
-    Their strokes fill the frame, so at sizes other than 8 they get 3 black pixels around them before they are enlarged:
-    as MNIST's digits have, without which a classifier of those cannot read them.
-    """
+class Digits(DataModule):
+    """1,797 handwritten digits of 8x8, values 0..16 scaled to 0..255. Test: every fifth image of each class."""
 
     name = "digits"
     names = DIGITS
 
-    def load(self) -> dict[Split, ImageSet]:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
-        if self.image_size != (8, 8):
-            images = resize(F.pad(images, (3, 3, 3, 3)), self.image_size)
-        images = with_channels(images, self.channels)
-        return split_by_rank(images, torch.from_numpy(digits.target), is_test=lambda rank: rank % 5 == 4)
+    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+        super().__init__(partial(Memory, make=digits), Images, settings)
 
 
-def split_by_rank(images: Tensor, labels: Tensor, *, is_test: Callable[[Tensor], Tensor]) -> dict[Split, ImageSet]:
+def mnist5k(cache_dir: str) -> dict[Split, Arrays]:
+    images, labels = read_mnist5k(cache_dir)
+    return split_by_rank(Arrays(images, labels, mnist_size), is_test=lambda rank: rank >= 400)
+
+
+def digits(cache_dir: str) -> dict[Split, Arrays]:
+    from sklearn.datasets import load_digits
+
+    content = load_digits()
+    images = torch.from_numpy(content.images)[:, None].mul(255 / 16).round().to(torch.uint8)
+    arrays = Arrays(images, torch.from_numpy(content.target), digits_size)
+    return split_by_rank(arrays, is_test=lambda rank: rank % 5 == 4)
+
+
+def split_by_rank(arrays: Arrays, *, is_test: Callable[[Tensor], Tensor]) -> dict[Split, Arrays]:
     """Split by each image's rank within its class, so that every class keeps its share."""
+    images, labels = arrays.images, arrays.labels
     rank = torch.empty_like(labels)
     for label in labels.unique():
         of_class = labels == label
         rank[of_class] = torch.arange(int(of_class.sum()))
     test = is_test(rank)
     return {
-        "train": InMemoryImages(images[~test], labels[~test]),
-        "test": InMemoryImages(images[test], labels[test]),
+        "train": replace(arrays, images=images[~test], labels=labels[~test]),
+        "test": replace(arrays, images=images[test], labels=labels[test]),
     }
 
 
-def mnist_size(images: Tensor, size: tuple[int, int]) -> Tensor:
+def digits_size(images: Tensor, size: Size) -> Tensor:
+    """uint8 [N, 1, 8, 8] at another size: with 3 black pixels around them before they are enlarged.
+
+    Their strokes fill the frame; MNIST's digits have such a border, without which a classifier can't read them.
+    """
+    return images if size == (8, 8) else resize(F.pad(images, (3, 3, 3, 3)), size)
+
+
+def mnist_size(images: Tensor, size: Size) -> Tensor:
     """uint8 [N, 1, 28, 28] at another size: 28 as they are, 32 with 2 black pixels around them (LeNet-5, LeCun et al.
     1998, section II.B), any other size resized from those 32."""
     return images if size == (28, 28) else resize(F.pad(images, (2, 2, 2, 2)), size)

@@ -12,8 +12,11 @@ every digit stays legible. Composition is deterministic: its seed is fixed, and 
 for test images only.
 """
 
+from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -21,8 +24,9 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.data.embedded import DIGITS, mnist_size, read_mnist5k
-from zoo.data.images import ImageSet, InMemoryImages, Split, resize, seeded, with_channels
-from zoo.data.pairs import AlignedImages, PairDataModule, UnpairedImages
+from zoo.data.module import DataModule, seeded
+from zoo.data.pairs import Pairs, PairSettings
+from zoo.data.sources import Arrays, Domains, Memory, Split, resize
 
 COMPOSITION_SEED = 20_150_706  # of every patch, colour and mask; changing it changes every image
 SIDE = 32  # of the composed images, in pixels: MNIST's 28 with 2 around, as zoo/data/embedded.py pads them
@@ -36,33 +40,40 @@ PHOTOGRAPHS = (
 )
 
 
-class ColourDigits(PairDataModule):
+def composed(cache_dir: str, *, compose: Callable[[Tensor, Tensor, bool], Domains]) -> dict[Split, Domains]:
+    """The splits, of the domains that `compose` makes of a split's digits and labels."""
+    splits = split_mnist5k(cache_dir).items()
+    return {split: compose(images, labels, split == "test") for split, (images, labels) in splits}
+
+
+def coloured(images: Tensor, labels: Tensor, test: bool) -> Domains:
+    """Digits in colour over photographs (X) and plain ones (Y): within each class they go to X and Y in turn."""
+    x = colour_in(images[::2], seed=int(test), test=test)
+    return Domains(Arrays(x, labels[::2], resize), Arrays(images[1::2], labels[1::2], resize), aligned=False)
+
+
+def masked(images: Tensor, labels: Tensor, test: bool) -> Domains:
+    """Digits in colour over photographs (Y), and the same with a square hidden (X)."""
+    y = colour_in(images, seed=2 + int(test), test=test)
+    x = hide_square(y, seed=2 + int(test))
+    return Domains(Arrays(x, labels, resize), Arrays(y, labels, resize), aligned=True)
+
+
+class ColourDigits(DataModule):
     """Unpaired: digits in colour over photographs (X) and plain ones (Y), 2,000 of each and 500 for tests.
 
-    No digit of MNIST is in both domains: within each class they go to X and Y in turn.
+    No digit of MNIST is in both domains.
     """
 
     name = "colour_digits"
     names = DIGITS
 
-    def prepare_data(self) -> None:
-        """Fill the cache once, so that no two processes parse the text at the same time."""
-        read_mnist5k(self.cache_dir)
-
-    def load(self) -> dict[Split, ImageSet]:
-        sets: dict[Split, ImageSet] = {}
-        for split, (images, labels) in split_mnist5k(self.cache_dir).items():
-            x = colour_in(images[::2], seed=int(split == "test"), test=split == "test")
-            y = images[1::2]
-            size = self.stored_size(split)
-            sets[split] = UnpairedImages(
-                InMemoryImages(with_channels(resize(x, size), self.channels_x), labels[::2]),
-                InMemoryImages(with_channels(resize(y, size), self.channels_y), labels[1::2]),
-            )
-        return sets
+    def __init__(self, **settings: Unpack[PairSettings]) -> None:
+        make = partial(composed, compose=coloured)
+        super().__init__(partial(Memory, make=make, fill=read_mnist5k), Pairs, settings)
 
 
-class MaskedDigits(PairDataModule):
+class MaskedDigits(DataModule):
     """Aligned: a digit in colour over a photograph (Y), and the same with a square hidden (X).
 
     There are 4,000 pairs, and 1,000 for tests. The square has half the sides of the image, lies at a random place at
@@ -72,20 +83,9 @@ class MaskedDigits(PairDataModule):
     name = "masked_digits"
     names = DIGITS
 
-    def prepare_data(self) -> None:
-        """Fill the cache once, so that no two processes parse the text at the same time."""
-        read_mnist5k(self.cache_dir)
-
-    def load(self) -> dict[Split, ImageSet]:
-        sets: dict[Split, ImageSet] = {}
-        for split, (images, labels) in split_mnist5k(self.cache_dir).items():
-            number = 2 + int(split == "test")
-            whole = colour_in(images, seed=number, test=split == "test")
-            size = self.stored_size(split)
-            y = with_channels(resize(whole, size), self.channels_y)
-            x = with_channels(resize(hide_square(whole, seed=number), size), self.channels_x)
-            sets[split] = AlignedImages(InMemoryImages(torch.cat([x, y], dim=1), labels), self.channels_x)
-        return sets
+    def __init__(self, **settings: Unpack[PairSettings]) -> None:
+        make = partial(composed, compose=masked)
+        super().__init__(partial(Memory, make=make, fill=read_mnist5k), Pairs, settings)
 
 
 def split_mnist5k(cache_dir: str) -> dict[Split, tuple[Tensor, Tensor]]:

@@ -6,10 +6,11 @@ of CycleGAN draw the other domain with replacement: github.com/junyanz/pytorch-C
 There an epoch leaves some images out and repeats others.) Aligned sets have one permutation for both.
 
 Crops and flips are drawn for each image of an epoch: apart in each domain of unpaired sets, together in aligned ones.
-Like the order they are pure functions of (seed, epoch), see zoo/data/images.py.
+Like the order they are pure functions of (seed, epoch), see zoo/data/module.py.
 """
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,19 +18,10 @@ import torch
 from torch import Tensor
 
 from zoo.batch import ImagePairs, from_bytes
-from zoo.data.images import (
-    FLIPS,
-    DataModule,
-    ImageSet,
-    Split,
-    as_rows,
-    check_channels,
-    height_and_width,
-    resize,
-    seeded,
-)
-
-CROPS = 2  # a random stream beside ORDER and FLIPS
+from zoo.data.images import WORDS
+from zoo.data.module import CROPS, FLIPS, Loading, Rows, seeded
+from zoo.data.reading import check_channels, height_and_width
+from zoo.data.sources import Domains, Halves, ImageSet, Size, Split, as_rows, resize
 
 
 class UnpairedImages:
@@ -119,111 +111,93 @@ class Placement(NamedTuple):
     left: Tensor  # int64 [length, 2]
 
 
-class PairDataModule(DataModule):
-    """Base of the sets of two domains. A subclass gives `name` and `load`, whose sets are of the two classes above.
+class PairSettings(Loading):
+    """What a set of two domains takes."""
+
+    image_size: int | Sequence[int]  # side of the square images that the model sees, or [height, width]; of both
+    load_size: int | Sequence[int] | None  # training images are cropped from this size at random; None: image_size
+    channels_x: int  # of the images of X: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
+    channels_y: int  # of those of Y
+
+
+class Pairs(Rows):
+    """One image of each of two domains a row: batches of `ImagePairs`.
 
     Training images are kept at `load_size` and cropped at random to `image_size`, each time anew; test images are kept
-    at `image_size`. Where training images are evaluated, they are resampled from the one to the other, uncropped.
-
-    Args:
-        image_size: side of the square images that the model sees, or [height, width]; of both domains.
-        load_size: the size that training images are cropped from; None: image_size, so that nothing is cropped.
-        channels_x: of the images of X: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
-        channels_y: of those of Y.
-        flip: mirror training images left to right with probability 1/2: each alone, or both of an aligned pair.
-        (others: `DataModule`)
+    at `image_size`. Where training images are evaluated, they are resampled from the one to the other, uncropped. Flips
+    mirror each image alone, or both of an aligned pair.
 
     Raises:
         ValueError: naming the argument, its value and the remedy.
     """
 
-    def __init__(
-        self,
-        *,
-        image_size: int | Sequence[int],
-        load_size: int | Sequence[int] | None,
-        channels_x: int,
-        channels_y: int,
-        batch_size: int,
-        num_workers: int | str,
-        flip: bool,
-        seed: int,
-        cache_dir: str,
-    ) -> None:
-        super().__init__(
-            image_size=image_size,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            flip=flip,
-            seed=seed,
-            cache_dir=cache_dir,
-        )
+    batch = ImagePairs
+
+    def __init__(self, settings: PairSettings) -> None:
+        super().__init__(settings)
+        image_size, load_size = settings["image_size"], settings["load_size"]
+        self.image_size = height_and_width(image_size)
         self.load_size = self.image_size if load_size is None else height_and_width(load_size, "load_size")
         if self.load_size[0] < self.image_size[0] or self.load_size[1] < self.image_size[1]:
             raise ValueError(
                 f"data.load_size={load_size} is smaller than data.image_size={image_size}, which is cropped from it: "
                 "give null, or a larger size (the papers: 286 for 256)."
             )
-        self.channels_x = check_channels(channels_x, "channels_x")
-        self.channels_y = check_channels(channels_y, "channels_y")
+        for new, old, side in zip(self.image_size, self.load_size, ("height", "width"), strict=True):
+            if old > 1.3 * new:
+                warnings.warn(
+                    f"training crops are {new} of a {side} of {old}, {new / old:.0%} of it; the papers have "
+                    f"90 %: data.load_size={round(new * 286 / 256)}",
+                    stacklevel=2,
+                )
+        self.channels = tuple(
+            check_channels(number, name)
+            for name, number in (("channels_x", settings["channels_x"]), ("channels_y", settings["channels_y"]))
+        )
         self._placement: tuple[int, Placement] | None = None  # with the epoch
 
     def parameters(self) -> dict[str, Any]:
-        return {
-            **super().parameters(),
-            "load_size": self.load_size,
-            "channels_x": self.channels_x,
-            "channels_y": self.channels_y,
-        }
+        channels = dict(zip(("channels_x", "channels_y"), self.channels, strict=True))
+        return {"image_size": self.image_size, "load_size": self.load_size, **channels}
 
-    @property
-    def description(self) -> str:
-        """For reports: "maps: 1,096 + 1,096 training images and 100 test pairs, 256x256, 3 + 3 channels"."""
-        counts = [count(self.split(split), word) for split, word in WORDS.items() if split in self.sets]
+    def describe(self, sets: dict[Split, Any]) -> str:
+        """ "1,096 + 1,096 training images and 100 test pairs, 256x256, 3 + 3 channels"."""
+        counts = [count(sets[split], word) for split, word in WORDS.items() if split in sets]
         height, width = self.image_size
-        skipped = f", {len(self.skipped):,} unreadable files skipped" if self.skipped else ""
-        return (
-            f"{self.name}: {' and '.join(counts)}, {height}x{width}, "
-            f"{self.channels_x} + {self.channels_y} channels{skipped}"
-        )
+        return f"{' and '.join(counts)}, {height}x{width}, {self.channels[0]} + {self.channels[1]} channels"
 
-    def num_images(self, split: Split) -> int:
+    def parts(self, split: Split, content: Domains | Halves) -> list[ImageSet]:
+        size = self.load_size if split == "train" else self.image_size
+        if isinstance(content, Domains) and not content.aligned:
+            return [part.at(size, [c]) for part, c in zip((content.x, content.y), self.channels, strict=True)]
+        return [content.at(size, self.channels)]
+
+    def joined(self, parts: list[ImageSet]) -> UnpairedImages | AlignedImages:
+        return UnpairedImages(*parts) if len(parts) == 2 else AlignedImages(parts[0], self.channels[0])
+
+    def number(self, images: UnpairedImages | AlignedImages) -> int:
         """The images of the smaller domain: as many of each are no image twice."""
-        return self.split(split).shortest
+        return images.shortest
 
-    def split(self, split: Split) -> "UnpairedImages | AlignedImages":
-        return super().split(split)  # type: ignore[return-value]  # what `load` of a subclass gives
-
-    def order(self, images: Any, generator: torch.Generator) -> Tensor:
+    def order(self, images: UnpairedImages | AlignedImages, generator: torch.Generator, epoch: int) -> Tensor:
         return images.order(generator)
-
-    def stored_size(self, split: Split) -> tuple[int, int]:
-        """(height, width) that a split's images are kept at."""
-        return self.load_size if split == "train" else self.image_size
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """uint8 -> float32 in [-1, 1] on the device, and the training images' crops and flips."""
-        if not isinstance(batch, ImagePairs) or batch.x.dtype != torch.uint8:
-            return batch
-        if self.trainer is None or not self.trainer.training:
-            return self.floats(batch)
-        rows = batch.index.cpu()
-        mirrored, top, left = self.placement(self.epoch())
-        x, y = (
-            from_bytes(cut(image, top[rows, domain], left[rows, domain], mirrored[rows, domain], self.image_size))
-            for domain, image in enumerate((batch.x, batch.y))
-        )
-        self.shown += self.batch_size
-        return batch._replace(x=x, y=y)
 
     def floats(self, batch: ImagePairs) -> ImagePairs:
         x, y = (from_bytes(resize(image, self.image_size)) for image in (batch.x, batch.y))
         return batch._replace(x=x, y=y)
 
-    def placement(self, epoch: int) -> Placement:
+    def augmented(self, batch: ImagePairs, images: UnpairedImages | AlignedImages, epoch: int) -> ImagePairs:
+        rows = batch.index.cpu()
+        mirrored, top, left = self.placement(images, epoch)
+        x, y = (
+            from_bytes(cut(image, top[rows, domain], left[rows, domain], mirrored[rows, domain], self.image_size))
+            for domain, image in enumerate((batch.x, batch.y))
+        )
+        return batch._replace(x=x, y=y)
+
+    def placement(self, images: UnpairedImages | AlignedImages, epoch: int) -> Placement:
         """The crops and flips of an epoch's pairs by their `index`: a pure function of (seed, epoch)."""
         if self._placement is None or self._placement[0] != epoch:
-            images = self.split("train")
             shape = len(images), 1 if images.aligned else 2
             coins = torch.rand(shape, generator=seeded(self.seed, epoch, FLIPS))
             corners = torch.rand(2, *shape, generator=seeded(self.seed, epoch, CROPS))
@@ -234,9 +208,6 @@ class PairDataModule(DataModule):
         return self._placement[1]
 
 
-WORDS: dict[Split, str] = {"train": "training", "test": "test"}
-
-
 def count(images: UnpairedImages | AlignedImages, word: str) -> str:
     """How many images there are: "2,000 + 1,500 training images" of two domains, "4,000 training pairs"."""
     if isinstance(images, UnpairedImages):
@@ -244,7 +215,7 @@ def count(images: UnpairedImages | AlignedImages, word: str) -> str:
     return f"{len(images):,} {word} pairs"
 
 
-def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Tensor:
+def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: Size) -> Tensor:
     """Each image's own crop to `size` from (top, left), mirrored left to right or not.
 
     Args:

@@ -11,22 +11,25 @@ nothing is unpacked here.
 
 import gzip
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.data.embedded import DIGITS, mnist_size
-from zoo.data.folder import StreamedImages
-from zoo.data.images import ImageDataModule, ImageSet, InMemoryImages, MissingData, Split, resize, with_channels
-from zoo.data.reading import MAX_PIXELS, Reader
+from zoo.data.files import MissingData
+from zoo.data.images import Images, ImageSettings
+from zoo.data.module import DataModule
+from zoo.data.reading import MAX_PIXELS
+from zoo.data.sources import Arrays, FileReading, Files, Size, Source, Split, resize
 
-Arrays = tuple[np.ndarray, np.ndarray]  # images uint8 [N, h, w] or [N, h, w, 3], labels int64 [N]
-
+Read = Callable[[Split], Any]  # the content of a split
+BATCHES = "cifar-10-batches-py"
 IDX_FILES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -37,62 +40,47 @@ NPZ_KEYS = (  # of images and labels, ours and Keras'
 )
 
 
-class PublicImages(ImageDataModule):
-    """A public set that is downloaded to `root` unless it is there.
+class PublicSettings(ImageSettings):
+    """What a public set takes."""
+
+    root: str  # folder of the set, downloaded to unless it is there; ~ is the home folder
+
+
+class Public(Source):
+    """A set that is downloaded to `root` unless it is there.
 
     Args:
-        root: folder of the set; ~ is the home folder. What may lie in it: `layouts`.
-        (others: `ImageDataModule`)
+        find: looks for the files of such a set: gives what reads a split, or None. That the files are whole shows when
+            they are read.
+        torchvision: the set's class there, which downloads.
+        layouts: for messages: which files to put into the root.
+        reading: of a set that is streamed.
     """
 
-    layouts: ClassVar[str]  # for messages: which files to put into the root
-
     def __init__(
-        self,
-        *,
-        root: str,
-        image_size: int | Sequence[int],
-        channels: int,
-        batch_size: int,
-        num_workers: int | str,
-        flip: bool,
-        seed: int,
-        cache_dir: str,
-    ) -> None:
-        super().__init__(
-            image_size=image_size,
-            channels=channels,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            flip=flip,
-            seed=seed,
-            cache_dir=cache_dir,
-        )
-        self.root = Path(root).expanduser()
+        self, settings: PublicSettings, name: str, *, find: "Callable[[Public], Read | None]",
+        torchvision: str, layouts: str, reading: FileReading | None = None,
+    ) -> None:  # fmt: skip
+        self.root: Path = Path(settings["root"]).expanduser()
+        self.name, self.find, self.torchvision = name, find, torchvision
+        self.layouts, self.reading = layouts, reading
+        self.where = f"data={name} ({self.root})"
 
-    def where(self) -> str:
-        return f"data={self.name} ({self.root})"
-
-    def on_disk(self) -> bool:
-        """Whether the files are there; that they are whole shows when they are read."""
-        raise NotImplementedError
-
-    def download(self) -> None:
-        """Fetch the files through torchvision."""
-        raise NotImplementedError
-
-    def prepare_data(self) -> None:
+    def prepare(self) -> None:
         """Download the set unless it is there.
 
         Raises:
             MissingData: it is not there and cannot be downloaded.
         """
-        if self.on_disk():
+        if self.find(self) is not None:
             return
         if self.root.suffix == ".npz":
             raise MissingData(f"data.root={self.root} does not exist: give an .npz file that does, or a folder.")
         try:
-            self.download()
+            from torchvision import datasets
+
+            folder = self.root.parent if self.root.name == BATCHES else self.root
+            getattr(datasets, self.torchvision)(str(folder), download=True)
         except (OSError, RuntimeError) as error:  # URLError is an OSError
             reason = " ".join(str(error).split())
             raise MissingData(
@@ -101,89 +89,36 @@ class PublicImages(ImageDataModule):
                 "which needs no download."
             ) from None
 
-    def missing(self) -> MissingData:
-        return MissingData(f"{self.where()} is not there: put into that folder {self.layouts}.")
+    def splits(self) -> dict[Split, Any]:
+        read = self.find(self)
+        if read is None:
+            raise MissingData(f"{self.where} is not there: put into that folder {self.layouts}.")
+        try:
+            return {"train": read("train"), "test": read("test")}
+        except RuntimeError:  # torchvision's, of files whose MD5 sums differ
+            raise MissingData(
+                f"{self.where} is missing or damaged (its MD5 sums differ): put into that folder {self.layouts}."
+            ) from None
 
 
-class InMemoryPublicImages(PublicImages):
-    """A public set that is small enough for memory: one array of images and one of labels a split."""
-
-    def read(self, split: Split) -> Arrays:
-        """The split's arrays.
-
-        Raises:
-            MissingData: no files.
-            ValueError: a damaged file, by its path.
-        """
-        raise NotImplementedError
-
-    def to_size(self, images: Tensor) -> Tensor:
-        """uint8 [N, C, h, w] -> [N, C, H, W]."""
-        return resize(images, self.image_size)
-
-    def load(self) -> dict[Split, ImageSet]:
-        return {"train": self._part("train"), "test": self._part("test")}
-
-    def _part(self, split: Split) -> InMemoryImages:
-        pixels, labels = self.read(split)
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.names):
-            raise ValueError(f"{self.where()} has labels outside 0..{len(self.names) - 1} in its {split} split.")
-        images = torch.from_numpy(pixels)
-        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return InMemoryImages(with_channels(self.to_size(images), self.channels), torch.from_numpy(labels))
+MNIST_LAYOUTS = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
+    "(or the same with .gz), or mnist.npz with train_images, train_labels, test_images, test_labels"
+)
 
 
-class MNIST(InMemoryPublicImages):
+class MNIST(DataModule):
     """60,000 training and 10,000 test digits of 28x28."""
 
     name = "mnist"
     names = DIGITS
-    torchvision_name = "MNIST"
-    layouts = (
-        "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
-        "(or the same with .gz), or mnist.npz with train_images, train_labels, test_images, test_labels"
-    )
 
-    def to_size(self, images: Tensor) -> Tensor:
-        if images.shape[1:] != (1, 28, 28):
-            raise ValueError(f"{self.where()} has images of {tuple(images.shape[1:])}, not 28x28.")
-        return mnist_size(images, self.image_size)
-
-    def on_disk(self) -> bool:
-        return find_npz(self.root, self.name) is not None or self.find_idx() is not None
-
-    def find_idx(self) -> dict[Split, tuple[Path, Path]] | None:
-        """Images and labels of each split as idx files, in the root itself or in torchvision's layout below it."""
-
-        def find(file: str) -> Path | None:
-            folders = (self.root, self.root / self.torchvision_name / "raw")
-            there = (folder / name for folder in folders for name in (file, f"{file}.gz"))
-            return next((path for path in there if path.is_file()), None)
-
-        found: dict[Split, tuple[Path, Path]] = {}
-        for split, (images, labels) in IDX_FILES.items():
-            image_file, label_file = find(images), find(labels)
-            if image_file is None or label_file is None:
-                return None
-            found[split] = image_file, label_file
-        return found
-
-    def download(self) -> None:
-        from torchvision import datasets
-
-        getattr(datasets, self.torchvision_name)(str(self.root), download=True)
-
-    def read(self, split: Split) -> Arrays:
-        npz, idx = find_npz(self.root, self.name), self.find_idx()
-        if npz is not None:
-            return read_npz(npz, split)
-        if idx is None:
-            raise self.missing()
-        images, labels = (read_idx(path) for path in idx[split])
-        return paired(images, labels, where=str(idx[split][0]))
+    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+        source = partial(Public, find=find_mnist, torchvision="MNIST", layouts=MNIST_LAYOUTS)
+        super().__init__(source, Images, settings)
 
 
-class FashionMNIST(MNIST):
+class FashionMNIST(DataModule):
     """60,000 training and 10,000 test articles of clothing, 28x28."""
 
     name = "fashion_mnist"
@@ -191,97 +126,113 @@ class FashionMNIST(MNIST):
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ]
-    torchvision_name = "FashionMNIST"
-    layouts = MNIST.layouts.replace("mnist.npz", "fashion_mnist.npz")
+
+    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+        layouts = MNIST_LAYOUTS.replace("mnist.npz", "fashion_mnist.npz")
+        source = partial(Public, find=find_mnist, torchvision="FashionMNIST", layouts=layouts)
+        super().__init__(source, Images, settings)
 
 
-class CIFAR10(InMemoryPublicImages):
+class CIFAR10(DataModule):
     """50,000 training and 10,000 test photographs, 32x32 RGB."""
 
     name = "cifar10"
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]  # noqa: RUF012
-    layouts = (
-        "the folder cifar-10-batches-py or cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html), "
-        "or cifar10.npz with train_images, train_labels, test_images, test_labels"
-    )
 
-    def on_disk(self) -> bool:
-        return find_npz(self.root, self.name) is not None or (self.batches_folder() / "test_batch").is_file()
-
-    def batches_folder(self) -> Path:
-        folder = "cifar-10-batches-py"
-        return self.root if self.root.name == folder else self.root / folder
-
-    def download(self) -> None:
-        from torchvision import datasets
-
-        datasets.CIFAR10(str(self.batches_folder().parent), download=True)
-
-    def read(self, split: Split) -> Arrays:
-        from torchvision import datasets
-
-        npz = find_npz(self.root, self.name)
-        if npz is not None:
-            return read_npz(npz, split)
-        try:
-            images = datasets.CIFAR10(str(self.batches_folder().parent), train=split == "train")
-        except RuntimeError:
-            raise MissingData(
-                f"{self.where()} is missing or damaged (its MD5 sums differ): put into that folder {self.layouts}."
-            ) from None
-        return paired(np.ascontiguousarray(images.data), np.array(images.targets), where=str(self.root))
+    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+        layouts = (
+            "the folder cifar-10-batches-py or cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html), "
+            "or cifar10.npz with train_images, train_labels, test_images, test_labels"
+        )
+        source = partial(Public, find=find_cifar10, torchvision="CIFAR10", layouts=layouts)
+        super().__init__(source, Images, settings)
 
 
-class CelebA(PublicImages):
+class CelebA(DataModule):
     """162,770 training and 19,962 test faces, aligned, 178x218, cropped to the centre; streamed, label 0.
 
     The download comes from Google Drive through the package gdown (pip install gdown).
     """
 
     name = "celeba"
-    layouts = (
-        "the folder celeba with img_align_celeba/*.jpg and list_eval_partition.txt "
-        "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; the download needs pip install gdown)"
-    )
 
-    def folder(self) -> Path:
-        """The folder that holds img_align_celeba: torchvision's root/celeba, or the root itself."""
-        return self.root if (self.root / "img_align_celeba").is_dir() else self.root / "celeba"
+    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+        layouts = (
+            "the folder celeba with img_align_celeba/*.jpg and list_eval_partition.txt "
+            "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; the download needs pip install gdown)"
+        )
+        how = {"background": "black", "on_error": "raise", "max_pixels": MAX_PIXELS, "memory_limit_mb": 0}
+        reading = FileReading({**how, "cache": False, "cache_dir": ""})
+        source = partial(Public, find=find_celeba, torchvision="CelebA", layouts=layouts, reading=reading)
+        super().__init__(source, Images, settings)
 
-    def on_disk(self) -> bool:
-        folder = self.folder()
-        return (folder / "img_align_celeba").is_dir() and (folder / "list_eval_partition.txt").is_file()
 
-    def download(self) -> None:
-        from torchvision import datasets
+def find_mnist(source: Public) -> Read | None:
+    """As .npz, or as idx files in the root itself or in torchvision's layout below it."""
 
-        datasets.CelebA(str(self.root), download=True)
+    def find(file: str) -> Path | None:
+        folders = (source.root, source.root / source.torchvision / "raw")
+        paths = (folder / name for folder in folders for name in (file, f"{file}.gz"))
+        return next((path for path in paths if path.is_file()), None)
 
-    def load(self) -> dict[Split, ImageSet]:
-        if not self.on_disk():
-            raise self.missing()
-        partition = self.folder() / "list_eval_partition.txt"
+    npz = find_npz(source)
+    idx = {split: [path for file in files if (path := find(file))] for split, files in IDX_FILES.items()}
+    if npz is None and not all(len(paths) == 2 for paths in idx.values()):
+        return None
+
+    def read(split: Split) -> Arrays:
+        images, labels = read_npz(npz, split) if npz else map(read_idx, idx[split])
+        content = arrays(source, split, images, labels, mnist_size, where=npz or idx[split][0])
+        if content.images.shape[1:] != (1, 28, 28):
+            raise ValueError(f"{source.where} has images of {tuple(content.images.shape[1:])}, not 28x28.")
+        return content
+
+    return read
+
+
+def find_cifar10(source: Public) -> Read | None:
+    """As .npz, or as the authors' batches, in the root itself or below it."""
+    from torchvision import datasets
+
+    npz, folder = find_npz(source), source.root.parent if source.root.name == BATCHES else source.root
+    if npz is None and not (folder / BATCHES / "test_batch").is_file():
+        return None
+
+    def read(split: Split) -> Arrays:
+        if npz is not None:
+            return arrays(source, split, *read_npz(npz, split), resize, where=npz)
+        batches = datasets.CIFAR10(str(folder), train=split == "train")
+        return arrays(source, split, batches.data, np.array(batches.targets), resize, where=folder)
+
+    return read
+
+
+def find_celeba(source: Public) -> Read | None:
+    """In the root itself or in torchvision's folder below it."""
+    folder = source.root if (source.root / "img_align_celeba").is_dir() else source.root / "celeba"
+    partition, reading = folder / "list_eval_partition.txt", source.reading
+    assert reading is not None
+    if not (folder / "img_align_celeba").is_dir() or not partition.is_file():
+        return None
+
+    def read(split: Split) -> Files:
         rows = [line.split() for line in partition.read_text().splitlines() if line.strip()]
         if not all(len(row) == 2 for row in rows):
             raise ValueError(f"{partition} is damaged: every line must be a file's name and 0, 1 or 2.")
-        reader = Reader(self.image_size, self.channels, "crop", (0, 0, 0), MAX_PIXELS)
+        number = {"train": "0", "test": "2"}[split]  # 1 is the validation split, which nothing here uses
+        return Files(folder / "img_align_celeba", [file for file, part in rows if part == number], reading)
 
-        def part(number: str) -> StreamedImages:
-            files = [file for file, its_number in rows if its_number == number]
-            labels = torch.zeros(len(files), dtype=torch.int64)
-            return StreamedImages(self.folder() / "img_align_celeba", files, labels, reader, skip=False)
-
-        return {"train": part("0"), "test": part("2")}  # 1 is the validation split, which nothing here uses
+    return read
 
 
-def find_npz(root: Path, name: str) -> Path | None:
+def find_npz(source: Public) -> Path | None:
     """The set's .npz: the root itself, or root/<name>.npz."""
-    path = root if root.suffix == ".npz" else root / f"{name}.npz"
+    path = source.root if source.root.suffix == ".npz" else source.root / f"{source.name}.npz"
     return path if path.is_file() else None
 
 
-def read_npz(path: Path, split: Split) -> Arrays:
-    """A split of an .npz.
+def read_npz(path: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a split of an .npz.
 
     Raises:
         ValueError: with the path and what is wrong in it.
@@ -292,8 +243,7 @@ def read_npz(path: Path, split: Split) -> Arrays:
         if names is None:
             wanted = " or ".join(" and ".join(keys[split]) for keys in NPZ_KEYS)
             raise ValueError(f"it holds {', '.join(file.files) or 'nothing'}, but neither {wanted}")
-        images, labels = (file[name] for name in names)
-    return paired(images, labels, where=str(path))
+        return file[names[0]], file[names[1]]
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -325,8 +275,11 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
 
 
-def paired(images: np.ndarray, labels: np.ndarray, *, where: str) -> Arrays:
-    """Images uint8 [N, h, w] or [N, h, w, 3] with labels int64 [N].
+def arrays(
+    source: Public, split: Split, images: np.ndarray, labels: np.ndarray, to_size: Callable[[Tensor, Size], Tensor],
+    *, where: Path,
+) -> Arrays:  # fmt: skip
+    """Images uint8 [N, h, w], [N, h, w, 3] or [N, 3, h, w] with labels of ten classes [N] or [N, 1], as a content.
 
     Raises:
         ValueError: they are something else, or differ in number.
@@ -340,4 +293,8 @@ def paired(images: np.ndarray, labels: np.ndarray, *, where: str) -> Arrays:
         )
     if len(images) != len(labels):
         raise ValueError(f"{where} holds {len(images):,} images but {len(labels):,} labels.")
-    return np.ascontiguousarray(images), labels
+    if len(labels) and not 0 <= labels.min() <= labels.max() < 10:
+        raise ValueError(f"{source.where} has labels outside 0..9 in its {split} split.")
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    return Arrays(pixels, torch.from_numpy(labels), to_size)

@@ -13,11 +13,10 @@ The rules, one a line:
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
@@ -59,11 +58,7 @@ class Reader:
     max_pixels: int
 
     def __post_init__(self) -> None:
-        if self.channels not in MODES:
-            raise ValueError(
-                f"data.channels={self.channels} is not supported: "
-                "use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)."
-            )
+        check_channels(self.channels)
         if self.fit not in FITS:
             raise ValueError(f"data.fit={self.fit} is not a way to fit an image: use one of {', '.join(FITS)}.")
         if self.max_pixels < 1:
@@ -85,24 +80,50 @@ class Reader:
         return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 
-class FileReader(Protocol):
-    """What a set of files asks of a reader: `Reader`, or one of pairs (zoo/data/pair_folders.py)."""
+@dataclass(frozen=True)
+class PairReader:
+    """Base of the readers of an image of X and one of Y as one image, uint8 [C_X + C_Y, H, W], of one size."""
+
+    x: Reader
+    y: Reader
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        ...
+        return self.x.size
 
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        return self.x.channels + self.y.channels
+
+
+@dataclass(frozen=True)
+class PartnerReader(PairReader):
+    """Reads an image of X and its partner: the path of Y's image by that of X's."""
+
+    partner: Mapping[Path, Path] = field(repr=False)
 
     def __call__(self, path: Path) -> np.ndarray:
-        """uint8 [channels, height, width].
+        return np.concatenate([self.x(path), self.y(self.partner[path])])
 
-        Raises:
-            UnreadableImage: with the path and the reason.
-        """
-        ...
+
+@dataclass(frozen=True)
+class HalvesReader(PairReader):
+    """Reads one file whose left half is an image of X and whose right half is one of Y; `swap`: X is on the right."""
+
+    swap: bool
+
+    def __call__(self, path: Path) -> np.ndarray:
+        with opened(path, max_pixels=self.x.max_pixels) as image:
+            image = ImageOps.exif_transpose(image)
+            width, height = image.size
+            if width % 2:
+                raise ValueError(f"its width {width} has no two halves (data.layout=side_by_side)")
+            halves = [image.crop((left, 0, left + width // 2, height)) for left in (0, width // 2)]
+            x, y = reversed(halves) if self.swap else halves
+            return np.concatenate([self.x.pixels(x), self.y.pixels(y)])
+
+
+FileReader = Reader | PartnerReader | HalvesReader
 
 
 @contextmanager
@@ -224,3 +245,28 @@ def colour(value: str | Sequence[int]) -> tuple[int, int, int]:
     if len(levels) != 3 or not all(isinstance(level, int) and 0 <= level <= 255 for level in levels):
         raise ValueError(message)
     return levels[0], levels[1], levels[2]
+
+
+def height_and_width(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
+    """(height, width) of a size, which is one int or [height, width].
+
+    Raises:
+        ValueError: it is neither, or not positive.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ValueError(f"data.{name}={image_size} is neither a side in pixels nor [height, width].")
+    return sides[0], sides[1]
+
+
+def check_channels(channels: int, name: str = "channels") -> int:
+    """`channels` itself.
+
+    Raises:
+        ValueError: no image has this number of channels here.
+    """
+    if channels not in MODES:
+        raise ValueError(
+            f"data.{name}={channels} is not supported: use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)."
+        )
+    return channels

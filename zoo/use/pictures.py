@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo.batch import from_bytes, to_bytes
-from zoo.data.folder import find_images
+from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, MODES, fit, opened, with_channels
 
 FORMATS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")  # that are written

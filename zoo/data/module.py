@@ -1,0 +1,443 @@
+"""The data module: a source of pixels, a kind of rows, and what all share: batches, their order, the evaluation bank.
+
+Between set and device the images are uint8; `on_after_batch_transfer` turns them into [-1, 1].
+
+Order, crops and flips are pure functions of (seed, epoch): the only state is the number of images shown, so that a
+resumed run goes on with the next batch, and a run on N processes shows the same images, flipped the same way, as a run
+on one.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypedDict, TypeVar, get_args, get_type_hints
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from zoo.data.files import cpus
+from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
+
+EVALUATION_SEED = 20_140_610  # fixes the order of every evaluation bank; changing it changes every published value
+ORDER, FLIPS, CROPS = 0, 1, 2  # separate random streams that share (seed, epoch)
+PATCHES, DEGRADATION = 2, 3  # those of patches, which have no CROPS
+
+
+def seeded(*key: int) -> torch.Generator:
+    """A generator whose stream depends on every number of `key` (all >= 0)."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+
+
+class Loading(TypedDict):
+    """What every set takes."""
+
+    batch_size: int  # images a batch over ALL processes, so that the number of processes does not change the training
+    num_workers: int | str  # processes that read files, on each rank; "auto": the CPUs at hand, at most 8
+    flip: bool  # mirror each training image left to right with probability 1/2
+    seed: int  # of the order and of the flips
+    cache_dir: str  # folder for what is costly to compute again
+
+
+Settings = TypeVar("Settings", bound=Loading)
+
+
+class Rows:
+    """Base of the kinds of rows: what a batch is made of, from whatever source.
+
+    Args:
+        settings: see `Loading`; a kind has more.
+    """
+
+    batch: type[tuple]  # of zoo.batch; its first field holds images
+    channels: tuple[int, ...]  # of each domain: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
+    image_size: Size  # that the model sees
+    one_size = True  # files are brought to it; else the sets' digests say how they are read
+
+    def __init__(self, settings: Loading) -> None:
+        self.batch_size, self.flip, self.seed = settings["batch_size"], settings["flip"], settings["seed"]
+
+    def parameters(self) -> dict[str, Any]:
+        """What decides the pixels of these rows."""
+        raise NotImplementedError
+
+    def describe(self, sets: dict[Split, Any]) -> str:
+        """How much of what there is, for reports."""
+        raise NotImplementedError
+
+    def parts(self, split: Split, content: Any) -> list[Any]:
+        """The sets, one or two, that a split's rows consist of."""
+        raise NotImplementedError
+
+    def joined(self, parts: list[Any]) -> Any:
+        """The set of rows that consists of these."""
+        return parts[0]
+
+    def order(self, images: Any, generator: torch.Generator, epoch: int) -> Tensor:
+        """A permutation of a split: all its rows, each once."""
+        return torch.randperm(len(images), generator=generator)
+
+    def floats(self, batch: Any) -> Any:
+        """A uint8 batch in [-1, 1]."""
+        raise NotImplementedError
+
+    def augmented(self, batch: Any, images: Any, epoch: int) -> Any:
+        """A uint8 batch of the training in [-1, 1], with what is drawn for each image of the epoch."""
+        raise NotImplementedError
+
+    def evaluated(self, images: Any) -> Any:
+        """A split as an evaluation sees it, which does not depend on the seed."""
+        return images
+
+    def number(self, images: Any) -> int:
+        """How many rows a split has with no image twice."""
+        return len(images)
+
+    def nothing(self) -> str:
+        """What is missing where a split has no rows."""
+        return "no images"
+
+    def sets(self, splits: dict[Split, Any], reading: FileReading | None) -> dict[Split, ImageSet]:
+        """The splits of a source as sets of rows, decoded where they fit the memory."""
+        parts = {split: self.parts(split, content) for split, content in splits.items()}
+        sets = [one for of_split in parts.values() for one in of_split]
+        kept = iter(reading.kept(sets) if reading else sets)
+        return {split: self.joined([next(kept) for _ in of_split]) for split, of_split in parts.items()}
+
+    def must_prepare(self, splits: dict[Split, Any], reading: FileReading) -> bool:
+        """Whether one process of a machine shall decode the files into a cache before the others look for them."""
+        sets = [one for split, content in splits.items() for one in self.parts(split, content)]
+        return reading.is_large(sets)
+
+
+class ShuffledBatches(Sampler[list[Any]]):
+    """Rows of this rank's batches, without end: within an epoch each image comes at most once.
+
+    With P the permutation of (seed, epoch) and G = batch_size * world_size, global batch k of the epoch is
+    P[k*G : (k+1)*G], of which a rank takes every world_size-th row: the union over ranks is the batch of a run on one
+    process. Images that fill no batch wait for another epoch.
+
+    It has no end, and so no length, because a run's time is images: Lightning then sees one long epoch, and a position
+    in it is a number of batches, which a resumed run can begin with.
+
+    Args:
+        length: images in the set.
+        batch_size: images a batch on this rank.
+        start: batches that were shown before.
+        order: draws the permutation of an epoch: (generator, epoch) -> rows [length] or [length, 2].
+    """
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        start: int,
+        order: Callable[[torch.Generator, int], Tensor],
+    ) -> None:
+        self.length, self.batch_size, self.rank, self.world_size, self.seed = length, batch_size, rank, world_size, seed
+        self.start, self.order = start, order
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self.length // (self.batch_size * self.world_size)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        whole = self.batch_size * self.world_size
+        epoch, k = divmod(self.start, self.per_epoch)
+        while True:
+            order = self.order(seeded(self.seed, epoch, ORDER), epoch)
+            for batch in range(k, self.per_epoch):
+                yield order[batch * whole : (batch + 1) * whole][self.rank :: self.world_size].tolist()
+            epoch, k = epoch + 1, 0
+
+
+class EvaluationBatches:
+    """A rank's share of an evaluation bank: batches in [-1, 1] whose index is the position in the evaluation.
+
+    Args:
+        loader: of uint8 batches.
+        positions: of each batch's images.
+        floats: turns a uint8 batch into one in [-1, 1].
+    """
+
+    def __init__(self, loader: DataLoader, positions: list[range], floats: Callable[[Any], Any]) -> None:
+        self.loader, self.positions, self.floats = loader, positions, floats
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch, positions in zip(self.loader, self.positions, strict=True):
+            yield self.floats(batch)._replace(index=torch.tensor(positions))
+
+
+class DataModule(LightningDataModule):
+    """A source of pixels as rows of one kind, for training and evaluation. A set is a subclass that names the two.
+
+    Args:
+        source: makes the source, of the settings and the set's name.
+        rows: makes the kind of rows, of the settings.
+        settings: see `Loading`, and what source and rows take.
+
+    Raises:
+        ValueError: naming the argument, its value and the remedy.
+        TypeError: an argument that the set does not have.
+    """
+
+    name = "images"  # what data= calls it
+    names: ClassVar[Sequence[str]] = ()  # of the classes, where they are always the same
+
+    def __init__(
+        self, source: Callable[[Settings, str], Source], rows: Callable[[Settings], Rows], settings: Settings
+    ) -> None:
+        super().__init__()
+        check_names(type(self), settings)
+        self.batch_size, self.num_workers = settings["batch_size"], settings["num_workers"]
+        self.seed = settings["seed"]
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size={self.batch_size} is not a number of images: give 1 or more.")
+        if self.num_workers != "auto" and (isinstance(self.num_workers, str) or self.num_workers < 0):
+            raise ValueError(
+                f"data.num_workers={self.num_workers} is neither auto nor a number of processes from 0 on."
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} is negative: give 0 or more.")
+        self.rows = rows(settings)
+        self.source = source(settings, self.name)
+        self.root = self.source.root
+        self._sets: dict[Split, Any] = {}
+        self._digests: dict[Split, str] = {}
+        self.shown = 0  # images in training, over all ranks
+
+    # What a model, a metric or a report asks.
+
+    @property
+    def sets(self) -> dict[Split, Any]:
+        """The splits, "train" and, where there is one, "test": loaded at first use."""
+        if not self._sets:
+            self._sets = self.rows.sets(self.source.splits(), self.source.reading)
+        return self._sets
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names by label; none where the set has no labels, and of a folder before it is loaded."""
+        return list(self.names) or self.source.classes
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes' names by label, before anything is downloaded; of a folder, by a look into it."""
+        return list(self.names) or self.source.class_names()
+
+    @property
+    def num_classes(self) -> int:
+        """0 where the set has no labels."""
+        return len(self.classes)
+
+    @property
+    def description(self) -> str:
+        """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel" (height x width)."""
+        skipped = f", {len(self.skipped):,} unreadable files skipped" if self.sets and self.skipped else ""
+        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}"
+
+    @property
+    def skipped(self) -> list[str]:
+        """Files that could not be read, relative to their folder; of pairs, those of X."""
+        reading = self.source.reading
+        return sorted([*reading.left_out, *reading.replaced]) if reading else []
+
+    def parameters(self) -> dict[str, Any]:
+        """What besides the content decides the pixels; part of the fingerprint."""
+        of_source = self.source.parameters() if self.rows.one_size else {}
+        return {"set": self.name, **self.rows.parameters(), **of_source}
+
+    def fingerprint(self, split: Split) -> str:
+        """64 hexadecimal digits that change with the split's content and with whatever else decides its pixels."""
+        if split not in self._digests:
+            key = f"{self.split(split).digest()} {sorted(self.parameters().items())}"
+            self._digests[split] = hashlib.sha256(key.encode()).hexdigest()
+        return self._digests[split]
+
+    def split(self, split: Split) -> Any:
+        """One split, an `ImageSet`.
+
+        Raises:
+            ValueError: the split is unknown, or the set has none of that name.
+        """
+        if split not in ("train", "test"):
+            raise ValueError(f"split={split!r} is not a split: use train or test.")
+        if split not in self.sets:
+            raise ValueError(f"data={self.name} has no test images: {self.source.no_test_remedy}.")
+        return self.sets[split]
+
+    def num_images(self, split: Split) -> int:
+        """The rows of a split: of pairs, the images of the smaller domain; of patches, as many as fit into the images.
+
+        Raises:
+            ValueError: no such split, or it has none.
+        """
+        return self.rows.number(self._filled(split))
+
+    def _filled(self, split: Split) -> Any:
+        images = self.split(split)
+        if not len(images):
+            raise ValueError(f"{self.where()} has {self.rows.nothing()} in its {split} split.")
+        return images
+
+    def where(self) -> str:
+        """The set as a message names it; a folder adds its path."""
+        return f"data={self.name} ({self.root})" if self.root else f"data={self.name}"
+
+    # Training.
+
+    def prepare_data(self) -> None:
+        """What one process of a machine does before the others load the set."""
+        self.source.prepare()
+        reading = self.source.reading
+        if reading is not None and reading.cache is not False:
+            splits = self.source.splits()
+            if self.rows.must_prepare(splits, reading):
+                self._sets = self.rows.sets(splits, reading)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the set.
+
+        Raises:
+            ValueError: the training images do not fill one batch, or the batch cannot be shared among the processes.
+        """
+        images = len(self.sets["train"])
+        if stage in (None, "fit") and images < self.batch_size:
+            remedy = f"set data.batch_size={images} or less" if images else "give a set with images"
+            raise ValueError(
+                f"{self.where()} has {images:,} training images, fewer than one batch of "
+                f"data.batch_size={self.batch_size}: {remedy}."
+            )
+        if stage in (None, "fit"):
+            self.local_batch_size()
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Say how many files a streamed or cached set had to skip: its workers have warned of the first only."""
+        reading = self.source.reading
+        if reading is not None and (files := reading.replaced):
+            warnings.warn(
+                f"{len(files):,} unreadable files of {self.root} were skipped (data.on_error=skip): "
+                f"{', '.join(sorted(files)[:5])}{', ...' if len(files) > 5 else ''}",
+                stacklevel=2,
+            )
+
+    def rank_and_world_size(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def local_batch_size(self) -> int:
+        """Images a batch on this process."""
+        _, world_size = self.rank_and_world_size()
+        if self.batch_size % world_size:
+            nearest = max(world_size, self.batch_size // world_size * world_size)
+            raise ValueError(
+                f"data.batch_size={self.batch_size} is the batch of all processes together and cannot be shared "
+                f"equally among {world_size}: set data.batch_size={nearest}."
+            )
+        return self.batch_size // world_size
+
+    def train_dataloader(self) -> DataLoader:
+        """uint8 batches of this rank without end, each epoch reshuffled, going on after those that were shown."""
+        rank, world_size = self.rank_and_world_size()
+        images = self.split("train")
+        batches = ShuffledBatches(
+            len(images),
+            batch_size=self.local_batch_size(),
+            rank=rank,
+            world_size=world_size,
+            seed=self.seed,
+            start=self.shown // self.batch_size,
+            order=partial(self.rows.order, images),
+        )
+        return self._loader(images, batches, persistent=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """uint8 -> float32 in [-1, 1] on the device, and the training images' crops and flips."""
+        if not isinstance(batch, self.rows.batch) or batch[0].dtype != torch.uint8:
+            return batch
+        if self.trainer is None or not self.trainer.training:
+            return self.rows.floats(batch)
+        images = self.split("train")
+        epoch = self.shown // (len(images) // self.batch_size * self.batch_size)
+        self.shown += self.batch_size
+        return self.rows.augmented(batch, images, epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the data: images shown."""
+        return {"shown": self.shown}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the images that were shown; with another batch size, at the nearest batch before."""
+        self.shown = state_dict["shown"]
+
+    # Evaluation.
+
+    def evaluation_loader(
+        self, *, split: Split, num: int, rank: int = 0, world_size: int = 1, batch_size: int | None = None
+    ) -> EvaluationBatches:
+        """This rank's share of the evaluation bank: positions rank, rank + world_size, ... below `num`.
+
+        Position i is row order[i % n] of the split's n rows, in an order that never changes (a set sorted by class
+        comes mixed), never flipped or turned. `index` is the position i. The last batch may be short.
+
+        Args:
+            num: images in the whole evaluation, over all ranks; above n they repeat.
+            batch_size: images a batch on this rank; None takes the set's.
+
+        Raises:
+            ValueError: no such split, nothing in it, or a number out of range.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        self.split(split)
+        if num < 1 or size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"an evaluation needs num >= 1, batch_size >= 1 and 0 <= rank < world_size: "
+                f"got num={num}, batch_size={size}, rank={rank}, world_size={world_size}."
+            )
+        images = self.rows.evaluated(self._filled(split))
+        order = self.rows.order(images, seeded(EVALUATION_SEED), 0).tolist()
+        share = range(rank, num, world_size)
+        positions = [share[start : start + size] for start in range(0, len(share), size)]
+        rows = [[order[i % len(order)] for i in batch] for batch in positions]
+        return EvaluationBatches(self._loader(images, rows, persistent=False), positions, self.rows.floats)
+
+    def _loader(self, images: Any, batches: Any, *, persistent: bool) -> DataLoader:
+        workers = self._workers() if images.streams else 0
+        return DataLoader(
+            images,
+            batch_size=None,  # the sampler gives whole batches of rows
+            sampler=batches,
+            num_workers=workers,
+            persistent_workers=persistent and workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _workers(self) -> int:
+        if isinstance(self.num_workers, int):
+            return self.num_workers
+        ranks_here = self.trainer.num_devices if self.trainer is not None else 1
+        return max(1, min(8, cpus() // ranks_here))
+
+
+def check_names(module: type[DataModule], settings: Any) -> None:
+    """Raises:
+    TypeError: arguments that the set's column of settings does not have, or lacks.
+    """
+    columns = get_args(get_type_hints(module.__init__).get("settings"))
+    if not columns:
+        return
+    unknown, missing = settings.keys() - columns[0].__required_keys__, columns[0].__required_keys__ - settings.keys()
+    if unknown:
+        raise TypeError(f"{module.__name__}.__init__() got an unexpected keyword argument '{min(unknown)}'")
+    if missing:
+        raise TypeError(f"{module.__name__}.__init__() missing a required keyword argument: '{min(missing)}'")

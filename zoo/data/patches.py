@@ -1,0 +1,371 @@
+"""Rows that are patches of images at two resolutions; whole images are there to be measured against.
+
+Every image is decoded once, and its low-resolution version made from the whole of it (`zoo.data.degradation`), as the
+literature does. Both are kept as bytes [H, W, C]: in memory as long as they fit `memory_limit_mb`, else in a cache that
+is mapped into memory. A patch then costs the copy of its rows, never a decoder; and the processes of a machine share
+what the system has cached of the file.
+
+An image has as many rows in an epoch as patches fit into its area, so that a pixel of a large image is as likely as one
+of a small image. From which place a row's patch comes, and how it is turned, is drawn anew in each epoch, as a pure
+function of (seed, epoch, row). With blur, noise or JPEG, the low-resolution patch is made from the high-resolution one
+when it is drawn, by a generator of (seed, epoch, row) too. So a resumed run goes on with the next patches, and the
+ranks of a run on N processes together show the patches of a run on one.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.batch import LowHigh, from_bytes
+from zoo.data import cache as caches
+from zoo.data.degradation import Degradation, cropped, shrink
+from zoo.data.files import MissingData, in_lines, in_threads
+from zoo.data.images import channels_in_words, count
+from zoo.data.module import DEGRADATION, EVALUATION_SEED, PATCHES, Loading, Rows, seeded
+from zoo.data.reading import UnreadableImage, opened, with_channels
+from zoo.data.sources import FileReading, Files, Split
+
+MARGIN = 8  # low-resolution pixels around a patch that is blurred: what the blur takes from beyond its edge
+GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes without colour, and I;16
+
+Place = tuple[int, int]  # epoch, row
+
+
+class Photograph(NamedTuple):
+    """An image at both resolutions."""
+
+    name: str
+    high: np.ndarray  # uint8 [H, W, C], both sides multiples of the magnification
+    low: np.ndarray  # uint8 [h, w, C]
+    is_grey: bool  # the file has no colours, whatever C
+
+
+class WholeImage(NamedTuple):
+    """An image of an evaluation."""
+
+    name: str
+    batch: LowHigh  # of one, in [-1, 1]; its index is the position in the split
+    is_grey: bool
+
+
+class PatchSet:
+    """Patches of images, drawn at random: indexed with the places of a batch, it answers with a `LowHigh` of bytes.
+
+    Args:
+        whole: the images; patches are of those that are as large as one.
+        patch_size: of the high-resolution patch, a multiple of the magnification.
+        degradation: how low-resolution patches are made.
+        seed: of places and turns.
+        turn: draw one of a square's eight rotations and reflections for each patch.
+        at_least: rows in an epoch; few images are repeated.
+        key: what the images come from, for the digest.
+    """
+
+    def __init__(
+        self, whole: Sequence[Photograph], *, patch_size: int, degradation: Degradation, seed: int, turn: bool,
+        at_least: int, key: str,
+    ) -> None:  # fmt: skip
+        self.whole, self.key = whole, key
+        self.photographs = [p for p in whole if min(p.high.shape[:2]) >= patch_size]
+        self.patch_size, self.degradation, self.seed, self.turn = patch_size, degradation, seed, turn
+        self.streams = not degradation.is_plain  # then each patch is computed: worth workers
+        fit = torch.tensor([p.high.shape[0] * p.high.shape[1] // patch_size**2 for p in self.photographs])
+        if len(fit):
+            fit *= -(-at_least // int(fit.sum()))
+        self.photograph_of = torch.arange(len(fit)).repeat_interleave(fit) if len(fit) else torch.empty(0).long()
+        self._epoch: tuple[int, Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.photograph_of)
+
+    def draw(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Of an epoch's rows: where the patch lies in its image, [length, 2] in [0, 1), and its turn, [length]."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            generator = seeded(self.seed, epoch, PATCHES)
+            where = torch.rand(len(self), 2, generator=generator)
+            self._epoch = epoch, where, torch.randint(8 if self.turn else 1, (len(self),), generator=generator)
+        return self._epoch[1:]
+
+    def __getitem__(self, places: Sequence[Place]) -> LowHigh:
+        """One batch: low and high uint8, in channels-last layout, and index int64 [N], the rows."""
+        size, scale = self.patch_size, self.degradation.scale
+        channels = self.photographs[0].high.shape[2]
+        high = np.empty((len(places), size, size, channels), np.uint8)
+        low = np.empty((len(places), size // scale, size // scale, channels), np.uint8)
+        for n, (epoch, row) in enumerate(places):
+            where, turns = self.draw(epoch)
+            photograph = self.photographs[int(self.photograph_of[row])]
+            top, left = (
+                min(int(u * ((side - size) // scale + 1)), (side - size) // scale) * scale
+                for u, side in zip(where[row].tolist(), photograph.high.shape, strict=False)
+            )
+            of_low, of_high = self._cut(photograph, top, left, epoch, row)
+            turn = int(turns[row])
+            high[n], low[n] = turned(of_high, turn), turned(of_low, turn)
+        return LowHigh(
+            torch.from_numpy(low).permute(0, 3, 1, 2),
+            torch.from_numpy(high).permute(0, 3, 1, 2),
+            torch.tensor([row for _, row in places], dtype=torch.int64),
+        )
+
+    def _cut(self, photograph: Photograph, top: int, left: int, epoch: int, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The low and the high patch at a place."""
+        size, scale = self.patch_size, self.degradation.scale
+        high = photograph.high[top : top + size, left : left + size]
+        small, y, x = size // scale, top // scale, left // scale
+        if self.degradation.is_plain:
+            return photograph.low[y : y + small, x : x + small], high
+        y0, x0 = max(y - MARGIN, 0), max(x - MARGIN, 0)
+        around = photograph.high[
+            y0 * scale : top + size + MARGIN * scale,
+            x0 * scale : left + size + MARGIN * scale,
+        ]
+        generator = seeded(self.seed, epoch, row, DEGRADATION)
+        low = self.degradation(torch.from_numpy(around.copy()).permute(2, 0, 1), generator).permute(1, 2, 0).numpy()
+        return low[y - y0 : y - y0 + small, x - x0 : x - x0 + small], high
+
+    def digest(self) -> str:
+        """Of the files' paths, sizes and times of modification: reading all of a large set would take too long."""
+        return self.key
+
+
+def turned(patch: np.ndarray, turn: int) -> np.ndarray:
+    """[H, W, C] rotated by `turn % 4` quarters, and mirrored from 4 on."""
+    patch = np.rot90(patch, turn % 4)
+    return patch[:, ::-1] if turn >= 4 else patch
+
+
+class PatchSettings(Loading):
+    """What a set at two resolutions takes; `flip` turns a patch by one of a square's eight rotations and mirrorings."""
+
+    scale: int  # the magnification: 2, 3, 4 or 8
+    patch_size: int  # side of the high-resolution patches that are trained on, a multiple of `scale`
+    channels: int  # 1 grey, 3 RGB
+    # Ranges that a degradation beyond the literature's is drawn from, or None: `zoo.data.degradation.Degradation`.
+    blur: Sequence[float] | None
+    noise: Sequence[float] | None
+    jpeg: Sequence[int] | None
+
+
+class Patches(Rows):
+    """A patch at two resolutions a row: batches of `LowHigh`.
+
+    Raises:
+        ValueError: naming the argument, its value and the remedy.
+    """
+
+    batch = LowHigh
+    one_size = False
+
+    def __init__(self, settings: PatchSettings) -> None:
+        super().__init__(settings)
+        scale, patch_size, channels = settings["scale"], settings["patch_size"], settings["channels"]
+        self.degradation = Degradation(
+            scale=scale, blur=settings["blur"], noise=settings["noise"], jpeg=settings["jpeg"]
+        )
+        if patch_size < scale or patch_size % scale:
+            nearest = max(scale, patch_size // scale * scale)
+            raise ValueError(f"data.patch_size={patch_size} is no multiple of data.scale={scale}: try {nearest}.")
+        if channels not in (1, 3):
+            raise ValueError(f"data.channels={channels} is not supported here: use 1 (grey) or 3 (RGB).")
+        self.scale, self.patch_size, self.channels = scale, patch_size, (channels,)
+        self.image_size = patch_size, patch_size
+
+    def parameters(self) -> dict[str, Any]:
+        degradation = self.degradation
+        ranges = {"blur": degradation.blur, "noise": degradation.noise, "jpeg": degradation.jpeg}
+        return {"image_size": self.image_size, "channels": self.channels[0], "scale": self.scale, **ranges}
+
+    def describe(self, sets: dict[Split, PatchSet]) -> str:
+        """ "8 training and 2 test images, x4, patches of 96x96, 3 channels"."""
+        real = "" if self.degradation.is_plain else " of degraded images"
+        patches = f"patches of {self.patch_size}x{self.patch_size}, {channels_in_words(self.channels[0])}"
+        return (
+            f"{count({split: images.whole for split, images in sets.items()})} images, x{self.scale}{real}, {patches}"
+        )
+
+    def must_prepare(self, splits: dict[Split, Files], reading: FileReading) -> bool:
+        return True  # whether the images fit the memory shows when they are decoded
+
+    def sets(self, splits: dict[Split, Files], reading: FileReading | None) -> dict[Split, Any]:
+        """Decode all images, and leave those out of the training that are smaller than a patch, with their number.
+
+        Raises:
+            UnreadableImage: a file that is no image, unless on_error is skip.
+            ValueError: no file of a split gives an image, or no training image is as large as a patch.
+        """
+        assert reading is not None
+        reading.left_out = {}
+        sets = {}
+        for split, content in splits.items():
+            key = self.digest(content)
+            whole, unreadable = self.photographs(split, content, key)
+            reading.leave_out(unreadable, len(content.files), content.root)
+            if not whole:
+                raise ValueError(
+                    f"{content.root}: none of its {len(content.files):,} {split} files can be read:"
+                    + in_lines(unreadable.values())
+                )
+            sets[split] = self._patches(whole, key, seed=self.seed, turn=self.flip)
+            small = len(whole) - len(sets[split].photographs)
+            if split == "train" and small == len(whole):
+                largest = max(min(photograph.high.shape[:2]) for photograph in whole)
+                raise ValueError(
+                    f"{content.root}: none of its {len(whole):,} images is as large as data.patch_size="
+                    f"{self.patch_size}: set {largest // self.scale * self.scale} or less."
+                )
+            if split == "train" and small:
+                warnings.warn(
+                    f"{small:,} of {len(whole):,} images of {content.root} are smaller than "
+                    f"data.patch_size={self.patch_size} and are not trained on.",
+                    stacklevel=2,
+                )
+        return sets
+
+    def digest(self, content: Files) -> str:
+        """Of the files' names, sizes and times of modification, and of what is done to them."""
+        reading = content.reading
+        how = (self.scale, self.channels[0], reading.background, reading.max_pixels)
+        sha = hashlib.sha256(repr(how).encode())
+        for name in content.files:
+            file = content.root / name
+            stat = file.stat() if file.exists() else None
+            sha.update(f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape"))
+        return sha.hexdigest()
+
+    def photographs(self, split: Split, content: Files, key: str) -> tuple[list[Photograph], dict[str, str]]:
+        """All images, and why others, by their names, can't be read.
+
+        What exceeds the memory limit lies in a cache, with all that came before.
+
+        Raises:
+            UnreadableImage: the first unreadable file, unless such files are skipped.
+            MissingData: the cache can't be written.
+        """
+        reading = content.reading
+        folder = reading.place(content, split, self.scale, self.channels, reading.background, reading.max_pixels)
+        images: list[caches.Arrays | UnreadableImage] = []
+        size, rest = 0, self.decoded(content)
+        cached = caches.find(folder, key)
+        while cached is None and (image := next(rest, None)) is not None:
+            images.append(image)
+            size += 0 if isinstance(image, UnreadableImage) else sum(array.nbytes for array in image)
+            if size > reading.limit:
+                try:
+                    cached = caches.convert(folder, key, chain(images, rest), root=str(content.root))
+                except caches.NoRoom as error:
+                    raise MissingData(
+                        f"the images are more than data.memory_limit_mb, and {error}: "
+                        "make room, set cache_dir= to another disk, or raise data.memory_limit_mb."
+                    ) from error
+        if cached is not None:
+            reasons = cached.unreadable
+            images = [UnreadableImage(reasons[n]) if n in reasons else cached[n] for n in range(len(cached))]
+        named = list(zip(content.files, images, strict=True))
+        return (
+            [Photograph(n, i[0], i[1], bool(i[2].item())) for n, i in named if not isinstance(i, UnreadableImage)],
+            {name: str(error) for name, error in named if isinstance(error, UnreadableImage)},
+        )
+
+    def decoded(self, content: Files) -> Iterator[caches.Arrays | UnreadableImage]:
+        """Of each file in order the arrays of `at_both`, or why it has none."""
+        reading = content.reading
+        how = {"background": reading.background, "max_pixels": reading.max_pixels}
+        read = partial(decoded, scale=self.scale, channels=self.channels[0], **how)
+        paths = [content.root / name for name in content.files]
+        for result in in_threads(partial(reading.attempt, read), paths, ahead=4):
+            # Shrunk here, not by the threads: each would have torch start as many threads again.
+            yield result if isinstance(result, UnreadableImage) else at_both(*result, self.scale)
+
+    def order(self, images: PatchSet, generator: torch.Generator, epoch: int) -> Tensor:
+        """Places, int64 [length, 2]: rows with their epoch, which decides what is drawn for them."""
+        rows = torch.randperm(len(images), generator=generator)
+        return torch.stack([torch.full_like(rows, epoch), rows], dim=1)
+
+    def floats(self, batch: LowHigh) -> LowHigh:
+        return batch._replace(low=from_bytes(batch.low), high=from_bytes(batch.high))
+
+    def augmented(self, batch: LowHigh, images: PatchSet, epoch: int) -> LowHigh:
+        return self.floats(batch)  # turned already
+
+    def evaluated(self, images: PatchSet) -> PatchSet:
+        """The same images' patches, not turned, from places that do not depend on the seed."""
+        return self._patches(images.whole, images.key, seed=EVALUATION_SEED, turn=False)
+
+    def _patches(self, whole: Sequence[Photograph], key: str, *, seed: int, turn: bool) -> PatchSet:
+        return PatchSet(
+            whole, patch_size=self.patch_size, degradation=self.degradation, seed=seed, turn=turn,
+            at_least=self.batch_size, key=key,
+        )  # fmt: skip
+
+    def nothing(self) -> str:
+        return f"no image as large as data.patch_size={self.patch_size}"
+
+
+class WholeImages:
+    """What a set at two resolutions offers besides its patches: a data module with `Patches` inherits from it."""
+
+    rows: Any  # Patches
+    split: Any  # of the data module
+    source: Any
+
+    @property
+    def scale(self) -> int:
+        """The magnification."""
+        return self.rows.scale
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that were left out, and why."""
+        return self.source.reading.left_out
+
+    def whole_images(self, *, split: Split, rank: int = 0, world_size: int = 1) -> Iterator[WholeImage]:
+        """This rank's share of the split's whole images: those at rank, rank + world_size, ...
+
+        Raises:
+            ValueError: no such split.
+        """
+        photographs, degradation = self.split(split).whole, self.rows.degradation
+        for position in range(rank, len(photographs), world_size):
+            name, *pixels, is_grey = photographs[position]
+            high, low = (torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pixels)
+            if not degradation.is_plain:
+                low = degradation(high, seeded(EVALUATION_SEED, position, DEGRADATION))
+            batch = LowHigh(from_bytes(low)[None], from_bytes(high)[None], torch.tensor([position]))
+            yield WholeImage(name, batch, is_grey)
+
+    def num_whole_images(self, split: Split) -> int:
+        """How many whole images a split has."""
+        return len(self.split(split).whole)
+
+
+def decoded(
+    file: Path, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
+) -> tuple[Tensor, bool]:
+    """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
+
+    Raises:
+        UnreadableImage: with the path and the reason; also if it is smaller than the magnification.
+    """
+    with opened(file, max_pixels=max_pixels) as image:
+        is_grey = image.mode in GREY or image.mode.startswith("I;16")
+        pixels = np.array(with_channels(image, channels, background))
+    high = cropped(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), scale)
+    if not high.numel():
+        raise UnreadableImage(f"{file}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few for data.scale={scale}.")
+    return high, is_grey
+
+
+def at_both(high: Tensor, is_grey: bool, scale: int) -> caches.Arrays:
+    """The image uint8 [C, H, W], whose sides are multiples of the magnification, as [H, W, C], its low-resolution
+    version [h, w, C], and whether it is grey, [1, 1, 1]: as a `Photograph` and as a cache hold them."""
+    of_high, of_low = (np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in (high, shrink(high, scale)))
+    return of_high, of_low, np.full((1, 1, 1), is_grey, np.uint8)

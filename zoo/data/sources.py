@@ -1,0 +1,518 @@
+"""Where pixels come from: arrays in memory, or files that are decoded into memory, into a cache, or at each request.
+
+A `Source` gives the content of each split: `Arrays`, `Files` or `Halves` of files, or two of them as `Domains`. A kind
+of rows asks the content for its images at a size and gets an `ImageSet`, which is indexed with a list of rows and
+answers with one whole batch: a set in memory costs one gather a batch and no loop over images.
+"""
+
+import hashlib
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.batch import LabelledImages
+from zoo.data import cache as caches
+from zoo.data.files import MissingData, in_lines, in_test, in_threads
+from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
+
+Split = Literal["train", "test"]
+Size = tuple[int, int]  # height, width
+Result = TypeVar("Result")
+
+
+class ImageSet(Protocol):
+    """One split of a set: rows -> a batch of images uint8 [N, C, H, W], labels and index int64 [N].
+
+    `streams`: reading a batch decodes files, so that workers are worth their cost. `digest`: a hash that changes when
+    the content changes.
+    """
+
+    @property
+    def streams(self) -> bool: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Sequence[Any]) -> Any: ...
+    def digest(self) -> str: ...
+
+
+class InMemoryImages:
+    """Images and labels held in memory: uint8 [N, C, H, W] and int64 [N]."""
+
+    streams = False
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        assert images.dtype == torch.uint8, images.dtype
+        assert images.ndim == 4, images.shape
+        assert len(images) == len(labels), (len(images), len(labels))
+        self.images = images.contiguous()
+        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # vectors, or classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
+        index = as_rows(rows)
+        return LabelledImages(self.images[index], self.labels[index], index)
+
+    def digest(self) -> str:
+        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        sha.update(self.images.numpy().data)
+        sha.update(self.labels.numpy().tobytes())
+        return sha.hexdigest()
+
+
+class StreamedImages:
+    """Images decoded when they are asked for.
+
+    With on_error=skip, an unreadable file is replaced by the next readable one of the set, in the set's order, whose
+    label and index then stand in the batch. `bad` marks those files in memory that all workers share.
+    """
+
+    streams = True
+
+    def __init__(self, content: "Files", reader: FileReader) -> None:
+        self.content, self.reader = content, reader
+        self.root, self.files, self.labels = content.root, content.files, content.labels
+        self.bad = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
+        index = as_rows(rows).clone()
+        images = np.empty((len(index), *self.shape[1:]), np.uint8)
+        for n, row in enumerate(index.tolist()):
+            index[n], images[n] = self._read(row)
+        return LabelledImages(torch.from_numpy(images), self.labels[index], index)
+
+    def _read(self, row: int) -> tuple[int, np.ndarray]:
+        """An image and the row that it stands in."""
+        for step in range(len(self)):
+            candidate = (row + step) % len(self)
+            if self.bad[candidate]:
+                continue
+            pixels = self.read(candidate)
+            if not isinstance(pixels, UnreadableImage):
+                return candidate, pixels
+            if not self.bad.any():
+                warnings.warn(f"{pixels} Another image takes its place (data.on_error=skip).", stacklevel=2)
+            self.bad[candidate] = True
+        raise self.nothing()
+
+    def read(self, row: int) -> np.ndarray | UnreadableImage:
+        """An image uint8 [C, H, W], or why there is none.
+
+        Raises:
+            UnreadableImage: unless such files are skipped.
+        """
+        return self.content.reading.attempt(self.reader, self.root / self.files[row])
+
+    def nothing(self) -> UnreadableImage:
+        return UnreadableImage(f"{self.root}: none of its {len(self)} files can be read.")
+
+    @property
+    def replaced(self) -> list[str]:
+        """Unreadable files met so far, relative to the root."""
+        return [self.files[row] for row in self.bad.nonzero().flatten().tolist()]
+
+    def digest(self) -> str:
+        return self.content.digest()
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W): the bytes, decoded."""
+        return (len(self), self.reader.channels, *self.reader.size)
+
+
+class CachedImages:
+    """Images in a cache. An unreadable file's place is taken by the next readable one, as when streaming."""
+
+    streams = True  # reading from a disk takes time, which workers hide
+
+    def __init__(self, decoded: caches.Decoded, part: StreamedImages) -> None:
+        self.decoded, self.files, self.labels, self.shape = decoded, part.files, part.labels, part.shape
+        good = torch.ones(len(self.files), dtype=torch.bool)
+        good[list(decoded.unreadable)] = False
+        readable = good.nonzero().flatten()
+        if not len(readable):
+            raise part.nothing()
+        self.place = torch.searchsorted(readable, torch.arange(len(good))) % len(readable)  # among the readable
+        self.row = readable[self.place]  # the row that is read for each
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
+        asked = as_rows(rows)
+        images = self.decoded.pixels.reshape(-1, *self.shape[1:])[self.place[asked].numpy()]
+        index = self.row[asked]
+        return LabelledImages(torch.from_numpy(images), self.labels[index], index)
+
+    def digest(self) -> str:
+        return self.decoded.digest
+
+    @property
+    def replaced(self) -> list[str]:
+        """Files that could not be read, relative to their folder."""
+        return [self.files[row] for row in self.decoded.unreadable]
+
+
+class Decoding(TypedDict):
+    """How files are decoded, and what may be kept of them."""
+
+    background: str | Sequence[int]  # under transparency and around letterboxed images: a name, '#rrggbb' or [r, g, b]
+    on_error: str  # "raise" stops at an unreadable file; "skip" goes on without it and counts it in `skipped`
+    max_pixels: int  # an image with more is unreadable
+    memory_limit_mb: float  # a set that needs no more (MiB, decoded, on each process) is kept in memory
+
+
+class Reading(Decoding):
+    """How files become images of one size."""
+
+    fit: str  # crop, pad or stretch: `zoo.data.reading.fit`
+    # Whether a set is decoded once into `cache_dir`: "auto", if it is larger than that and the cache takes at most half
+    # of the free space on its disk; true, always; false, never.
+    cache: str | bool
+
+
+class FileReading:
+    """How the files of a set are read, where what was decoded is kept, and which files could not be read.
+
+    Args:
+        settings: see `Reading`, of which fit and cache may be missing; with cache_dir, the folder of the caches.
+        key: what tells this set's caches from those of other sets of the same folder.
+
+    Raises:
+        ValueError: naming the argument, its value and the remedy.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], *key: Any) -> None:
+        self.fit, self.cache = settings.get("fit", "crop"), settings.get("cache", "auto")
+        if settings["on_error"] not in ("raise", "skip"):
+            raise ValueError(f"data.on_error={settings['on_error']} is unknown: use raise or skip.")
+        if self.cache not in ("auto", True, False):
+            raise ValueError(f"data.cache={self.cache} is unknown: use auto, true or false.")
+        self.skip = settings["on_error"] == "skip"
+        self.background, self.max_pixels = colour(settings["background"]), settings["max_pixels"]
+        self.limit = settings["memory_limit_mb"] * 2**20  # bytes
+        self.cache_dir, self.key = Path(settings["cache_dir"]).expanduser(), key
+        self.reader((1, 1), 3)  # says what is wrong with the arguments
+        self.left_out: dict[str, str] = {}  # files, relative to their folder, and what is wrong with them
+        self._kept: list[ImageSet] = []
+
+    def reader(self, size: Size, channels: int) -> Reader:
+        return Reader(size, channels, self.fit, self.background, self.max_pixels)
+
+    def parameters(self) -> dict[str, Any]:
+        """What decides the pixels of images of one size."""
+        return {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
+
+    def attempt(self, read: Callable[[Path], Result], path: Path) -> Result | UnreadableImage:
+        """What `read` gives; where an unreadable file is to be skipped, what is wrong with it.
+
+        Raises:
+            UnreadableImage: unless such files are skipped.
+        """
+        try:
+            return read(path)
+        except UnreadableImage as error:
+            if not self.skip:
+                raise
+            return error
+
+    @property
+    def replaced(self) -> list[str]:
+        """Unreadable files met so far whose places other images took."""
+        sets = (images for images in self._kept if isinstance(images, StreamedImages | CachedImages))
+        return [file for images in sets for file in images.replaced]
+
+    def is_large(self, parts: Sequence["StreamedImages"]) -> bool:
+        """Whether the set that consists of these parts stays out of memory."""
+        return self.cache is True or sum(math.prod(part.shape) for part in parts) > self.limit
+
+    def kept(self, parts: Sequence["StreamedImages"]) -> list[ImageSet]:
+        """The parts of a set: in memory if all of them fit, else in caches, or as they are.
+
+        Raises:
+            UnreadableImage: the first unreadable file, unless `skip`.
+            NoRoom: with cache=true, if a cache can't be written.
+        """
+        self.left_out = {}
+        if not self.is_large(parts):
+            self._kept = [self._in_memory(part) for part in parts]
+        elif self.cache is False:
+            self._kept = list(parts)
+        else:
+            try:
+                self._kept = self._cached(parts)
+            except caches.NoRoom as error:
+                sentence = f"{error}: make room, give another cache_dir=, or go without, data.cache=false"
+                if self.cache is True:
+                    raise caches.NoRoom(sentence) from None
+                warnings.warn(f"{sentence}. Files are decoded in every epoch.", stacklevel=2)
+                self._kept = list(parts)
+        return self._kept
+
+    def leave_out(self, unreadable: Mapping[str, str], total: int, root: Path) -> None:
+        """Note that these of so many files below a folder are left out, and warn."""
+        self.left_out |= unreadable
+        if unreadable:
+            warnings.warn(
+                f"{len(unreadable):,} of {total:,} files of {root} were left out (data.on_error=skip):"
+                + in_lines(unreadable.values()),
+                stacklevel=3,
+            )
+
+    def _in_memory(self, part: "StreamedImages") -> InMemoryImages:
+        images = np.empty(part.shape, np.uint8)
+        unreadable: dict[int, str] = {}
+        for row, pixels in enumerate(in_threads(part.read, range(len(part)))):
+            if isinstance(pixels, UnreadableImage):
+                unreadable[row] = str(pixels)
+            else:
+                images[row] = pixels
+        self.leave_out({part.files[row]: why for row, why in unreadable.items()}, len(part), part.root)
+        readable = [row for row in range(len(part)) if row not in unreadable]
+        everything = torch.from_numpy(images)
+        return InMemoryImages(everything[readable] if unreadable else everything, part.labels[readable])
+
+    def _cached(self, parts: Sequence["StreamedImages"]) -> list[ImageSet]:
+        """The parts, each from its cache, which is filled where it is not there."""
+        folders = [self.place(part.content, repr(part.reader), number) for number, part in enumerate(parts)]
+        digests = [part.digest() for part in parts]
+        decoded = [caches.find(folder, digest) for folder, digest in zip(folders, digests, strict=True)]
+        needed = sum(math.prod(part.shape) for part, cache in zip(parts, decoded, strict=True) if cache is None)
+        free = caches.room(self.cache_dir)
+        if needed > (free if self.cache is True else free / 2):
+            raise caches.NoRoom(
+                f"{parts[0].root}: its images take {needed / 2**30:.1f} GiB once converted, and {self.cache_dir} has "
+                f"{free / 2**30:.1f} GiB free"
+            )
+        for n, part in enumerate(parts):
+            if decoded[n] is None:
+                size = f"{math.prod(part.shape) / 2**30:.1f} GiB"
+                print(f"{part.root}: {len(part):,} images are converted, once, into {folders[n]} ({size})", flush=True)
+                images = (
+                    pixels if isinstance(pixels, UnreadableImage) else (pixels,)
+                    for pixels in in_threads(part.read, range(len(part)))
+                )
+                decoded[n] = caches.convert(folders[n], digests[n], images, root=str(part.root))
+        return [CachedImages(cache, part) for cache, part in zip(decoded, parts, strict=True) if cache is not None]
+
+    def place(self, content: "Files", *key: Any) -> Path:
+        """The folder of a content's cache, one for each way to read it."""
+        return caches.place(self.cache_dir, content.root, content.folders, self.skip, *self.key, *key)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images in memory; `at` gives them at (height, width), `joined` with partners as one image of both's channels.
+
+    Args:
+        images: uint8 [N, 1 or 3, h, w].
+        labels: int64 [N].
+        to_size: uint8 [N, C, h, w] -> uint8 [N, C, H, W].
+    """
+
+    images: Tensor
+    labels: Tensor
+    to_size: Callable[[Tensor, Size], Tensor]
+
+    def at(self, size: Size, channels: Sequence[int]) -> InMemoryImages:
+        (number,) = channels
+        return InMemoryImages(with_channels(self.to_size(self.images, size), number), self.labels)
+
+    def joined(self, y: "Arrays", size: Size, channels: Sequence[int]) -> InMemoryImages:
+        parts = [part.at(size, [number]).images for part, number in zip((self, y), channels, strict=True)]
+        return InMemoryImages(torch.cat(parts, dim=1), self.labels)
+
+
+class Files:
+    """Images as files, relative to a folder, with forward slashes.
+
+    An archive's content is to give the same: names, labels, images by name, and a digest.
+
+    Args:
+        reading: how they are read.
+        labels: int64 [N]; None: 0 for all.
+        partners: the files of Y, in the same order, where these are those of X.
+    """
+
+    def __init__(
+        self, root: Path, files: list[str], reading: FileReading, labels: Tensor | None = None,
+        partners: "Files | None" = None,
+    ) -> None:  # fmt: skip
+        self.root, self.files, self.reading, self.partners = root, files, reading, partners
+        self.labels = torch.zeros(len(files), dtype=torch.int64) if labels is None else labels
+
+    def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
+        (number,) = channels
+        return StreamedImages(self, self.reading.reader(size, number))
+
+    def joined(self, y: "Files", size: Size, channels: Sequence[int]) -> StreamedImages:
+        reader_x, reader_y = (self.reading.reader(size, number) for number in channels)
+        paths = ([part.root / file for file in part.files] for part in (self, y))
+        reader = PartnerReader(reader_x, reader_y, dict(zip(*paths, strict=True)))
+        return StreamedImages(Files(self.root, self.files, self.reading, self.labels, partners=y), reader)
+
+    def splits(self, test_fraction: float) -> "dict[Split, Files]":
+        """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
+        test = [in_test(file, test_fraction) for file in self.files]
+        sides: dict[Split, list[int]] = {
+            "train": [row for row, held_out in enumerate(test) if not held_out],
+            "test": [row for row, held_out in enumerate(test) if held_out],
+        }
+        return {
+            split: Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
+            for split, rows in sides.items()
+            if rows or split == "train"
+        }
+
+    @property
+    def folders(self) -> str:
+        """Where the files really lie."""
+        return f"{self.root.resolve()} {self.partners.folders if self.partners else ''}"
+
+    def digest(self) -> str:
+        """Of the paths, sizes and times of modification: reading all of a large set would take too long."""
+        sha = hashlib.sha256()
+        for file, label in zip(self.files, self.labels.tolist(), strict=True):
+            try:
+                stat = (self.root / file).stat()
+                sha.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n".encode(errors="surrogateescape"))
+            except OSError:
+                sha.update(f"{file}\0missing\n".encode(errors="surrogateescape"))
+        if self.partners is None:
+            return sha.hexdigest()
+        return hashlib.sha256(f"{sha.hexdigest()} {self.partners.digest()}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Files that each hold a pair side by side; `swap`: X is the right half."""
+
+    content: Files
+    swap: bool
+
+    def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
+        x, y = (self.content.reading.reader(size, number) for number in channels)
+        return StreamedImages(self.content, HalvesReader(x, y, self.swap))
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Two contents of one kind: `aligned`, pairs in the same order, or each for itself."""
+
+    x: Any
+    y: Any
+    aligned: bool
+
+    def at(self, size: Size, channels: Sequence[int]) -> ImageSet:
+        return self.x.joined(self.y, size, channels)
+
+
+class Source:
+    """Base of the sources. A subclass gives `splits`; whatever else does not hold for it, it replaces."""
+
+    root: Path | None = None  # where the user said that the images lie
+    reading: FileReading | None = None  # of the files, where there are any
+    classes: list[str] = []  # noqa: RUF012  # by label; empty where there are none, or before they were looked for
+    no_test_remedy: str = "measure against the training images instead (split=train)"
+
+    def prepare(self) -> None:
+        """What one process of a machine does before the others look for the images: fetch them, fill a cache."""
+
+    def splits(self) -> dict[Split, Any]:
+        """The content of "train", and of "test" where there is one: Arrays, Files, Halves or Domains.
+
+        Raises:
+            MissingData: it is not there.
+        """
+        raise NotImplementedError
+
+    def class_names(self) -> list[str]:
+        """The classes' names by label, before anything is downloaded; of a folder, by a look into it."""
+        return self.classes
+
+    def parameters(self) -> dict[str, Any]:
+        """What besides content and rows decides the pixels."""
+        return {}
+
+
+class Memory(Source):
+    """Images that a function makes from the folder `cache_dir`, in which it may keep what took time.
+
+    Args:
+        make: gives the content of the splits.
+        fill: fills the cache, so that no two processes do so at the same time.
+    """
+
+    def __init__(
+        self, settings: Any, name: str, *, make: Callable[[str], dict[Split, Any]], fill: Callable[[str], Any] = str
+    ) -> None:
+        self.cache_dir, self.make, self.fill = os.path.expanduser(settings["cache_dir"]), make, fill
+
+    def prepare(self) -> None:
+        self.fill(self.cache_dir)
+
+    def splits(self) -> dict[Split, Any]:
+        return self.make(self.cache_dir)
+
+
+def folder_setting(name: str, root: str | None, test_fraction: float, example: str) -> Path:
+    """The path of data.root, and the range of data.test_fraction.
+
+    Raises:
+        MissingData, ValueError: with the remedy.
+    """
+    if not root:
+        raise MissingData(f"data={name} needs {example}.")
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"data.test_fraction={test_fraction} is not a share of the images: use 0 to below 1.")
+    return Path(root).expanduser()
+
+
+def as_rows(rows: Sequence[Any]) -> Tensor:
+    """The rows of one batch as int64 [N], or [N, 2] where a row is one of each of two domains.
+
+    Raises:
+        TypeError: for a single row, which is what a sampler that Lightning put in place of ours asks for.
+    """
+    if isinstance(rows, int):
+        raise TypeError(
+            "an image set is indexed with the rows of a batch, but was asked for a single row: its sampler was "
+            "replaced. Set trainer.use_distributed_sampler=false and leave trainer.overfit_batches at 0."
+        )
+    return torch.as_tensor(rows, dtype=torch.int64)
+
+
+def resize(images: Tensor, size: Size) -> Tensor:
+    """uint8 [N, C, h, w] -> uint8 [N, C, H, W], antialiased bilinear, stretched where the proportions differ."""
+    if images.shape[2:] == size:
+        return images
+    result = torch.empty(*images.shape[:2], *size, dtype=torch.uint8)
+    for old, new in zip(images.split(1024), result.split(1024), strict=True):  # bounds the float32 copies
+        large = F.interpolate(old.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+        new.copy_(large.round_().clamp_(0, 255))
+    return result
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """uint8 [N, 1 or 3, H, W] -> uint8 [N, channels, H, W]: grey is repeated, RGB becomes ITU-R 601 luma, alpha 255."""
+    colours = 1 if channels in (1, 2) else 3
+    if images.shape[1] == 3 and colours == 1:
+        weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)  # Pillow's, of 2 ** 16
+        luma = [((part.int() * weights).sum(1, keepdim=True) + 2**15) >> 16 for part in images.split(1024)]
+        images = torch.cat(luma).to(torch.uint8)
+    images = images.expand(-1, colours, -1, -1)
+    if channels in (2, 4):
+        images = torch.cat([images, torch.full_like(images[:, :1], 255)], dim=1)
+    return images
