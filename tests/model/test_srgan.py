@@ -121,8 +121,9 @@ class Turns:
         minimize = GAN._minimize
 
         def noting(model: GAN, turn: Turn, **terms: Tensor) -> None:
-            self.seen.append((model.images, turn.player, tuple(terms)))
             minimize(model, turn, **terms)
+            if not turn.skipped:
+                self.seen.append((model.images, turn.player, tuple(terms)))
 
         monkeypatch.setattr(GAN, "_minimize", noting)
 

@@ -135,7 +135,7 @@ def test_the_mapping_normalises_z() -> None:
 
 def test_truncation_draws_towards_the_mean() -> None:
     model = gan()
-    G = model.best
+    G = model.result
     G.w_mean.copy_(torch.randn(6))
     ws = model.styles([1, 2, 3])
     assert torch.equal(model.truncate(ws, 1.0), ws)
@@ -156,7 +156,7 @@ def test_styles_and_images_of_seeds() -> None:
     ws = model.styles([5, 6])
     assert ws.shape == (2, model.G.num_ws, 6)
     torch.testing.assert_close(ws[0], model.styles(torch.tensor([5]))[0])
-    assert torch.equal(ws[:, 0], model.best.map(model.latent_of([5, 6])))
+    assert torch.equal(ws[:, 0], model.result.map(model.latent_of([5, 6])))
     assert torch.equal(ws, ws[:, :1].expand_as(ws))
     torch.testing.assert_close(model.from_styles(ws).clamp(-1, 1), model.generate(torch.tensor([5, 6])))
     with pytest.raises(ValueError, match=r"train with model\.conditional=true"):
@@ -289,7 +289,9 @@ def test_progressive_growing_trains_what_has_grown() -> None:
     train_on(more, [batch()] * 6)
     assert more.stage(more.images) == (2, None)
     assert isinstance(more, Styles)
-    assert [id(weight) for weight in more.modulations()] == [id(weight) for weight in more.best.modulations((2, None))]
+    assert [id(weight) for weight in more.modulations()] == [
+        id(weight) for weight in more.result.modulations((2, None))
+    ]
     assert {"G.rgbs.2.weight", "D.rgbs.2.weight"} <= {
         name for name, value in more.named_parameters() if not torch.equal(value, before[name])
     }
