@@ -86,10 +86,8 @@ def measure(channels: int, args: argparse.Namespace) -> None:
     shape = (args.batch, channels, args.size, args.size)
     x = torch.rand(shape, device=args.device).contiguous(memory_format=torch.channels_last).requires_grad_()
     gradient = torch.randn_like(x)
-    D = Discriminator(channels=channels, height=args.size, width=args.size, base=32, most=1024, norm="batch").to(
-        args.device
-    )
-    D.to(memory_format=torch.channels_last)
+    D = Discriminator(shape=(channels, args.size, args.size), base=32, most=1024, norm="batch")
+    D.to(args.device, memory_format=torch.channels_last)
 
     def once(T: Callable[[Tensor], Tensor]) -> Callable[[], Any]:
         return lambda: T(x.detach())

@@ -98,7 +98,7 @@ class Plain:
     def step(self, x: Tensor) -> None:
         model, G, D = self.model, self.model.G, self.model.D
         self.turn += 1
-        z, noise, mix = model.latent(len(x)), model.noise(len(x), None), model.mix(len(x))
+        z, noise, mix = model.latent(len(x)), model.noise(len(x), model.growth.end), model.mix(len(x))
         with torch.no_grad():
             fake, w = G(z, mix=mix, noise=noise)
         self.opt_D.zero_grad()

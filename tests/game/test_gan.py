@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import lightning as L
 import pytest
@@ -15,7 +15,7 @@ from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.augment import Augment
 from zoo.game.gan import GAN
-from zoo.game.settings import Game, completed, decay
+from zoo.game.settings import Count, Game, Share, completed, decay
 
 OFF = dict.fromkeys(
     [
@@ -372,3 +372,23 @@ def test_latents_are_standard_normal() -> None:
     z = Duel(latent_dim=50).latent_of(range(2000))
     assert abs(z.mean().item()) < 0.02
     assert abs(z.std().item() - 1) < 0.02
+
+
+class Bounded(Duel):
+    """With settings that their annotations bound."""
+
+    def __init__(self, *, norm: Literal["batch", "none"] = "none", width: Count | None = None,
+                 mixing: Share = 0.5, **game: Unpack[Game]) -> None:  # fmt: skip
+        super().__init__(**game)
+
+
+def test_a_variant_s_settings_are_held_to_their_annotations() -> None:
+    Bounded(norm="batch", width=1, mixing=1.0)
+    for setting, sentence in (
+        ({"norm": "layer"}, r"model\.norm=layer must be one of batch, none"),
+        ({"width": 0}, r"model\.width=0 must be 1 or more"),
+        ({"mixing": 1.5}, r"model\.mixing=1\.5 must be in \[0, 1\]"),
+        ({"mixing": math.nan}, r"model\.mixing=nan must be in \[0, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Bounded(**setting)  # type: ignore[arg-type]

@@ -117,7 +117,7 @@ def test_labels_of_samples() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match=r"model\.condition=join must be"):
+    with pytest.raises(ValueError, match=r"model\.condition=join must be one of joined, projection"):
         make("cgan", *SMALL, "model.condition=join")
     with pytest.raises(ValueError, match="these data have no classes"):
         make("cgan", "data=celeba")

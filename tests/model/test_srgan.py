@@ -217,6 +217,7 @@ def test_the_perceptual_loss_is_its_terms() -> None:
 
 def test_content_of_pixels_and_the_absolute_error() -> None:
     model = prepared("model.content=pixel", "model.pixel=l1", "model.weights.content=1.0").eval()
+    model.on_fit_start()
     low, high, _ = batch()
     fake = model.G(low)
     torch.testing.assert_close(model.perceptual(fake, high)["content"], (fake - high).abs().mean())
@@ -268,6 +269,7 @@ def test_vgg_is_torchvisions_up_to_its_layer(weights: Path) -> None:
 
 def test_content_of_vgg(weights: Path) -> None:
     model = prepared("model.content=vgg", f"model.vgg_weights={weights}", "model.weights.content=1.0").eval()
+    model.on_fit_start()
     low, high, _ = batch(2)
     fake = model.G(low)
     phi = vgg.load(str(weights))
@@ -282,8 +284,8 @@ def test_vgg_is_in_no_checkpoint_and_no_player(weights: Path, small: Small) -> N
     cfg = small("srgan", "model.content=vgg", f"model.vgg_weights={weights}", "max_images=32")
     model = run(cfg).lightning_module
     assert isinstance(model, SRGAN)
-    assert len(model._vgg) == 1
-    assert not any(parameter.requires_grad for parameter in model._vgg[0].parameters())
+    assert len(model.phi) == 1
+    assert not any(parameter.requires_grad for parameter in model.phi[0].parameters())
     checkpoint = read(f"{cfg.run_dir}/checkpoints/last.ckpt")
     assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"G", "D", "G_ema"}
     weights_again = zoo.load(cfg.run_dir).state_dict()  # and none is asked for
@@ -300,9 +302,9 @@ def test_weights_that_can_not_be_had_end_the_run_before_its_first_step(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(vgg.MissingVGG, match=r"no network.*vgg19-dcbb9e9d\.pth.*model\.content=discriminator"):
+    with pytest.raises(ValueError, match=r"no network.*vgg19-dcbb9e9d\.pth.*model\.content=discriminator"):
         run(small("srgan", "model.content=vgg"))
-    with pytest.raises(vgg.MissingVGG, match=r"no such file: nowhere"):
+    with pytest.raises(ValueError, match=r"no such file: nowhere"):
         run(small("srgan", "model.content=vgg", "model.vgg_weights=nowhere", f"run_dir={tmp_path / 'b'}"))
     (tmp_path / "wrong.pth").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"does not hold the weights of torchvision's VGG19"):

@@ -43,5 +43,5 @@ def test_any_size_and_channel_count(discriminator: str, size: object, channels: 
 
 
 def test_unknown_discriminator() -> None:
-    with pytest.raises(ValueError, match="discriminator='convs' must be 'dense' or 'conv'"):
+    with pytest.raises(ValueError, match=r"model\.discriminator=convs must be one of dense, conv"):
         gan("model.discriminator=convs")

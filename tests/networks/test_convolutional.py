@@ -9,7 +9,7 @@ from zoo.networks.convolutional import Discriminator, Generator, doublings
 
 def test_figure_1() -> None:
     """At 64 pixels and width 128: 100 -> 4x4x1024 -> 8x8x512 -> 16x16x256 -> 32x32x128 -> 64x64x3."""
-    G = Generator(latent_dim=100, channels=3, height=64, width=64, base=128, most=1024)
+    G = Generator(latent_dim=100, shape=(3, 64, 64), base=128, most=1024)
     shapes = []
     hooks = [
         m.register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape[1:]))) for m in G if not list(m.buffers())
@@ -21,8 +21,8 @@ def test_figure_1() -> None:
 
 
 def test_guidelines_of_section_3() -> None:
-    G = Generator(latent_dim=100, channels=3, height=64, width=64, base=128, most=1024)
-    D = Discriminator(channels=3, height=64, width=64, base=128, most=1024, norm="batch")
+    G = Generator(latent_dim=100, shape=(3, 64, 64), base=128, most=1024)
+    D = Discriminator(shape=(3, 64, 64), base=128, most=1024, norm="batch")
     assert isinstance(G[-1], nn.Tanh)
     assert not isinstance(G[-2], nn.BatchNorm2d)
     assert not isinstance(D[1], nn.BatchNorm2d)
@@ -37,8 +37,8 @@ def test_guidelines_of_section_3() -> None:
     "size", [(16, 16), (32, 32), (64, 64), (128, 128), (256, 256), (32, 64), (64, 32), (16, 48), (32, 40)]
 )
 def test_sizes_and_channels(size: tuple[int, int], channels: int) -> None:
-    G = Generator(latent_dim=8, channels=channels, height=size[0], width=size[1], base=2, most=8)
-    D = Discriminator(channels=channels, height=size[0], width=size[1], base=2, most=8, norm="batch")
+    G = Generator(latent_dim=8, shape=(channels, *size), base=2, most=8)
+    D = Discriminator(shape=(channels, *size), base=2, most=8, norm="batch")
     image = G(torch.randn(2, 8))
     assert image.shape == (2, channels, *size)
     assert D(image).shape == (2,)

@@ -2,7 +2,7 @@
 
 import torch
 
-from zoo.networks.progressive import Progressive, growing
+from zoo.networks.progressive import Progressive
 
 SHAPES = [(1, 4, 4), (1, 8, 8), (1, 16, 16)]
 CPU = torch.device("cpu")
@@ -10,20 +10,13 @@ CPU = torch.device("cpu")
 
 def test_phases_of_progressive_growing() -> None:
     """4 pixels; 8 faded in, 8; 16 faded in, 16: appendix A.1."""
-    at = lambda images: growing(images, phase=100, top=2)
-    assert [at(i) for i in (0, 99)] == [(0, 1.0), (0, 1.0)]
-    assert [at(i) for i in (100, 125, 199)] == [(1, 0.0), (1, 0.25), (1, 0.99)]
-    assert [at(i) for i in (200, 299)] == [(1, 1.0), (1, 1.0)]
-    assert [at(i) for i in (300, 350)] == [(2, 0.0), (2, 0.5)]
-    assert [at(i) for i in (400, 500, 999_999)] == [(2, 1.0)] * 3
-
-
-def test_stages_are_those_phases() -> None:
     growth = Progressive(SHAPES, phase=100)
-    assert growth.stage(50, CPU) == (0, None)
-    level, alpha = growth.stage(325, CPU)
-    assert (level, alpha) == (2, torch.tensor(0.25))
-    assert growth.stage(10_000, CPU) == (2, None)
+    at = lambda images: growth.stage(images, CPU)
+    assert [at(i) for i in (0, 99)] == [(0, None)] * 2
+    assert [at(i) for i in (100, 125, 199)] == [(1, torch.tensor(alpha)) for alpha in (0.0, 0.25, 0.99)]
+    assert [at(i) for i in (200, 299)] == [(1, None)] * 2
+    assert [at(i) for i in (300, 350)] == [(2, torch.tensor(alpha)) for alpha in (0.0, 0.5)]
+    assert [at(i) for i in (400, 500, 999_999)] == [(2, None)] * 3
     assert growth.entries == [0, 1, 2]
 
 

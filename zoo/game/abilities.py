@@ -23,14 +23,15 @@ class OfClasses(Protocol):
 
 @runtime_checkable
 class FromLatents(Protocol):
-    """Makes images of latents z ~ N(0, I). A variant sets `latent_dim` and writes `from_latents`."""
+    """Makes images of latents z ~ N(0, I). A variant sets `latent_dim`; one whose images are not G(z) writes
+    `from_latents`."""
 
     latent_dim: int
 
-    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def from_latents(self: Any, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images [N, C, H, W] in [-1, 1] of z [N, latent_dim], by the best generator; labels int64 [N] where there are
         classes."""
-        raise NotImplementedError
+        return self.best(self.G)(z)
 
     def latent(self: Any, n: int) -> Tensor:
         """The next `n` latents of this rank's stream: z ~ N(0, I), [n, latent_dim]."""

@@ -26,7 +26,7 @@ from zoo.game.augment import Augment
 from zoo.game.averages import EMA, evaluated
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
-from zoo.game.settings import Game, completed, decay
+from zoo.game.settings import Game, check_annotated, completed, decay
 from zoo.game.state import of_every_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP
 
@@ -58,13 +58,14 @@ class GAN(L.LightningModule):
                 self.G, self.D = Generator(width), Discriminator(width)
                 self.G_ema = self.average(self.G)
 
-    All arguments become hyperparameters (`save_hyperparameters`): a variant calls nothing for that.
+    All arguments become hyperparameters (`save_hyperparameters`): a variant calls nothing for that. Those that are
+    annotated with choices, `Literal[...]`, or with a range, such as `Count`, are held to it.
 
     Args:
         game: see `zoo.game.settings.Game`.
 
     Raises:
-        ValueError: naming the setting that makes no sense.
+        ValueError: naming the setting that makes no sense, a variant's own ones included, and the remedy.
     """
 
     T: nn.Module  # augmentation of all that D sees; the identity unless `augment` is set
@@ -75,6 +76,7 @@ class GAN(L.LightningModule):
         self.game = completed(game)
         self.save_hyperparameters()
         self.save_hyperparameters(dict(self.game))  # the defaults too
+        check_annotated(type(self).__init__, self.hparams)
         self.loss = losses.named(self.game["loss"])
         regularizer, augment = self.game["regularizer"], self.game["augment"]
         self.regularizer = Regularizer(**regularizer) if regularizer else None

@@ -5,7 +5,10 @@ conf/game.yaml has the same defaults for the command line. A variant's own YAML 
 
 import copy
 import math
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
 
 
 class Game(TypedDict, total=False):
@@ -74,3 +77,46 @@ def decay(game: Game, images: int) -> float:
     if images <= start:
         return 1.0
     return (end - images) / (end - start) if images < end else 0.0
+
+
+# What a variant's own settings may be, as the annotations of its constructor ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Within:
+    """A range of numbers, in an `Annotated`: whether a number is in it, and the sentence's end where it is not."""
+
+    admits: Callable[[float], bool]
+    words: str
+
+
+Count = Annotated[int, Within(lambda n: n >= 1, "must be 1 or more")]
+Natural = Annotated[int, Within(lambda n: n >= 0, "must not be negative; 0 is none")]
+Weight = Annotated[float, Within(lambda x: x >= 0, "must not be negative; 0 switches it off")]
+Positive = Annotated[float, Within(lambda x: x > 0, "must be positive")]
+Share = Annotated[float, Within(lambda x: 0 <= x <= 1, "must be in [0, 1]")]
+ImageSize = int | list[int]  # pixels: one number, or [height, width]
+
+
+def sides(image_size: ImageSize) -> tuple[int, int]:
+    """(height, width)."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width
+
+
+def check_annotated(constructor: Callable[..., None], values: Mapping[str, Any]) -> None:
+    """Hold a variant's settings against its constructor's annotations, as far as they are `Literal` or `Within`.
+
+    Raises:
+        ValueError: "model.NAME=VALUE must be one of A, B, C", or that it is out of its range.
+    """
+    for name, hint in get_type_hints(constructor, include_extras=True).items():
+        value = values.get(name)
+        for option in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
+            if value is None:
+                continue
+            if get_origin(option) is Literal and value not in get_args(option):
+                raise ValueError(f"model.{name}={value} must be one of {', '.join(map(str, get_args(option)))}")
+            for extra in getattr(option, "__metadata__", ()):
+                if isinstance(extra, Within) and not extra.admits(value):
+                    raise ValueError(f"model.{name}={value} {extra.words}")

@@ -6,7 +6,6 @@ Symbols
     D      discriminator, (x, y) -> logit
     z      latent, N(0, I)
     y      condition: a class, or a vector
-    T      augmentation of all that D sees; the identity by default
 
 condition=joined (2014)       Figure 1: y joins the input of both players: one embedding of it is appended to z, and
                               another, as large as the image, is one more channel of x. BatchNorm.
@@ -26,8 +25,11 @@ by a linear layer, and `generate(seeds, y)` and `sample(n, labels=y)` take such 
 see model=pix2pix.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +37,15 @@ from torch import Tensor, nn
 from zoo.batch import LabelledImages, Preview
 from zoo.game.abilities import FromLatents, OfClasses
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
-from zoo.networks.convolutional import doubled, features, ladder, project
+from zoo.game.settings import Count, Game, ImageSize, sides
+from zoo.networks.convolutional import Shape, doubled, features, ladder, project
 from zoo.networks.initialisation import init_weights, spectral_normalize
 
 
 class Embed(nn.Module):
     """y, int64 [N] or float32 [N, vector], -> [N, size]."""
 
-    def __init__(self, *, classes: int, vector: int | None, size: int) -> None:
+    def __init__(self, classes: int, vector: int | None, size: int) -> None:
         super().__init__()
         self.vector = vector
         self.table = nn.Embedding(classes, size) if vector is None else nn.Linear(vector, size)
@@ -57,13 +59,16 @@ class Embed(nn.Module):
         return self.table(y)
 
 
+EmbedTo = Callable[[int], Embed]  # of size
+
+
 class ConditionalBatchNorm(nn.Module):
     """BatchNorm whose scale and shift depend on y (de Vries et al. 2017, arXiv:1707.00683): 1 and 0 at first."""
 
-    def __init__(self, channels: int, *, classes: int, vector: int | None) -> None:
+    def __init__(self, channels: int, embed_to: EmbedTo) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.scale_shift = Embed(classes=classes, vector=vector, size=2 * channels)
+        self.scale_shift = embed_to(2 * channels)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         scale, shift = self.scale_shift(y)[:, :, None, None].chunk(2, dim=1)  # [N, C, 1, 1] each
@@ -71,25 +76,22 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Generator(nn.Module):
-    """(z [N, latent_dim], y) -> image [N, C, H, W] in [-1, 1]; `width` channels at the image, doubling towards z."""
+    """(z [N, latent_dim], y) -> image [N, C, H, W] in [-1, 1]; `base` channels before the image, doubling towards z."""
 
     def __init__(
-        self, *, condition: str, classes: int, vector: int | None, latent_dim: int, embed_dim: int,
-        channels: int, height: int, width: int, base: int, most: int,
-    ) -> None:  # fmt: skip
+        self, *, joined: bool, embed_to: EmbedTo, latent_dim: int, embed_dim: int, shape: Shape, base: int, most: int
+    ) -> None:
         super().__init__()
-        sizes, start = ladder(height, width, base=base, most=most)
+        sizes, start = ladder(shape, base=base, most=most)
         sizes.reverse()
-        self.joined = condition == "joined"
-        if self.joined:
-            self.embed = Embed(classes=classes, vector=vector, size=embed_dim)
-        self.project = nn.Sequential(*project(latent_dim + (embed_dim if self.joined else 0), sizes[0], start))
+        self.joined = joined
+        if joined:
+            self.embed = embed_to(embed_dim)
+        self.project = nn.Sequential(*project(latent_dim + embed_dim * joined, sizes[0], start))
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
-        for c_in, c_out in pairwise([*sizes, channels]):
-            self.norms.append(
-                nn.BatchNorm2d(c_in) if self.joined else ConditionalBatchNorm(c_in, classes=classes, vector=vector)
-            )
-            self.convs.append(doubled(c_in, c_out, bias=c_out == channels))
+        for c_in, c_out in pairwise([*sizes, shape[0]]):
+            self.norms.append(nn.BatchNorm2d(c_in) if joined else ConditionalBatchNorm(c_in, embed_to))
+            self.convs.append(doubled(c_in, c_out, bias=c_out == shape[0]))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         h = self.project(torch.cat([z, self.embed(y)], dim=1) if self.joined else z)
@@ -99,25 +101,21 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(image [N, C, H, W], y) -> logit [N]; `width` channels after the image, doubling down to the 4-pixel end."""
+    """(image [N, C, H, W], y) -> logit [N]; `base` channels after the image, doubling down to the 4-pixel end."""
 
-    def __init__(
-        self, *, condition: str, classes: int, vector: int | None,
-        channels: int, height: int, width: int, base: int, most: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, *, joined: bool, embed_to: EmbedTo, shape: Shape, base: int, most: int) -> None:
         super().__init__()
-        sizes, end = ladder(height, width, base=base, most=most)
-        self.joined = condition == "joined"
-        layers = features(channels + 1, sizes, norm="batch") if self.joined else features(channels, sizes, norm="none")
+        sizes, end = ladder(shape, base=base, most=most)
+        channels, *plane = shape
+        self.joined = joined
+        layers = features(channels + 1, sizes, norm="batch") if joined else features(channels, sizes, norm="none")
         self.features = nn.Sequential(*layers)  # [N, sizes[-1], 4, 4] at a square image
         self.embed: nn.Module
-        if self.joined:
-            self.embed = nn.Sequential(
-                Embed(classes=classes, vector=vector, size=height * width), nn.Unflatten(1, (1, height, width))
-            )
+        if joined:
+            self.embed = nn.Sequential(embed_to(math.prod(plane)), nn.Unflatten(1, (1, *plane)))
             self.judge = nn.Sequential(nn.Conv2d(sizes[-1], 1, end), nn.Flatten(0))
         else:
-            self.embed = Embed(classes=classes, vector=vector, size=sizes[-1])
+            self.embed = embed_to(sizes[-1])
             self.judge = nn.Sequential(nn.Linear(sizes[-1], 1), nn.Flatten(0))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -131,30 +129,21 @@ class CGAN(GAN, FromLatents, OfClasses):
     """Two convolutional networks that are both told what the image shall show.
 
     Args:
-        image_size: pixels, one number or [height, width]: the shorter side a power of two from 16 to 256, the longer
-            one a multiple of a quarter of it.
+        image_size: its shorter side a power of two from 16 to 256, its longer one a multiple of a quarter of that.
         channels: of the images; any.
         classes: the names of the classes, by label; those of the data if the configuration says null.
-        condition: "joined" or "projection": how y enters, see the header.
+        condition: how y enters, see the header.
         condition_dim: the dimension of y where it is a vector; None: y is a class.
-        latent_dim: the dimension of z.
-        embed_dim: of y beside z in the joined form.
-        width: channels next to the image, doubled at each halving of the resolution.
-        max_width: the most channels of a layer.
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an image size that the network can't make, with the nearest that it can; for data without
-            classes; for an unknown `condition`.
+        latent_dim, embed_dim: the dimension of z, and of y beside it in the joined form.
+        width, max_width: channels next to the image, doubled at each halving of the resolution, and the most of them.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels: int, classes: list[str] | None, condition: str,
-        condition_dim: int | None, latent_dim: int, embed_dim: int, width: int, max_width: int, **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels: Count, classes: list[str] | None,
+        condition: Literal["joined", "projection"], condition_dim: Count | None, latent_dim: Count, embed_dim: Count,
+        width: Count, max_width: Count, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        if condition not in ("joined", "projection"):
-            raise ValueError(f"model.condition={condition} must be joined or projection")
         if not classes and condition_dim is None:
             raise ValueError(
                 "these data have no classes to condition on: use data=mnist5k, mnist, fashion_mnist, cifar10, or "
@@ -162,26 +151,16 @@ class CGAN(GAN, FromLatents, OfClasses):
             )
         if condition == "joined":
             self.refuse_gradient_penalty("model.condition=projection, whose D has none")
-        height, width_ = (image_size, image_size) if isinstance(image_size, int) else image_size
-        shape: dict[str, Any] = {
-            "channels": channels,
-            "height": height,
-            "width": width_,
-            "base": width,
-            "most": max_width,
-        }
-        y: dict[str, Any] = {"condition": condition, "classes": len(classes or []), "vector": condition_dim}
-        self.latent_dim, self.condition_dim = latent_dim, condition_dim
-        self.classes = list(classes or []) if condition_dim is None else []
-        self.G = Generator(latent_dim=latent_dim, embed_dim=embed_dim, **shape, **y)
-        self.D = Discriminator(**shape, **y)
-        self.G.apply(init_weights)
-        self.D.apply(init_weights)
-        for module in self.G.modules():
-            if isinstance(module, ConditionalBatchNorm):
-                for parameter in module.scale_shift.parameters():
-                    nn.init.zeros_(parameter)  # scales begin at 1, shifts at 0
+        self.latent_dim, self.classes = latent_dim, list(classes or []) if condition_dim is None else []
+        shared: dict[str, Any] = {"shape": (channels, *sides(image_size)), "base": width, "most": max_width}
+        shared |= {"joined": condition == "joined", "embed_to": partial(Embed, len(classes or []), condition_dim)}
+        self.G = Generator(latent_dim=latent_dim, embed_dim=embed_dim, **shared)
+        self.D = Discriminator(**shared)
+        init_weights(self.G, self.D)
         if condition == "projection":
+            for norm in self.G.norms:
+                for parameter in norm.parameters():
+                    nn.init.zeros_(parameter)  # scales begin at 1, shifts at 0
             spectral_normalize(self.D)
         self.G_ema = self.average(self.G)
 

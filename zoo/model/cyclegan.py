@@ -25,7 +25,7 @@ Images are normalised one by one, so what goes through the same network shares a
 G([x; y]), and real and generated images, D_Y([y; G(x)]).
 """
 
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -35,64 +35,43 @@ from zoo.batch import ImagePairs, Preview
 from zoo.game.abilities import Translates
 from zoo.game.gan import GAN
 from zoo.game.history import History
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, ImageSize, Natural, Weight, sides
+from zoo.networks import translators
 from zoo.networks.initialisation import init_weights
-from zoo.networks.translators import (
-    PatchDiscriminator,
-    at_any_size,
-    check_direction,
-    make_generator,
-    patch_layers,
-    together,
-)
+from zoo.networks.translators import PatchDiscriminator, together
 
 
 class CycleGAN(GAN, Translates):
     """Two generators that undo each other, between two domains without pairs.
 
     Args:
-        image_size: pixels, one number or [height, width]: multiples of 4 for a ResNet, of 8 for a U-Net.
+        image_size: both sides multiples of 4 for a ResNet, of 8 for a U-Net.
         channels_x, channels_y: of the images of each domain; any.
-        generator: "resnet" or "unet".
-        width: channels of G's and F's first layer.
-        blocks: residual blocks of a ResNet; None: 6 for sides below 256 pixels, 9 from there on.
-        discriminator_width: channels of the discriminators' first layer.
-        discriminator_layers: how often they halve the image: 1, 2, 3 judge patches of 16, 34, 70 pixels; None: 1 for
-            sides below 64 pixels, 2 below 128, else 3.
+        generator, width, blocks: of G and F, see `make_generator`.
+        discriminator_width, discriminator_layers: channels of their first layer; how often they halve the image: 1, 2,
+            3 judge patches of 16, 34, 70 pixels, None chooses by size.
         adversarial: weight of the adversarial terms in the generators' objective.
         cycle: lambda, weight of the cycle consistency.
         identity: weight of the identity term, as a part of `cycle`; 0 is off, and so are domains of different channels.
         history: generated images of each domain that are kept for D, on each process; 0: D sees the newest.
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown
-            `generator`; for a number out of range.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels_x: int, channels_y: int, generator: str, width: int,
-        blocks: int | None, discriminator_width: int, discriminator_layers: int | None, adversarial: float,
-        cycle: float, identity: float, history: int, **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
+        width: Count, blocks: Natural | None, discriminator_width: Count, discriminator_layers: int | None,
+        adversarial: Weight, cycle: Weight, identity: Weight, history: Natural, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        for name in ("adversarial", "cycle", "identity", "history"):
-            if not self.hparams[name] >= 0:
-                raise ValueError(f"model.{name}={self.hparams[name]} must not be negative; 0 switches it off")
-        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        layers = patch_layers(discriminator_layers, (h, w))
-        translator: dict[str, Any] = {"size": (h, w), "width": width, "blocks": blocks, "dropout": 0.0}
-        translator["norm"] = "instance"
-        critic: dict[str, Any] = {"width": discriminator_width, "layers": layers, "norm": "instance"}
+        size, norm, dropout = sides(image_size), "instance", 0.0
+        layers = translators.patch_layers(discriminator_layers, size)
         self.adversarial, self.cycle = adversarial, cycle
         self.identity = identity if channels_x == channels_y else 0.0
         self.directions = {"X->Y": channels_x, "Y->X": channels_y}
-        self.G = make_generator(generator, c_in=channels_x, c_out=channels_y, **translator)
-        self.F = make_generator(generator, c_in=channels_y, c_out=channels_x, **translator)
-        self.D_X = PatchDiscriminator(channels=channels_x, **critic)
-        self.D_Y = PatchDiscriminator(channels=channels_y, **critic)
-        for network in (self.G, self.F, self.D_X, self.D_Y):
-            network.apply(init_weights)
+        self.G = translators.make_generator(generator, size, channels_x, channels_y, width, blocks, norm, dropout)
+        self.F = translators.make_generator(generator, size, channels_y, channels_x, width, blocks, norm, dropout)
+        self.D_X = PatchDiscriminator(channels_x, discriminator_width, layers, norm)
+        self.D_Y = PatchDiscriminator(channels_y, discriminator_width, layers, norm)
+        init_weights(self.G, self.F, self.D_X, self.D_Y)
         self.G_ema, self.F_ema = self.average(self.G), self.average(self.F)
         self.history_x, self.history_y = History(history), History(history)
 
@@ -137,14 +116,9 @@ class CycleGAN(GAN, Translates):
 
     @torch.no_grad()
     def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of any size, from one domain into the other, float32 [N, C', H, W].
-
-        Raises:
-            ValueError: for a direction other than "X->Y" and "Y->X", and for another number of channels.
-        """
-        check_direction(images, direction, self.directions)
+        translators.check_direction(images, direction, self.directions)
         network = self.best(self.G if direction == "X->Y" else self.F)
-        return at_any_size(network, images.to(self.device), self.G.stride).float()
+        return translators.at_any_size(network, images.to(self.device), self.G.stride).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D_X": self.D_X(batch.x), "D_Y": self.D_Y(batch.y)}
@@ -152,10 +126,8 @@ class CycleGAN(GAN, Translates):
     def preview(self, batch: ImagePairs) -> dict[str, Preview]:
         """Both translations and both round trips. Panels: input, translation, round trip, and the input's identity."""
         x, y, aligned = batch.x, batch.y, bool(batch.aligned.all())
-        of_x, of_y = (
-            {"label": batch.label_x, "real_label": batch.label_y},
-            {"label": batch.label_y, "real_label": batch.label_x},
-        )
+        of_x = {"label": batch.label_x, "real_label": batch.label_y}
+        of_y = {"label": batch.label_y, "real_label": batch.label_x}
         G, F = self.best(self.G), self.best(self.F)
         fake_y, fake_x = G(x), F(y)
         back_x, back_y = F(fake_y), G(fake_x)

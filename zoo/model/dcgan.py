@@ -5,7 +5,6 @@ Symbols
     G      generator, z -> x: fractionally-strided convolutions (Figure 1)
     D      discriminator, x -> logit: strided convolutions
     z      latent, N(0, I)
-    T      augmentation of all that D sees; the identity by default
 
 Faithful: section 3's guidelines (strides instead of pooling, BatchNorm in both except in G's output and D's input, no
           hidden dense layers, ReLU and tanh in G, LeakyReLU 0.2 in D) and section 4's training (Adam 2e-4 with
@@ -15,14 +14,14 @@ Departs:  z is normal instead of uniform; width and image size are free. G's res
           batches for D's BatchNorm, as in the authors' code.
 """
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, ImageSize, sides
 from zoo.networks.convolutional import Discriminator, Generator
 from zoo.networks.initialisation import init_weights, spectral_normalize
 
@@ -31,36 +30,24 @@ class DCGAN(GAN, FromLatents):
     """Two convolutional networks against each other.
 
     Args:
-        image_size: pixels, one number or [height, width]: the shorter side a power of two from 16 to 256, the longer
-            one a multiple of a quarter of it.
+        image_size: its shorter side a power of two from 16 to 256, its longer one a multiple of a quarter of that.
         channels: of the images; any.
         latent_dim: the dimension of z.
-        width: channels next to the image, doubled at each halving of the resolution.
-        max_width: the most channels of a layer.
-        discriminator_norm: "batch", "spectral" or "none": what D's layers are normalised by.
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an image size that the network can't make, with the nearest that it can.
+        width, max_width: channels next to the image, doubled at each halving of the resolution, and the most of them.
+        discriminator_norm: what D's layers are normalised by.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels: int, latent_dim: int, width: int, max_width: int,
-        discriminator_norm: str, **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels: Count, latent_dim: Count, width: Count, max_width: Count,
+        discriminator_norm: Literal["batch", "spectral", "none"], **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if discriminator_norm not in ("batch", "spectral", "none"):
-            raise ValueError(f"model.discriminator_norm={discriminator_norm} must be batch, spectral or none")
         if discriminator_norm == "batch":
             self.refuse_gradient_penalty("model.discriminator_norm=none or spectral")
-        self.latent_dim = latent_dim
-        self.G = Generator(latent_dim=latent_dim, channels=channels, height=h, width=w, base=width, most=max_width)
-        self.D = Discriminator(
-            channels=channels, height=h, width=w, base=width, most=max_width, norm=discriminator_norm
-        )
-        self.G.apply(init_weights)
-        self.D.apply(init_weights)
+        self.latent_dim, shape = latent_dim, (channels, *sides(image_size))
+        self.G = Generator(latent_dim=latent_dim, shape=shape, base=width, most=max_width)
+        self.D = Discriminator(shape=shape, base=width, most=max_width, norm=discriminator_norm)
+        init_weights(self.G, self.D)
         if discriminator_norm == "spectral":
             spectral_normalize(self.D)
         self.G_ema = self.average(self.G)
@@ -84,9 +71,6 @@ class DCGAN(GAN, FromLatents):
             with self.turn("G") as minimize:
                 real_logit = self.D(self.T(x)) if self.loss.paired else None
                 minimize(adversarial=self.loss.generator(self.D(self.T(fake)), real_logit))
-
-    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.best(self.G)(z)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         return {"D": self.D(batch.image)}

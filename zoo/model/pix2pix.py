@@ -20,7 +20,7 @@ Departs:  translations are deterministic: G is in evaluation mode, without dropo
           size. An average of G is an option.
 """
 
-from typing import Unpack
+from typing import Annotated, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -29,63 +29,38 @@ from torch.nn.functional import l1_loss
 from zoo.batch import ImagePairs, Preview
 from zoo.game.abilities import Translates
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, ImageSize, Natural, Weight, Within, sides
+from zoo.networks import translators
 from zoo.networks.initialisation import init_weights
-from zoo.networks.translators import (
-    PatchDiscriminator,
-    at_any_size,
-    check_direction,
-    make_generator,
-    patch_layers,
-    together,
-)
+from zoo.networks.translators import PatchDiscriminator, together
+
+Probability = Annotated[float, Within(lambda p: 0 <= p < 1, "must be in [0, 1); 0 switches it off")]
 
 
 class Pix2Pix(GAN, Translates):
     """A generator that learns from pairs what an image has to become, and a discriminator that sees both.
 
     Args:
-        image_size: pixels, one number or [height, width]: multiples of 8 for a U-Net, of 4 for a ResNet.
+        image_size: both sides multiples of 8 for a U-Net, of 4 for a ResNet.
         channels_x, channels_y: of the images before and after; any.
-        generator: "unet" or "resnet".
-        width: channels of G's first layer.
-        blocks: residual blocks of a ResNet; None: 6 for sides below 256 pixels, 9 from there on.
-        norm: "instance" or "batch".
-        dropout: probability, in [0, 1), in the U-Net's decoder.
-        discriminator_width: channels of D's first layer.
-        discriminator_layers: how often D halves the image: 1, 2, 3 judge patches of 16, 34, 70 pixels; None: 1 for
-            sides below 64 pixels, 2 below 128, else 3.
+        generator, width, blocks, norm, dropout: of G, see `make_generator`.
+        discriminator_width, discriminator_layers: channels of D's first layer; how often it halves the image: 1, 2, 3
+            judge patches of 16, 34, 70 pixels, None chooses by size.
         l1: lambda, weight of the L1 term.
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an image size that the networks can't make, with the nearest that they can; for an unknown
-            `generator` or `norm`; for a number out of range.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels_x: int, channels_y: int, generator: str, width: int,
-        blocks: int | None, norm: str, dropout: float, discriminator_width: int, discriminator_layers: int | None,
-        l1: float, **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
+        width: Count, blocks: Natural | None, norm: Literal["instance", "batch"], dropout: Probability,
+        discriminator_width: Count, discriminator_layers: int | None, l1: Weight, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        if not l1 >= 0:
-            raise ValueError(f"model.l1={l1} must not be negative; 0 switches it off")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout={dropout} must be in [0, 1); 0 switches it off")
-        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-        layers = patch_layers(discriminator_layers, size)
-        self.l1, self.norm = l1, norm
-        self.directions = {"X->Y": channels_x}
-        self.G = make_generator(
-            generator, size=size, c_in=channels_x, c_out=channels_y, width=width, blocks=blocks, norm=norm,
-            dropout=dropout,
-        )  # fmt: skip
-        self.D = PatchDiscriminator(
-            channels=channels_x + channels_y, width=discriminator_width, layers=layers, norm=norm
-        )
-        self.G.apply(init_weights)
-        self.D.apply(init_weights)
+        size = sides(image_size)
+        layers = translators.patch_layers(discriminator_layers, size)
+        self.l1, self.norm, self.directions = l1, norm, {"X->Y": channels_x}
+        self.G = translators.make_generator(generator, size, channels_x, channels_y, width, blocks, norm, dropout)
+        self.D = PatchDiscriminator(channels_x + channels_y, discriminator_width, layers, norm)
+        init_weights(self.G, self.D)
         self.G_ema = self.average(self.G)
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -120,13 +95,8 @@ class Pix2Pix(GAN, Translates):
 
     @torch.no_grad()
     def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
-        """Images [N, C_X, H, W] in [-1, 1] of any size -> float32 [N, C_Y, H, W].
-
-        Raises:
-            ValueError: for a direction other than "X->Y", and for another number of channels.
-        """
-        check_direction(images, direction, self.directions)
-        return at_any_size(self.best(self.G), images.to(self.device), self.G.stride).float()
+        translators.check_direction(images, direction, self.directions)
+        return translators.at_any_size(self.best(self.G), images.to(self.device), self.G.stride).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D": self.D(torch.cat([batch.x, batch.y], dim=1))}

@@ -33,7 +33,7 @@ Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.0
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +42,9 @@ from torch.nn import functional as F
 from zoo.batch import LowHigh, Preview
 from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, Natural
 from zoo.networks import vgg
 from zoo.networks.initialisation import spectral_normalize
-
-VGG_SCALE = 1 / 12.75  # on VGG's feature maps: "a scale comparable to MSE loss", section 3.2
 
 
 def convolution(c_in: int, c_out: int, *, norm: str, stride: int = 1) -> list[nn.Module]:
@@ -73,11 +71,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, *, norm: str, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.body = nn.Sequential(
-            *convolution(width, width, norm=norm),
-            nn.PReLU(),
-            *convolution(width, width, norm=norm),
-        )
+        first, second = (convolution(width, width, norm=norm) for _ in range(2))
+        self.body = nn.Sequential(*first, nn.PReLU(), *second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.scale * self.body(x) if self.scale != 1 else x + self.body(x)
@@ -89,8 +84,7 @@ class Generator(nn.Module):
     Args:
         channels: C.
         scale: s: 2, 3, 4 or 8; one sub-pixel convolution for each prime factor, two for 4.
-        width: feature maps; 64 in the paper.
-        blocks: residual blocks; 16 in the paper.
+        width, blocks: feature maps and residual blocks; 64 and 16 in the paper.
         norm: "batch" or "none".
         residual_scale: on each block's branch.
         skip: "none" as in the paper, or "bilinear": the enlarged input is added to the output.
@@ -98,17 +92,15 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: float, skip: str,
+        self, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: float, skip: str,
         icnr: bool,
     ) -> None:  # fmt: skip
         super().__init__()
         self.scale, self.skip = scale, skip
         self.factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
         self.enter = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
-        self.body = nn.Sequential(
-            *[ResidualBlock(width, norm=norm, scale=residual_scale) for _ in range(blocks)],
-            *convolution(width, width, norm=norm),
-        )
+        residual = [ResidualBlock(width, norm=norm, scale=residual_scale) for _ in range(blocks)]
+        self.body = nn.Sequential(*residual, *convolution(width, width, norm=norm))
         layers: list[nn.Module] = []
         for factor in self.factors:
             enlarge = nn.Conv2d(width, factor**2 * width, 3, padding=1)
@@ -127,43 +119,31 @@ class Generator(nn.Module):
     @property
     def reach(self) -> int:
         """Low-resolution pixels on each side that a pixel of the output depends on, at most."""
-        reach, size = 4 + 1, 1.0  # the first convolution, and the one after the blocks; size of a pixel of the map
-        reach += 2 * sum(isinstance(block, ResidualBlock) for block in self.body)
-        beyond = 0.0
-        for factor in self.factors:
-            beyond += size
-            size /= factor
-        return reach + int(beyond + 4 * size) + 2  # rounded up, and a pixel for the place within one
+        before = 4 + 2 * sum(isinstance(block, ResidualBlock) for block in self.body) + 1
+        *sizes, last = (self.factors[0] ** -k for k in range(len(self.factors) + 1))  # of a pixel of each larger map
+        return before + int(sum(sizes) + 4 * last) + 2  # rounded up, and a pixel for the place within one
 
 
 class Discriminator(nn.Module):
     """Image [N, C, H, W] -> logit [N]: Figure 4, below. Convolutions halve the resolution four times.
 
     Args:
-        channels: C.
-        patch_size: H and W.
+        channels, patch_size: C; H and W.
         width: feature maps next to the image; 64 in the paper, doubled with each second convolution up to 8 times.
         dense: of the hidden dense layer; 1024 in the paper.
         norm: "batch" as in the paper, "spectral" (Miyato et al. 2018, arXiv:1802.05957) or "none".
     """
 
-    def __init__(self, *, channels: int, patch_size: int, width: int, dense: int, norm: str) -> None:
+    def __init__(self, channels: int, patch_size: int, width: int, dense: int, norm: str) -> None:
         super().__init__()
         sizes = [channels, *(min(width * 2 ** (k // 2), 8 * width) for k in range(8))]  # 64, 64, 128, 128, ...
         self.layers = nn.ModuleList()
         for k, (c_in, c_out) in enumerate(pairwise(sizes)):
-            of_layer = "none" if k == 0 else norm
-            stride = 2 if k % 2 else 1
-            normalised = convolution(c_in, c_out, norm="batch" if of_layer == "batch" else "none", stride=stride)
-            self.layers.append(nn.Sequential(*normalised, nn.LeakyReLU(0.2)))
+            layer = convolution(c_in, c_out, norm=norm if k else "none", stride=2 if k % 2 else 1)
+            self.layers.append(nn.Sequential(*layer, nn.LeakyReLU(0.2)))
         side = -(-patch_size // 16)  # each stride of 2 rounds up
-        self.judge = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(sizes[-1] * side**2, dense),
-            nn.LeakyReLU(0.2),
-            nn.Linear(dense, 1),
-            nn.Flatten(0),
-        )
+        hidden, last = nn.Linear(sizes[-1] * side**2, dense), nn.Linear(dense, 1)
+        self.judge = nn.Sequential(nn.Flatten(), hidden, nn.LeakyReLU(0.2), last, nn.Flatten(0))
         if norm == "spectral":
             spectral_normalize(self)
 
@@ -182,7 +162,7 @@ class SRGAN(GAN, Upscales):
     """SRResNet, and then SRGAN.
 
     Args:
-        scale: the magnification: 2, 3, 4 or 8.
+        scale: the magnification.
         patch_size: side of the high-resolution patches.
         channels: of the images; any. content=vgg takes 1 or 3.
         width, blocks, norm, residual_scale, skip, icnr: see `Generator`.
@@ -190,35 +170,22 @@ class SRGAN(GAN, Upscales):
         pixel: the error of pixels: "mse" as in the paper, or "l1".
         pixel_images: images of the first phase, the pixel error alone: 0 for none of it; max_images for nothing else.
         start: a checkpoint whose generator a new run begins with, or None.
-        content: what the content loss compares: "vgg", "discriminator" or "pixel".
+        content: what the content loss compares, see the header.
         vgg_weights: a file of torchvision's VGG19 weights; None: torch.hub's, downloaded if missing.
         weights: of the objective's terms in the adversarial phase: pixel, content and adversarial.
-        lr_steps: images at which each learning rate is multiplied by `lr_gamma`.
-        lr_gamma: see `lr_steps`.
-        game: see `zoo.game.settings.Game`; n_critic counts in the adversarial phase.
-
-    Raises:
-        ValueError: naming the argument, its value and the remedy.
+        lr_steps, lr_gamma: images at which each learning rate is multiplied by `lr_gamma`.
+        game: n_critic counts in the adversarial phase.
     """
 
     def __init__(
-        self, *, scale: int, patch_size: int, channels: int, width: int, blocks: int, norm: str, residual_scale: float,
-        skip: str, icnr: bool, discriminator_width: int, discriminator_dense: int, discriminator_norm: str, pixel: str,
-        pixel_images: int, start: str | None, content: str, vgg_weights: str | None, weights: dict[str, float],
-        lr_steps: list[int], lr_gamma: float, **game: Unpack[Game],
+        self, *, scale: Literal[2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Natural,
+        norm: Literal["batch", "none"], residual_scale: float, skip: Literal["none", "bilinear"], icnr: bool,
+        discriminator_width: Count, discriminator_dense: Count,
+        discriminator_norm: Literal["batch", "spectral", "none"], pixel: Literal["mse", "l1"], pixel_images: int,
+        start: str | None, content: Literal["vgg", "discriminator", "pixel"], vgg_weights: str | None,
+        weights: dict[str, float], lr_steps: list[int], lr_gamma: float, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        choices = {
-            "scale": (scale, (2, 3, 4, 8)),
-            "norm": (norm, ("batch", "none")),
-            "skip": (skip, ("none", "bilinear")),
-            "discriminator_norm": (discriminator_norm, ("batch", "spectral", "none")),
-            "pixel": (pixel, ("mse", "l1")),
-            "content": (content, ("vgg", "discriminator", "pixel")),
-        }
-        for name, (value, valid) in choices.items():
-            if value not in valid:
-                raise ValueError(f"model.{name}={value} must be one of {', '.join(map(str, valid))}")
         if patch_size % scale:
             raise ValueError(
                 f"model.patch_size={patch_size} is no multiple of model.scale={scale}: set data.patch_size"
@@ -229,16 +196,10 @@ class SRGAN(GAN, Upscales):
             raise ValueError(f"model.content=vgg halves patches four times: data.patch_size={patch_size} must be >= 16")
         self.scale, self.channels = scale, channels
         self.pixel = F.mse_loss if pixel == "mse" else F.l1_loss
-        self.G = Generator(
-            channels=channels, scale=scale, width=width, blocks=blocks, norm=norm, residual_scale=residual_scale,
-            skip=skip, icnr=icnr,
-        )  # fmt: skip
-        self.D = Discriminator(
-            channels=channels, patch_size=patch_size, width=discriminator_width, dense=discriminator_dense,
-            norm=discriminator_norm,
-        )  # fmt: skip
+        self.G = Generator(channels, scale, width, blocks, norm, residual_scale, skip, icnr)
+        self.D = Discriminator(channels, patch_size, discriminator_width, discriminator_dense, discriminator_norm)
         self.G_ema = self.average(self.G)
-        self._vgg: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
+        self.phi: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
@@ -248,7 +209,6 @@ class SRGAN(GAN, Upscales):
         return self.hparams["lr_gamma"] ** steps * super().lr_scale(player, images)
 
     def phase_at(self, images: int) -> str:
-        """What the batch that ends at `images` is trained on: "pixel" or "adversarial"."""
         return "pixel" if images <= self.hparams["pixel_images"] else "adversarial"
 
     @property
@@ -278,31 +238,29 @@ class SRGAN(GAN, Upscales):
 
     def perceptual(self, fake: Tensor, high: Tensor) -> dict[str, Tensor]:
         """Eq. (3), by terms, each with its weight: content, adversarial, and the pixel error where it has a weight."""
-        weight, terms = self.hparams["weights"], {}
+        weight, paired = self.hparams["weights"], self.loss.paired
         if self.hparams["content"] == "discriminator":
             maps = self.D.maps(fake)
             logit = self.D.judge(maps[-1])
             with torch.no_grad():
                 real_maps = self.D.maps(high)
-            real_logit = self.D.judge(real_maps[-1]) if self.loss.paired else None
-            errors = [F.l1_loss(of_fake, of_real) for of_fake, of_real in zip(maps, real_maps, strict=True)]
-            terms["content"] = torch.stack(errors).mean()
+            real_logit = self.D.judge(real_maps[-1]) if paired else None
+            content = torch.stack([F.l1_loss(*pair) for pair in zip(maps, real_maps, strict=True)]).mean()
         else:
-            logit = self.D(fake)
-            real_logit = self.D(high) if self.loss.paired else None
-            if self.hparams["content"] == "vgg":
-                phi = self.phi()
-                with torch.no_grad():
-                    target = phi(high)
-                terms["content"] = F.mse_loss(VGG_SCALE * phi(fake), VGG_SCALE * target)  # eq. (5)
-            else:
-                terms["content"] = self.pixel(fake, high)  # eq. (4)
-        terms["adversarial"] = self.loss.generator(logit, real_logit)  # eq. (6)
+            logit, real_logit = self.D(fake), self.D(high) if paired else None
+            error = self.vgg_error if self.hparams["content"] == "vgg" else self.pixel
+            content = error(fake, high)  # eq. (5) or (4)
+        terms = {"content": content, "adversarial": self.loss.generator(logit, real_logit)}  # eq. (6)
         if weight["pixel"]:
             terms["pixel"] = self.pixel(fake, high)
         return {name: weight[name] * term for name, term in terms.items()}
 
-    # Weights from elsewhere -----------------------------------------------------------------------------------------
+    def vgg_error(self, fake: Tensor, high: Tensor) -> Tensor:
+        """Eq. (5) with phi_54."""
+        (phi,), scale = self.phi, 1 / 12.75  # of phi's maps: "a scale comparable to MSE loss", section 3.2
+        with torch.no_grad():
+            target = phi(high)
+        return F.mse_loss(scale * phi(fake), scale * target)
 
     def prepare_data(self) -> None:
         """Fetch VGG19's weights, once a machine, before any time is spent on training."""
@@ -312,40 +270,23 @@ class SRGAN(GAN, Upscales):
     def on_fit_start(self) -> None:
         """Load VGG19, and begin with the generator of `start`, unless this run goes on from its own checkpoint."""
         if self.hparams["content"] == "vgg":
-            self.phi()
+            self.phi = [vgg.load(self.hparams["vgg_weights"]).to(self.device).to(memory_format=torch.channels_last)]
         if self.hparams["start"] and not self.images:
             self.begin_with(self.hparams["start"])
         super().on_fit_start()
 
-    def phi(self) -> vgg.VGG19:
-        """VGG19, on this model's device."""
-        if not self._vgg:
-            self._vgg.append(vgg.load(self.hparams["vgg_weights"]))
-        network = self._vgg[0]
-        if network.mean.device != self.device:
-            network.to(self.device).to(memory_format=torch.channels_last)
-        return network
-
     def begin_with(self, start: str) -> None:
-        """Take up the generator of another run's checkpoint, and its average.
-
-        Raises:
-            ValueError: if the file is no checkpoint of an SRGAN with such a generator.
-        """
-        path = Path(start).expanduser()
+        """Take up the generator of another run's checkpoint, and its average; a ValueError says why it does not fit."""
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(Path(start).expanduser(), map_location="cpu", weights_only=True)
             for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
                 of_start, wanted = checkpoint["hyper_parameters"].get(name), self.hparams[name]
-                if of_start is not None and of_start != wanted:
+                if of_start not in (None, wanted):
                     raise ValueError(f"its {name} is {of_start}, not {wanted}")
-            state = checkpoint["state_dict"]
-            for name, network in (("G", self.G), ("G_ema", self.G_ema)):
-                if network is None:
-                    continue
-                network.load_state_dict(
-                    {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-                )
+            for prefix, network in (("G.", self.G), ("G_ema.", self.G_ema)):
+                state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+                if network is not None:
+                    network.load_state_dict(state)
         except Exception as error:  # the unpickler raises whatever it stumbles over
             why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
             raise ValueError(
@@ -354,15 +295,11 @@ class SRGAN(GAN, Upscales):
                 "outputs/RUN/checkpoints/best.ckpt"
             ) from error
 
-    # What is seen of it ---------------------------------------------------------------------------------------------
-
     def upscale(self, low: Tensor) -> Tensor:
-        """I_SR [N, C, s*h, s*w] in [-1, 1] of images [N, C, h, w] in [-1, 1], from the averaged generator."""
         return self.best(self.G)(low).clamp(-1, 1)
 
     @property
     def reach(self) -> int:
-        """Pixels around a part of an image without which the part is enlarged otherwise."""
         return self.G.reach
 
     def critique(self, batch: LowHigh) -> dict[str, Tensor]:
@@ -373,6 +310,5 @@ class SRGAN(GAN, Upscales):
         fake = self.upscale(batch.low).float()
         size = batch.high.shape[2:]
         bicubic = F.interpolate(batch.low, size=size, mode="bicubic", antialias=True).clamp(-1, 1)  # a = -0.5
-        return {
-            "samples": Preview(fake=fake, real=batch.high, target=batch.high, panel=(bicubic, fake, batch.high)),
-        }
+        panel = (bicubic, fake, batch.high)
+        return {"samples": Preview(fake=fake, real=batch.high, target=batch.high, panel=panel)}

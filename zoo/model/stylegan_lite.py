@@ -9,10 +9,9 @@ Symbols
     z, w   latent, N(0, I), and intermediate latent; `ws` is one w for each layer, [N, num_ws, w_dim]
     y      class, where the model is conditional
     psi    truncation: 1 is none, 0 the one image of the mean w
-    T      augmentation of all that D sees; the identity by default
 
 growth=none          StyleGAN2: the skip generator, which adds up what each resolution contributes to the image, and the
-                     residual D (2020, section 4.1 and Figure 7).
+                     residual D (2020, section 4.1 and Figure 7): `zoo.networks.growth`.
 growth=progressive   Karras et al. 2018, arXiv:1710.10196, on the same layers: `zoo.networks.progressive`.
 growth=multi_scale   MSG-GAN, Karnewar and Wang 2020, arXiv:1903.06048, likewise: `zoo.networks.multi_scale`.
 
@@ -28,7 +27,8 @@ Departs:  a lazy penalty is a term of the turn's one step and not a step of its 
 
 import math
 from collections.abc import Sequence
-from typing import Any, Unpack
+from functools import partial
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -37,35 +37,16 @@ from torch.nn import functional as F
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents, OfClasses, Styles
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, ImageSize, Positive, Share, sides
+from zoo.networks import style
 from zoo.networks.convolutional import doublings
 from zoo.networks.growth import Growth, Stage
 from zoo.networks.multi_scale import MultiScale
-from zoo.networks.path_length import PathLength
+from zoo.networks.path_length import PathLength, path_lengths
 from zoo.networks.progressive import Progressive
-from zoo.networks.style import (
-    Block,
-    Conv,
-    Embed,
-    Linear,
-    StyledConv,
-    ToRGB,
-    activate,
-    minibatch_stddev,
-    normalise,
-    up2,
-    widths,
-)
+from zoo.networks.style import Block, Conv, Embed, Linear, StyledConv, ToRGB, activate, normalise
 
-
-class Skip(Growth):
-    """The skip generator: the sum of what each level contributes, doubled to the image's size: 2020, Figure 7 (b)."""
-
-    def contributing(self, stage: Stage) -> range:
-        return range(self.top + 1)
-
-    def join(self, images: list[Tensor], contribution: Tensor, stage: Stage) -> Tensor:
-        return up2(images[-1]) + contribution if images else contribution
+Noise = str | Sequence[Tensor]  # "random", "fixed" (the same for every image), "none", or what each layer of G adds
 
 
 class Generator(nn.Module):
@@ -74,11 +55,12 @@ class Generator(nn.Module):
     Args:
         latent_dim, w_dim: of z and of w.
         classes: how many y may be; 0: there is no y.
-        layers: of the mapping.
-        rate: the mapping's learning rate, relative to the others.
+        layers, rate: of the mapping; its learning rate, relative to the others.
         sizes: channels of the features at each level, see `widths`.
         noise: whether the layers take noise.
         growth: the images' shapes, and how the levels make the image.
+
+    A `stage` of growing that is None is its end.
     """
 
     w_mean: Tensor  # [w_dim]: the mean of w over z, and over the classes of the training images, for truncation
@@ -104,24 +86,16 @@ class Generator(nn.Module):
         self.register_buffer("w_mean", torch.zeros(w_dim))
 
     def forward(
-        self,
-        z: Tensor,
-        y: Tensor | None = None,
-        *,
-        mix: tuple[Tensor, Tensor] | None = None,
-        noise: str | Sequence[Tensor] = "random",
+        self, z: Tensor, y: Tensor | None = None, *, mix: tuple[Tensor, Tensor] | None = None, noise: Noise = "random",
         stage: Stage | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """What D is to see, [N, C, h, w] or packed, and w [N, w_dim] of z.
 
         Args:
-            z: [N, latent_dim].
-            y: classes, int64 [N], where there are any.
+            z, y: [N, latent_dim]; classes, int64 [N], where there are any.
             mix: another z [N, latent_dim], and bool [N, num_ws]: which layers are its (2019, section 3.1).
-            noise: see `synthesize`.
-            stage: of growing; None is its end.
         """
-        stage = stage or (self.top, None)
+        stage = stage or self.growth.end
         w = self.map(z, y)
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if mix is not None:
@@ -139,36 +113,22 @@ class Generator(nn.Module):
                 w = activate(layer(w))
         return w
 
-    def truncate(self, ws: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """ws [N, num_ws, w_dim], or w [N, w_dim], drawn towards the mean: w_mean + psi (w - w_mean): 2019, appendix B.
+    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+        """ws [N, num_ws, w_dim] drawn towards the mean: w_mean + psi (w - w_mean): 2019, appendix B."""
+        return self.w_mean.lerp(ws, psi)
 
-        Args:
-            psi: 1 leaves them, 0 is the mean.
-            cutoff: the number of layers, from the coarsest on, that are; None: all.
-        """
-        short = self.w_mean.lerp(ws, psi)
-        return short if cutoff is None else torch.cat([short[:, :cutoff], ws[:, cutoff:]], 1)
-
-    def synthesize(self, ws: Tensor, noise: str | Sequence[Tensor] = "random", *, stage: Stage | None = None) -> Tensor:
-        """g: ws [N, num_ws, w_dim] -> image [N, C, h, w], not clamped; of full size unless a stage says other.
-
-        Args:
-            noise: "random", "fixed" (the same for every image), "none", or what each of `convs` adds, [N, 1, h, w].
-            stage: of growing; None is its end.
-
-        Raises:
-            ValueError: for an unknown kind of noise.
-        """
-        stage = stage or (self.top, None)
+    def synthesize(self, ws: Tensor, noise: Noise = "random", *, stage: Stage | None = None) -> Tensor:
+        """g: ws [N, num_ws, w_dim] -> image [N, C, h, w] of the stage's size, not clamped."""
+        stage = stage or self.growth.end
         return self.images(ws, noise, stage, self.growth.contributing(stage))[-1]
 
     def modulations(self, stage: Stage | None = None) -> list[Tensor]:
-        """The weights [C, w_dim] by which ws enter the layers that make the image; `stage` as in `synthesize`."""
-        stage = stage or (self.top, None)
+        """The weights [C, w_dim] by which ws enter the layers that make the image."""
+        stage = stage or self.growth.end
         rgbs = [self.rgbs[k] for k in self.growth.contributing(stage)]
         return [layer.style.weight for layer in (*self.convs[: 2 * stage[0] + 1], *rgbs)]
 
-    def images(self, ws: Tensor, noise: str | Sequence[Tensor], stage: Stage, levels: range) -> list[Tensor]:
+    def images(self, ws: Tensor, noise: Noise, stage: Stage, levels: range) -> list[Tensor]:
         """The images that come of what these levels contribute, from the smallest to the stage's."""
         if isinstance(noise, str) and noise not in ("random", "fixed", "none"):
             raise ValueError(f"noise={noise!r} must be random, fixed or none, or a tensor for each layer")
@@ -181,7 +141,7 @@ class Generator(nn.Module):
                 images.append(self.growth.join(images, self.rgbs[k](x, ws[:, 2 * k + 1]), stage))
         return images
 
-    def _noise(self, i: int, n: int, noise: str | Sequence[Tensor]) -> Tensor | None:
+    def _noise(self, i: int, n: int, noise: Noise) -> Tensor | None:
         """What the i-th layer adds to n images, up to its strength."""
         if not isinstance(noise, str):
             return noise[i] if noise else None
@@ -193,11 +153,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c).
 
-    Args:
-        classes: how many y may be; 0: there is no y.
-        sizes: channels of the features at each level, see `widths`.
-        group: of `minibatch_stddev`.
-        growth: the images' shapes, and where they enter.
+    `group` is that of `minibatch_stddev`; the rest as `Generator`'s.
     """
 
     def __init__(self, *, classes: int, sizes: list[int], group: int, growth: Growth) -> None:
@@ -214,14 +170,14 @@ class Discriminator(nn.Module):
         self.embed = Embed(classes, sizes[0]) if classes else None
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, stage: Stage | None = None) -> Tensor:
-        stage = stage or (self.top, None)
+        stage = stage or self.growth.end
         enter = lambda image, level: activate(self.rgbs[str(level)](image))
         images = self.growth.unpack(x)
         h = enter(images[-1], stage[0])
         for k in reversed(range(stage[0])):
             h = self.blocks[k](h)  # half as high and wide
             h = self.growth.meet(h, k, images, stage, enter)
-        h = activate(self.conv(minibatch_stddev(h, self.group)))
+        h = activate(self.conv(style.minibatch_stddev(h, self.group)))
         with torch.autocast(x.device.type, enabled=False):
             phi = self.judge(activate(self.dense(h.to(x.dtype).flatten(1))))  # [N, 1] or [N, sizes[0]]
             if self.embed is None:
@@ -234,35 +190,29 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
     """A style-based generator against a residual discriminator.
 
     Args:
-        image_size: pixels, one number or [height, width]: the shorter side a power of two from 16 to 1024, the longer
-            one a multiple of a quarter of it.
+        image_size: its shorter side a power of two from 16 to 1024, its longer one a multiple of a quarter of that.
         channels: of the images; any.
         classes: the names of the classes, by label; those of the data if the configuration says null.
         conditional: whether G and D are told the class.
         latent_dim, w_dim: the dimensions of z and of w.
-        mapping_layers: of f.
-        mapping_rate: f's learning rate, relative to G's.
+        mapping_layers, mapping_rate: of f; its learning rate, relative to G's.
         channel_base, channel_max: a layer has min(channel_base / pixels of the shorter side, channel_max) channels.
         noise: whether G's layers take noise.
         mixing: the probability that an image has styles of two latents.
         stddev_group: images in a group of D's minibatch standard deviation.
-        growth: "none", "progressive" or "multi_scale", see the header.
+        growth: see the header.
         phase_images: of progressive growing: images of each phase, at 4 pixels, fading 8 in, at 8, fading 16 in, ...
-        truncation: psi of `generate`, in [0, 1]; training knows none.
+        truncation: psi of `generate`; training knows none.
         w_mean_half_life: of the tracked mean of w, in images.
         path_length: settings of the path length's penalty, see `zoo.networks.path_length.PathLength`.
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an image size that the network can't make, with the nearest that it can; for an unknown growth;
-            for a number out of its range; for `conditional` with data without classes.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels: int, classes: list[str] | None, conditional: bool,
-        latent_dim: int, w_dim: int, mapping_layers: int, mapping_rate: float, channel_base: int, channel_max: int,
-        noise: bool, mixing: float, stddev_group: int, growth: str, phase_images: int, truncation: float,
-        w_mean_half_life: float, path_length: dict[str, Any], **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels: Count, classes: list[str] | None, conditional: bool,
+        latent_dim: Count, w_dim: Count, mapping_layers: Count, mapping_rate: Positive, channel_base: Count,
+        channel_max: Count, noise: bool, mixing: Share, stddev_group: Count,
+        growth: Literal["none", "progressive", "multi_scale"], phase_images: Count, truncation: Share,
+        w_mean_half_life: Positive, path_length: dict[str, Any], **game: Unpack[Game],
     ) -> None:  # fmt: skip
         if conditional and not classes:
             raise ValueError(
@@ -271,35 +221,19 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
             )
         classes = classes if conditional else None  # a hyperparameter only where there is a y, whatever the data have
         super().__init__(**game)
-        whole = ("channels", "latent_dim", "w_dim", "mapping_layers", "stddev_group", "channel_base", "channel_max")
-        for name in (*whole, "phase_images"):
-            if self.hparams[name] < 1:
-                raise ValueError(f"model.{name}={self.hparams[name]} must be 1 or more")
-        for name in ("mapping_rate", "w_mean_half_life"):
-            if not self.hparams[name] > 0:
-                raise ValueError(f"model.{name}={self.hparams[name]} must be positive")
-        for name in ("mixing", "truncation"):
-            if not 0 <= self.hparams[name] <= 1:
-                raise ValueError(f"model.{name}={self.hparams[name]} must be in [0, 1]")
-        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
+        h, w = sides(image_size)
         n = doublings(h, w, largest=1024)
         shapes = [(channels, h >> k, w >> k) for k in reversed(range(n + 1))]
-        growths = {
-            "none": Skip(shapes),
-            "progressive": Progressive(shapes, phase=phase_images),
-            "multi_scale": MultiScale(shapes),
-        }
-        if growth not in growths:
-            raise ValueError(f"model.growth={growth} must be none, progressive or multi_scale")
-        self.growth = growths[growth]
+        progressive = partial(Progressive, phase=phase_images)
+        growths: dict[str, Any] = {"none": Growth, "progressive": progressive, "multi_scale": MultiScale}
+        self.growth = growths[growth](shapes)
         if self.growth.packed and self.augments:
             raise ValueError(f"model.growth={growth} shows D one image at every resolution: set augment=none")
         self.latent_dim, self.classes = latent_dim, list(classes or [])
-        sizes = widths(n, base=channel_base, most=channel_max)
+        sizes = style.widths(n, base=channel_base, most=channel_max)
         shape: dict[str, Any] = {"classes": len(self.classes), "sizes": sizes, "growth": self.growth}
-        self.G = Generator(
-            latent_dim=latent_dim, w_dim=w_dim, layers=mapping_layers, rate=mapping_rate, noise=noise, **shape
-        )
+        mapping: dict[str, Any] = {"w_dim": w_dim, "layers": mapping_layers, "rate": mapping_rate}
+        self.G = Generator(latent_dim=latent_dim, noise=noise, **mapping, **shape)
         self.D = Discriminator(group=stddev_group, **shape)
         self.G_ema = self.average(self.G)
         self.path_length = PathLength(**path_length)
@@ -314,7 +248,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         stage = self.stage(self.images - images)
         D = lambda image: self.D(image, y, stage=stage)
         z, noise = self.latent(len(x)), self.noise(len(x), stage)
-        x = self.shown(x, stage)  # [N, C, h, w], or packed
+        x = self.growth.shown(x, stage)  # [N, C, h, w], or packed
         fake, w = self.G(z, y, mix=self.mix(len(x)), noise=noise, stage=stage)
 
         # Ascend log D(x) + log(1 - D(g(w))); every 16th turn, say, with R1.
@@ -333,36 +267,27 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         self.move_averages()  # before the mean of w moves
         self.track(w, images)
 
-    # What a step draws, from this rank's stream -------------------------------------------------------------------
-
     def normal(self, n: int, *shape: int) -> Tensor:
-        """N(0, 1), [n, *shape]."""
+        """N(0, 1), [n, *shape], from this rank's stream."""
         return torch.randn(n, *shape, generator=self.rng, device=self.device)
 
-    def uniform(self, n: int, *shape: int) -> Tensor:
-        """U[0, 1), [n, *shape]."""
-        return torch.rand(n, *shape, generator=self.rng, device=self.device)
-
-    def noise(self, n: int, stage: Stage | None) -> list[Tensor]:
+    def noise(self, n: int, stage: Stage) -> list[Tensor]:
         """What each layer of G adds to its pixels, [n, 1, h, w] each; nothing where G takes no noise."""
         if not self.hparams["noise"]:
             return []
-        level = self.G.top if stage is None else stage[0]
-        return [self.normal(n, 1, *size) for size in self.G.noise_sizes[: 2 * level + 1]]
+        return [self.normal(n, 1, *size) for size in self.G.noise_sizes[: 2 * stage[0] + 1]]
 
     def mix(self, n: int) -> tuple[Tensor, Tensor] | None:
         """Another latent for each image, and which layers are its: those from a random one on; 2019, section 3.1."""
         if not self.hparams["mixing"]:
             return None
         layers = self.G.num_ws
-        happens, where = self.uniform(n, 2).unbind(1)
+        happens, where = torch.rand(n, 2, generator=self.rng, device=self.device).unbind(1)  # U[0, 1), [n] each
         first = (1 + where * (layers - 1)).floor()  # 1 to num_ws - 1: the first layer of the other one
         first = torch.where(happens < self.hparams["mixing"], first, layers)
         return self.latent(n), torch.arange(layers, device=self.device) >= first[:, None]
 
-    # What is followed -----------------------------------------------------------------------------------------------
-
-    def path_penalty(self, z: Tensor, y: Tensor | None, noise: list[Tensor], stage: Stage | None) -> dict[str, Tensor]:
+    def path_penalty(self, z: Tensor, y: Tensor | None, noise: list[Tensor], stage: Stage) -> dict[str, Tensor]:
         """The path length's term of this turn of G, on a part of the batch: a forward of its own, in float32, since the
         other one may be in bfloat16 or compiled; {} where it is not due."""
         if not self.path_length.due(self.turns["G"]):
@@ -372,7 +297,8 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
             w = self.G.map(z[:n], None if y is None else y[:n])
             ws = w[:, None].expand(-1, self.G.num_ws, -1)
             g = lambda ws: self.G.synthesize(ws, [layer[:n] for layer in noise], stage=stage)
-            return {"path_length": self.path_length(g, ws, normal=self.normal, agreed=self.agreed)}
+            lengths = path_lengths(g, ws, normal=self.normal)
+            return {"path_length": self.path_length(lengths, mean=self.agreed(lengths.mean()))}
 
     @torch.no_grad()
     def track(self, w: Tensor, images: int) -> None:
@@ -381,17 +307,9 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         weight = max(1 - 0.5 ** (images / self.hparams["w_mean_half_life"]), images / self.images)
         self.G.w_mean.lerp_(self.over_ranks(w.mean(0)), weight)
 
-    # Growing --------------------------------------------------------------------------------------------------------
-
     def stage(self, images: int) -> Stage:
         """Where growing is after so many images."""
         return self.growth.stage(images, self.device)
-
-    def shown(self, real: Tensor, stage: Stage) -> Tensor:
-        """Real images [N, C, H, W] as D is to see them, in place of G's at this stage."""
-        return self.growth.shown(real, stage)
-
-    # What the trained model makes -----------------------------------------------------------------------------------
 
     @property
     def result(self) -> Generator:
@@ -399,23 +317,15 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         return self.G if self.G_ema is None else self.G_ema.module  # type: ignore[return-value]
 
     def styles(self, seeds: Tensor | Sequence[int], labels: Tensor | Sequence[int] | None = None) -> Tensor:
-        """ws [N, num_ws, w_dim] of the averaged generator, not truncated: one w for all layers of an image.
-
-        Args:
-            seeds: of the latents, see `latent_of`.
-            labels: each image's class, [N]; None: the seed modulo the number of classes.
-
-        Raises:
-            ValueError: for labels where the model has no classes.
-        """
-        y, classes = None, len(self.classes)
-        if labels is not None and not classes:
+        """ws [N, num_ws, w_dim], one w for all layers of each image, not truncated; where there are classes, the
+        default is the seed modulo their number."""
+        if labels is not None and not self.classes:
             raise ValueError(
                 "this model makes images without classes: train with model.conditional=true on labelled data"
             )
-        if classes:
-            y = torch.as_tensor(seeds if labels is None else labels, device=self.device)
-            y = y % classes if labels is None else y
+        if labels is None and self.classes:
+            labels = torch.as_tensor(seeds) % len(self.classes)
+        y = None if labels is None else torch.as_tensor(labels, device=self.device)
         w = self.result.map(self.latent_of(seeds), y)
         return w[:, None].repeat(1, self.G.num_ws, 1)
 
@@ -426,11 +336,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         return self.result.modulations(self.stage(self.images))
 
     def from_styles(self, ws: Tensor, noise: str = "fixed") -> Tensor:
-        """Images [N, C, H, W] of ws [N, num_ws, w_dim] from the averaged generator, differentiable, so not clamped.
-
-        Args:
-            noise: "fixed" (the same for every image), "random" or "none".
-        """
+        """Images [N, C, H, W] of ws [N, num_ws, w_dim], differentiable, so not clamped; for `noise` see `Noise`."""
         stage = self.stage(self.images)
         image = self.result.synthesize(ws, noise, stage=stage)
         return image if stage[0] == self.G.top else F.interpolate(image, scale_factor=2 ** (self.G.top - stage[0]))
@@ -444,4 +350,4 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         y, stage = batch.label if self.classes else None, self.stage(self.images)
-        return {"D": self.D(self.shown(batch.image, stage), y, stage=stage)}
+        return {"D": self.D(self.growth.shown(batch.image, stage), y, stage=stage)}

@@ -4,7 +4,6 @@ Symbols
     G      generator, z -> x
     D      discriminator, x -> logit; the paper's D(x) is its sigmoid
     z      latent, N(0, I)
-    T      augmentation of all that D sees; the identity by default
 
 Faithful: Algorithm 1 with one D step (k = 1) before each G step, and section 3's non-saturating objective for G.
 Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxout and dropout, Adam instead of SGD with
@@ -14,14 +13,14 @@ Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxou
 """
 
 import math
-from typing import Unpack
+from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
-from zoo.game.settings import Game
+from zoo.game.settings import Count, Game, ImageSize, sides
 from zoo.networks.convolutional import small_discriminator
 
 
@@ -47,26 +46,18 @@ class VanillaGAN(GAN, FromLatents):
     """Two multilayer perceptrons against each other.
 
     Args:
-        image_size: pixels, one number or [height, width]; any.
-        channels: of the images; any.
+        image_size, channels: of the images; any.
         latent_dim: the dimension of z.
         hidden: widths of G's hidden layers; a dense D has them in reverse, without the smallest.
-        discriminator: "dense" or "conv".
-        game: see `zoo.game.settings.Game`.
-
-    Raises:
-        ValueError: for an unknown discriminator.
+        discriminator: of dense layers as the paper's, or `small_discriminator`.
     """
 
     def __init__(
-        self, *, image_size: int | list[int], channels: int, latent_dim: int, hidden: list[int], discriminator: str,
-        **game: Unpack[Game],
+        self, *, image_size: ImageSize, channels: Count, latent_dim: Count, hidden: list[int],
+        discriminator: Literal["dense", "conv"], **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        if discriminator not in ("dense", "conv"):
-            raise ValueError(f"discriminator={discriminator!r} must be 'dense' or 'conv'")
-        h, w = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self.latent_dim, shape = latent_dim, (channels, h, w)
+        self.latent_dim, shape = latent_dim, (channels, *sides(image_size))
         self.G = dense_generator(latent_dim=latent_dim, hidden=hidden, shape=shape)
         dense = discriminator == "dense"
         self.D = dense_discriminator(hidden=hidden[:0:-1], shape=shape) if dense else small_discriminator(*shape)
@@ -91,9 +82,6 @@ class VanillaGAN(GAN, FromLatents):
             with self.turn("G") as minimize:
                 real_logit = self.D(self.T(x)) if self.loss.paired else None
                 minimize(adversarial=self.loss.generator(self.D(self.T(fake)), real_logit))
-
-    def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.best(self.G)(z)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         return {"D": self.D(batch.image)}

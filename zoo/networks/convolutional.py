@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
+Shape = tuple[int, int, int]  # of an image: channels, height, width
 START = 4  # pixels of the smallest feature map's shorter side
 
 
@@ -32,13 +33,10 @@ def doublings(height: int, width: int, *, largest: int = 256) -> int:
     return n
 
 
-def ladder(height: int, width: int, *, base: int, most: int) -> tuple[list[int], tuple[int, int]]:
+def ladder(shape: Shape, *, base: int, most: int) -> tuple[list[int], tuple[int, int]]:
     """Channels of the feature maps from the one next to the image, `base`, to the smallest one, at most `most`; and
-    the smallest one's (height, width).
-
-    Raises:
-        ValueError: for an image size that `doublings` refuses.
-    """
+    the smallest one's (height, width). Raises what `doublings` does."""
+    _, height, width = shape
     n = doublings(height, width)
     return [min(base * 2**k, most) for k in range(n)], (height >> n, width >> n)
 
@@ -61,24 +59,22 @@ def features(channels: int, sizes: list[int], *, norm: str) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for c_in, c_out in pairwise([channels, *sizes]):
         normalised = norm == "batch" and bool(layers)
-        layers += [
-            nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=not normalised),
-            *([nn.BatchNorm2d(c_out)] if normalised else []),
-            nn.LeakyReLU(0.2, inplace=True),
-        ]
+        layers.append(nn.Conv2d(c_in, c_out, 4, stride=2, padding=1, bias=not normalised))
+        layers += [nn.BatchNorm2d(c_out)] if normalised else []
+        layers.append(nn.LeakyReLU(0.2, inplace=True))
     return layers
 
 
 class Generator(nn.Sequential):
     """z [N, latent_dim] -> image [N, C, H, W] in [-1, 1]; `base` channels before the image, doubling towards z."""
 
-    def __init__(self, *, latent_dim: int, channels: int, height: int, width: int, base: int, most: int) -> None:
-        sizes, start = ladder(height, width, base=base, most=most)
+    def __init__(self, *, latent_dim: int, shape: Shape, base: int, most: int) -> None:
+        sizes, start = ladder(shape, base=base, most=most)
         sizes.reverse()  # 1024, 512, 256, 128 in Figure 1
         layers = [*project(latent_dim, sizes[0], start), nn.BatchNorm2d(sizes[0]), nn.ReLU(inplace=True)]
         for c_in, c_out in pairwise(sizes):
             layers += [doubled(c_in, c_out), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
-        super().__init__(*layers, doubled(sizes[-1], channels, bias=True), nn.Tanh())
+        super().__init__(*layers, doubled(sizes[-1], shape[0], bias=True), nn.Tanh())
 
 
 class Discriminator(nn.Sequential):
@@ -87,20 +83,16 @@ class Discriminator(nn.Sequential):
     `norm` is the paper's "batch", or "spectral" (Miyato et al. 2018, arXiv:1802.05957) or "none".
     """
 
-    def __init__(self, *, channels: int, height: int, width: int, base: int, most: int, norm: str) -> None:
-        sizes, end = ladder(height, width, base=base, most=most)
+    def __init__(self, *, shape: Shape, base: int, most: int, norm: str) -> None:
+        sizes, end = ladder(shape, base=base, most=most)
         # "the last convolution layer is flattened and then fed into a single sigmoid output", which is in the loss.
-        super().__init__(*features(channels, sizes, norm=norm), nn.Conv2d(sizes[-1], 1, end), nn.Flatten(0))
+        super().__init__(*features(shape[0], sizes, norm=norm), nn.Conv2d(sizes[-1], 1, end), nn.Flatten(0))
 
 
 def small_discriminator(channels: int, height: int, width: int) -> nn.Sequential:
-    """image [N, C, H, W] -> logit [N, 1], by two 3x3 convolutions of stride 2 with 64 and 128 channels."""
-    features = 128 * -(-height // 4) * -(-width // 4)
-    return nn.Sequential(
-        nn.Conv2d(channels, 64, 3, stride=2, padding=1),  # [N, 64, H/2, W/2]
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Conv2d(64, 128, 3, stride=2, padding=1),  # [N, 128, H/4, W/4]
-        nn.LeakyReLU(0.2, inplace=True),
-        nn.Flatten(),
-        nn.Linear(features, 1),
-    )
+    """Image [N, C, H, W] -> logit [N, 1], by two 3x3 convolutions of stride 2 with 64 and 128 channels."""
+    layers: list[nn.Module] = []
+    for c_in, c_out in ((channels, 64), (64, 128)):
+        layers += [nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+    quarter = -(-height // 4) * -(-width // 4)  # pixels of [N, 128, H/4, W/4], rounded up
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * quarter, 1))

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.networks.growth import Enter, Growth, Shape, Stage
+from zoo.networks.convolutional import Shape
+from zoo.networks.growth import Enter, Growth, Stage
 
 
 class MultiScale(Growth):

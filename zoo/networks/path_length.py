@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[..., Tensor]) -> Tensor:
-    """||J_w^T y|| of each image, [N]: Karras et al. 2020 (arXiv:1912.04958), section 3.2, with J_w = dg(w) / dw.
+    """||J_w^T y|| of each image, [N], with J_w = dg(w) / dw.
 
     How far w moves the image g(w) in a random direction y ~ N(0, I), divided by the square root of the pixels so that
     lengths do not depend on the resolution. J_w^T y = grad_w (g(w) . y); the square is the mean over the layers' w, as
@@ -17,7 +17,7 @@ def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[
     Args:
         g: ws [N, layers, w_dim] -> images [N, C, H, W].
         ws: of the images; what they depend on gets gradients too.
-        normal: shape -> y: this rank's own stream.
+        normal: shape -> y, of this rank's own stream.
     """
     images = g(ws)
     y = normal(*images.shape) / math.sqrt(images.shape[2] * images.shape[3])
@@ -26,10 +26,8 @@ def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[
 
 
 class PathLength(nn.Module):
-    """The path length's penalty, E[(||J_w^T y|| - a)^2], as a term of a generator's objective; `a`, the lengths' moving
-    average, is part of the state: Karras et al. 2020 (arXiv:1912.04958), eq. (4).
-
-    Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every` there.
+    """E[(||J_w^T y|| - a)^2], eq. (4), as a term of G's objective; `a`, the lengths' moving average, is a part of the
+    state. Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every` there.
 
     Args:
         weight: of the term; 0 is off.
@@ -63,21 +61,8 @@ class PathLength(nn.Module):
         """How many of a batch of n images are looked at."""
         return -(-n // self.shrink)
 
-    def forward(
-        self,
-        g: Callable[[Tensor], Tensor],
-        ws: Tensor,
-        *,
-        normal: Callable[..., Tensor],
-        agreed: Callable[[Tensor], float],
-    ) -> Tensor:
-        """weight * every * penalty, a scalar.
-
-        Args:
-            g, ws, normal: see `path_lengths`.
-            agreed: a scalar's mean over the ranks, so that all have the same `a`.
-        """
-        lengths = path_lengths(g, ws, normal=normal)
+    def forward(self, lengths: Tensor, *, mean: float) -> Tensor:
+        """weight * every * penalty, a scalar, of `path_lengths` and of their mean over all ranks."""
         with torch.no_grad():
-            self.a += self.decay * (agreed(lengths.mean()) - self.a)
+            self.a += self.decay * (mean - self.a)
         return self.weight * self.every * (lengths - self.a).square().mean()

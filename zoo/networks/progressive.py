@@ -20,35 +20,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.networks.growth import Enter, Growth, Shape, Stage
-
-
-def growing(images: int, *, phase: int, top: int) -> tuple[int, float]:
-    """Progressive growing: (level, alpha) when so many images have been shown, arXiv:1710.10196, appendix A.1.
-
-    A phase at 4 pixels; then, for each resolution, one in which alpha rises from 0 to 1, and one at alpha = 1.
-    """
-    whole, rest = divmod(images, phase)
-    level = min((whole + 1) // 2, top)
-    fading = whole % 2 == 1 and (whole + 1) // 2 <= top
-    return level, rest / phase if fading else 1.0
+from zoo.networks.convolutional import Shape
+from zoo.networks.growth import Enter, Growth, Stage
 
 
 class Progressive(Growth):
-    """Each level is added when the one below is trained.
-
-    Args:
-        shapes: see `Growth`.
-        phase: images of each phase, see `growing`.
-    """
+    """Each level is added when the one below is trained; `phase`: images of each phase."""
 
     def __init__(self, shapes: Sequence[Shape], *, phase: int) -> None:
         super().__init__(shapes)
         self.phase, self.entries = phase, list(range(self.top + 1))
 
     def stage(self, images: int, device: torch.device) -> Stage:
-        level, alpha = growing(images, phase=self.phase, top=self.top)
-        return level, None if alpha == 1 else torch.tensor(alpha, device=device)
+        """A phase at 4 pixels; then, for each level, one in which alpha rises from 0 to 1, and one of it alone."""
+        whole, rest = divmod(images, self.phase)
+        level = (whole + 1) // 2
+        if level > self.top or whole % 2 == 0:
+            return min(level, self.top), None
+        return level, torch.tensor(rest / self.phase, device=device)
 
     def shown(self, real: Tensor, stage: Stage) -> Tensor:
         level, alpha = stage

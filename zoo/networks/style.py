@@ -17,7 +17,7 @@ from zoo.networks.convolutional import START
 
 
 def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, *, demodulate: bool, up: bool) -> Tensor:
-    """A convolution whose weights are scaled for each image: arXiv:1912.04958, eq. (1) and (3).
+    """A convolution whose weights are scaled for each image, -> [N, C_out, H, W]: arXiv:1912.04958, eq. (1) and (3).
 
         w'_ijk = s_i w_ijk,    w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2 + eps)
 
@@ -25,15 +25,11 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, *, de
     in place of a grouped one with N times the weights. benchmarks/stylegan_lite.py has the timings of both.
 
     Args:
-        x: [N, C_in, H, W].
-        weight: [C_out, C_in, k, k].
+        x, weight: [N, C_in, H, W] and [C_out, C_in, k, k].
         style: s, [N, C_in], float32: demodulation is off by percents in bfloat16.
         bias: what is added, to be broadcast with the result.
         demodulate: whether to divide by the root.
         up: whether to double height and width by a transposed convolution and the filter.
-
-    Returns:
-        [N, C_out, H, W], or twice as high and wide.
     """
     x = x * style[:, :, None, None].to(x.dtype)
     if up:
@@ -116,44 +112,48 @@ class Conv(nn.Module):
         return F.conv2d(blur(x, padding=2), weight, self.bias, stride=2)
 
 
-class StyledConv(nn.Module):
+class Modulated(nn.Module):
+    """What the layers that take a style share: 2020, section 2.2."""
+
+    def __init__(self, c_in: int, c_out: int, size: int, *, w_dim: int) -> None:
+        super().__init__()
+        self.style = Linear(w_dim, c_in, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, size, size))
+        self.bias = nn.Parameter(torch.zeros(c_out))
+        self.gain = 1 / math.sqrt(c_in * size**2)
+
+    def convolved(self, x: Tensor, w: Tensor, bias: Tensor, *, demodulate: bool, up: bool = False) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            style = self.style(w)
+        return modulated_conv(x, self.weight * self.gain, style, bias, demodulate=demodulate, up=up)
+
+
+class StyledConv(Modulated):
     """x [N, c_in, H, W], w [N, w_dim] -> [N, c_out, H, W], or twice as high and wide: 2020, Figure 2 (c)."""
 
     fixed_noise: Tensor | None  # [1, 1, H, W]
 
     def __init__(self, c_in: int, c_out: int, *, w_dim: int, noise: tuple[int, int] | None, up: bool) -> None:
-        super().__init__()
-        self.style = Linear(w_dim, c_in, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(c_out, c_in, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(c_out))
+        super().__init__(c_in, c_out, 3, w_dim=w_dim)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.register_buffer("fixed_noise", torch.randn(1, 1, *noise) if noise else None)
-        self.gain, self.up = 1 / math.sqrt(c_in * 9), up
+        self.up = up
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            style = self.style(w)
         bias = self.bias[:, None, None]
         if noise is not None and self.noise_strength is not None:
             bias = bias + noise * self.noise_strength  # [N or 1, c_out, H, W]
-        return activate(modulated_conv(x, self.weight * self.gain, style, bias, demodulate=True, up=self.up))
+        return activate(self.convolved(x, w, bias, demodulate=True, up=self.up))
 
 
-class ToRGB(nn.Module):
+class ToRGB(Modulated):
     """x [N, c_in, H, W], w [N, w_dim] -> image [N, channels, H, W]: modulated, not demodulated."""
 
     def __init__(self, c_in: int, channels: int, *, w_dim: int) -> None:
-        super().__init__()
-        self.style = Linear(w_dim, c_in, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(channels, c_in, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.gain = 1 / math.sqrt(c_in)
+        super().__init__(c_in, channels, 1, w_dim=w_dim)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            style = self.style(w)
-        bias = self.bias[:, None, None]
-        image = modulated_conv(x, self.weight * self.gain, style, bias, demodulate=False, up=False)
+        image = self.convolved(x, w, self.bias[:, None, None], demodulate=False)
         return image.to(self.bias.dtype)  # float32, under bfloat16 too
 
 

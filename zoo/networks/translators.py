@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, group_norm
 
+Size = tuple[int, int]  # height, width
 LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at a quarter of the resolution
 
 
@@ -34,16 +35,13 @@ class InstanceNorm(nn.Module):
 
 
 def normalisation(norm: str, channels: int) -> nn.Module:
-    """ "instance", without scale and shift as in the authors' code, or "batch".
+    """ "instance", without scale and shift as in the authors' code, or "batch"."""
+    return InstanceNorm() if norm == "instance" else nn.BatchNorm2d(channels)
 
-    Raises:
-        ValueError: for another name.
-    """
-    if norm == "instance":
-        return InstanceNorm()
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    raise ValueError(f"model.norm={norm} must be instance or batch")
+
+def unit(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> list[nn.Module]:
+    """Convolution, normalisation, ReLU."""
+    return [convolution, normalisation(norm, convolution.out_channels), nn.ReLU(inplace=True)]
 
 
 class ResidualBlock(nn.Module):
@@ -51,15 +49,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, *, norm: str) -> None:
         super().__init__()
-        self.f = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3, bias=False),
-            normalisation(norm, width),
-            nn.ReLU(inplace=True),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3, bias=False),
-            normalisation(norm, width),
-        )
+        first, second = (nn.Conv2d(width, width, 3, bias=False) for _ in range(2))
+        layers = [nn.ReflectionPad2d(1), *unit(first, norm), nn.ReflectionPad2d(1), *unit(second, norm)]
+        self.f = nn.Sequential(*layers[:-1])  # no ReLU at its end
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.f(x)
@@ -74,28 +66,14 @@ class ResNetGenerator(nn.Sequential):
     stride = 4
 
     def __init__(self, *, c_in: int, c_out: int, width: int, blocks: int, norm: str) -> None:
-        sizes = [width, 2 * width, 4 * width]
-        layers: list[nn.Module] = [
-            nn.ReflectionPad2d(3),
-            nn.Conv2d(c_in, width, 7, bias=False),
-            normalisation(norm, width),
-            nn.ReLU(inplace=True),
-        ]
-        for small, large in pairwise(sizes):
-            layers += [
-                nn.Conv2d(small, large, 3, stride=2, padding=1, bias=False),
-                normalisation(norm, large),
-                nn.ReLU(inplace=True),
-            ]
-        layers += [ResidualBlock(sizes[-1], norm=norm) for _ in range(blocks)]
-        for large, small in pairwise(reversed(sizes)):
-            layers += [
-                nn.ConvTranspose2d(large, small, 3, stride=2, padding=1, output_padding=1, bias=False),
-                normalisation(norm, small),
-                nn.ReLU(inplace=True),
-            ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, c_out, 7), nn.Tanh()]
-        super().__init__(*layers)
+        layers = [nn.ReflectionPad2d(3), *unit(nn.Conv2d(c_in, width, 7, bias=False), norm)]
+        for k in (1, 2):
+            layers += unit(nn.Conv2d(k * width, 2 * k * width, 3, stride=2, padding=1, bias=False), norm)
+        layers += [ResidualBlock(4 * width, norm=norm) for _ in range(blocks)]
+        for k in (2, 1):
+            up = nn.ConvTranspose2d(2 * k * width, k * width, 3, stride=2, padding=1, output_padding=1, bias=False)
+            layers += unit(up, norm)
+        super().__init__(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, c_out, 7), nn.Tanh())
 
 
 class UNet(nn.Module):
@@ -113,23 +91,17 @@ class UNet(nn.Module):
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for k, (above, below) in enumerate(pairwise([c_in, *sizes])):
             outer, inner = k == 0, k == depth - 1  # neither is normalised: arXiv:1611.07004, section 6.1.1, and errata
-            self.downs.append(
-                nn.Sequential(
-                    *([] if outer else [nn.LeakyReLU(0.2)]),
-                    nn.Conv2d(above, below, 4, stride=2, padding=1, bias=outer or inner),
-                    *([] if outer or inner else [normalisation(norm, below)]),
-                )
-            )
+            layers: list[nn.Module] = [] if outer else [nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(above, below, 4, stride=2, padding=1, bias=outer or inner))
+            layers += [] if outer or inner else [normalisation(norm, below)]
+            self.downs.append(nn.Sequential(*layers))
         for k, (below, above) in enumerate(pairwise([*reversed(sizes), c_out])):
             outer, skipped = k == depth - 1, k > 0
-            self.ups.append(
-                nn.Sequential(
-                    nn.ReLU(),
-                    nn.ConvTranspose2d(below * (1 + skipped), above, 4, stride=2, padding=1, bias=outer),
-                    *([nn.Tanh()] if outer else [normalisation(norm, above)]),
-                    *([nn.Dropout(dropout)] if dropout and not outer and k < 3 and above == 8 * width else []),
-                )
-            )
+            up = nn.ConvTranspose2d(below * (1 + skipped), above, 4, stride=2, padding=1, bias=outer)
+            layers = [nn.ReLU(), up, nn.Tanh() if outer else normalisation(norm, above)]
+            if dropout and not outer and k < 3 and above == 8 * width:
+                layers.append(nn.Dropout(dropout))
+            self.ups.append(nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
@@ -148,74 +120,43 @@ class PatchDiscriminator(nn.Sequential):
     C64-C128-C256-C512 at width 64 and 3 layers, the first without normalisation: arXiv:1611.07004, section 6.1.2.
     """
 
-    def __init__(self, *, channels: int, width: int, layers: int, norm: str) -> None:
-        if width < 1:
-            raise ValueError(f"model.discriminator_width={width} must be 1 or more: channels of the first layer")
+    def __init__(self, channels: int, width: int, layers: int, norm: str) -> None:
         sizes = [width * min(2**k, 8) for k in range(layers + 1)]
         network: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         for k, (c_in, c_out) in enumerate(pairwise(sizes), start=1):
-            network += [
-                nn.Conv2d(c_in, c_out, 4, stride=2 if k < layers else 1, padding=1, bias=False),
-                normalisation(norm, c_out),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            convolution = nn.Conv2d(c_in, c_out, 4, stride=2 if k < layers else 1, padding=1, bias=False)
+            network += [convolution, normalisation(norm, c_out), nn.LeakyReLU(0.2, inplace=True)]
         super().__init__(*network, nn.Conv2d(sizes[-1], 1, 4, padding=1))
 
 
 def make_generator(
-    generator: str, *, size: tuple[int, int], c_in: int, c_out: int, width: int, blocks: int | None, norm: str,
-    dropout: float,
-) -> ResNetGenerator | UNet:  # fmt: skip
-    """The generator of that name for images of `size`, which is (height, width).
+    generator: str, size: Size, c_in: int, c_out: int, width: int, blocks: int | None, norm: str, dropout: float
+) -> ResNetGenerator | UNet:
+    """The generator of that name, "resnet" or "unet", for images of `size`.
 
-    Args:
-        generator: "resnet" or "unet".
-        blocks: residual blocks of a ResNet; None: 6 for sides below 256 pixels, 9 from there on (arXiv:1703.10593,
-            section 7.2).
+    `width` is that of the layer at the image. `blocks` are the residual ones of a ResNet; None: 6 for sides below 256
+    pixels, 9 from there on (arXiv:1703.10593, section 7.2). A U-Net halves images as often as both sides can be, at
+    most 8 times, to 1 pixel of 256; `dropout` is the probability in its decoder.
 
     Raises:
-        ValueError: for another name; for a size that the network can't make, with the nearest that it can.
+        ValueError: for a size that the network can't make, with the nearest multiple of 16.
     """
-    if generator not in ("resnet", "unet"):
-        raise ValueError(f"model.generator={generator} must be resnet or unet")
-    if width < 1:
-        raise ValueError(f"model.width={width} must be 1 or more: channels of the layer at the image")
-    if blocks is not None and blocks < 0:
-        raise ValueError(f"model.blocks={blocks} must not be negative; null chooses by size")
-    if generator == "resnet":
-        check_multiple(size, ResNetGenerator.stride)
-        blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks
-        return ResNetGenerator(c_in=c_in, c_out=c_out, width=width, blocks=blocks, norm=norm)
-    return UNet(c_in=c_in, c_out=c_out, width=width, depth=unet_depth(size), norm=norm, dropout=dropout)
-
-
-def unet_depth(size: tuple[int, int]) -> int:
-    """How often a U-Net halves images of `size`: as often as both sides can be, at most 8 times, to 1 pixel of 256.
-
-    Raises:
-        ValueError: for sides that can't be halved three times, with the nearest multiple of 16.
-    """
-    check_multiple(size, LEAST, nearest_of=16)
-    return next(depth for depth in range(8, 0, -1) if not any(side % 2**depth for side in size))
-
-
-def check_multiple(size: tuple[int, int], stride: int, *, nearest_of: int | None = None) -> None:
-    """Refuse images of a `size` that a generator can't make.
-
-    Raises:
-        ValueError: unless both sides are multiples of `stride`, from LEAST on; with the nearest multiple of
-            `nearest_of`, or else of `stride`.
-    """
+    stride = ResNetGenerator.stride if generator == "resnet" else 8  # a U-Net halves three times or more
     if any(side % stride or side < LEAST for side in size):
-        nearest = [max(round(side / (nearest_of or stride)) * (nearest_of or stride), 2 * LEAST) for side in size]
+        nearest = [max(round(side / 16) * 16, 16) for side in size]
         proposal = nearest[0] if nearest[0] == nearest[1] else nearest
         raise ValueError(
             f"image_size={size[0]}x{size[1]} does not fit this generator: both sides must be multiples of {stride}, "
             f"{LEAST} or more; try data.image_size={proposal}"
         )
+    if generator == "resnet":
+        blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks
+        return ResNetGenerator(c_in=c_in, c_out=c_out, width=width, blocks=blocks, norm=norm)
+    depth = next(depth for depth in range(8, 0, -1) if not any(side % 2**depth for side in size))
+    return UNet(c_in=c_in, c_out=c_out, width=width, depth=depth, norm=norm, dropout=dropout)
 
 
-def patch_layers(layers: int | None, size: tuple[int, int]) -> int:
+def patch_layers(layers: int | None, size: Size) -> int:
     """The layers of a `PatchDiscriminator`; None: the paper's 3 (70 pixels) for sides from 128 on, 2 (34) from 64, 1
     (16) below, so that a patch stays a part of the image.
 
@@ -256,14 +197,8 @@ def mirrored(side: int, stride: int) -> Tensor:
 
 
 def check_direction(images: Tensor, direction: str, channels: Mapping[str, int]) -> None:
-    """Refuse images that can't be translated in this direction.
-
-    Args:
-        channels: those that each direction starts from, {"X->Y": 3}.
-
-    Raises:
-        ValueError: for an unknown direction, and for images that are not [N, channels, H, W].
-    """
+    """Refuse, by a ValueError, an unknown direction and images that are not [N, C, H, W], C being the `channels` that
+    each direction starts from: {"X->Y": 3}."""
     if direction not in channels:
         raise ValueError(f"direction={direction!r} must be {' or '.join(channels)}")
     if images.dim() != 4 or images.shape[1] != channels[direction]:

@@ -19,15 +19,8 @@ CHANNELS = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images, by channel
 
 
-class MissingVGG(ValueError):
-    """Weights that can't be had. The message says which file, where to put it, and what else to do."""
-
-
 class VGG19(nn.Module):
-    """Images [N, C, H, W] in [-1, 1] -> phi_54, [N, 512, H // 16, W // 16]; frozen, always in evaluation mode.
-
-    Grey images are repeated to three channels.
-    """
+    """Images [N, 1 or 3, H, W] in [-1, 1], grey or RGB, -> phi_54, [N, 512, H // 16, W // 16]; frozen."""
 
     mean: Tensor
     std: Tensor
@@ -44,57 +37,43 @@ class VGG19(nn.Module):
         self.features = nn.Sequential(*layers[:-1])  # names as in torchvision: features.0, features.2, ..., features.34
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> "VGG19":
-        """Stays in evaluation mode, whatever is asked."""
-        return super().train(False)
+        self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         unit = (image.expand(-1, 3, -1, -1) + 1) / 2
         return self.features((unit - self.mean) / self.std)
 
 
-def weights_path(weights: str | None) -> Path:
-    """The file of the weights: the one that is named, or torch.hub's."""
-    return Path(weights).expanduser() if weights is not None else Path(torch.hub.get_dir(), "checkpoints", FILE)
-
-
-def fetch(weights: str | None) -> None:
-    """Download torchvision's weights (548 MB) unless they are there; call it once a machine, before training.
-
-    Args:
-        weights: a file of one's own, which must exist, or None.
+def fetch(weights: str | None) -> Path:
+    """The file of the weights: one's own, or (None) torch.hub's, downloaded (548 MB) unless it is there.
 
     Raises:
-        MissingVGG: if there is no such file, or it can't be downloaded.
+        ValueError: if there is no such file, or it can't be downloaded: which one, where to put it, what else to do.
     """
-    path = weights_path(weights)
+    path = Path(weights or Path(torch.hub.get_dir(), "checkpoints", FILE)).expanduser()
     if path.is_file():
-        return
+        return path
     if weights is not None:
-        raise MissingVGG(f"no such file: {path} (model.vgg_weights)")
+        raise ValueError(f"no such file: {path} (model.vgg_weights)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-        raise MissingVGG(
+        raise ValueError(
             f"model.content=vgg needs torchvision's VGG19, and its weights could not be downloaded ({error}). Fetch "
             f"{FILE} from download.pytorch.org/models where there is a network, and put it at {path}, or name it: "
             "model.vgg_weights=FILE. To train without: model.content=discriminator"
         ) from error
+    return path
 
 
 def load(weights: str | None) -> VGG19:
     """The network with its weights, on the CPU. Weights of the classifier's other layers may be in the file.
 
     Raises:
-        MissingVGG: if there is no such file.
-        ValueError: if it does not hold VGG19's weights as plain data.
+        ValueError: if there is no such file, or it does not hold VGG19's weights as plain data.
     """
-    path = weights_path(weights)
-    if not path.is_file():
-        raise MissingVGG(f"no such file: {path} (model.vgg_weights)")
+    path = fetch(weights)
     with torch.random.fork_rng(devices=[]):  # the weights that are replaced at once were drawn
         network = VGG19()
     try:
