@@ -12,7 +12,8 @@ import hydra
 from omegaconf import DictConfig
 
 from zoo.run import config
-from zoo.run.training import build, run
+from zoo.run.command import command_line, readable_errors
+from zoo.run.training import alone_in, build, run
 
 __all__ = ["build", "main", "run"]
 
@@ -22,11 +23,11 @@ config.register_tables()
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Compose, check, run."""
-    with config.alone_in(cfg.run_dir):
+    with alone_in(cfg.run_dir):
         run(config.checked(cfg))
 
 
 if __name__ == "__main__":
-    with config.readable_errors():
-        sys.argv[1:] = config.command_line(sys.argv[1:])
+    with readable_errors():
+        sys.argv[1:] = command_line(sys.argv[1:])
         main()

@@ -18,7 +18,7 @@ from train import run
 from zoo.game.gan import GAN
 from zoo.run.callbacks.interrupt import parse_time
 from zoo.run.checkpoint import newest, read
-from zoo.run.config import command_line, readable_errors
+from zoo.run.command import command_line, readable_errors
 
 Small = Callable[..., DictConfig]
 

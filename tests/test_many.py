@@ -169,7 +169,7 @@ def test_a_job_that_is_queued_again_goes_on(small: Callable[..., DictConfig], mo
 FAILING = """
 import sys
 import train
-from zoo.run import config
+from zoo.run import command
 from zoo.game.gan import GAN
 original = GAN.on_train_batch_start
 def start(self, batch, batch_idx):
@@ -178,7 +178,7 @@ def start(self, batch, batch_idx):
         raise KeyError("this rank has a bug")
 GAN.on_train_batch_start = start
 if __name__ == "__main__":
-    with config.readable_errors():
+    with command.readable_errors():
         train.main()
 """
 

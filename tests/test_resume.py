@@ -14,7 +14,7 @@ from train import run
 from zoo.game.gan import GAN
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.checkpoint import newest, read
-from zoo.run.config import readable_errors
+from zoo.run.command import readable_errors
 
 Small = Callable[..., DictConfig]
 

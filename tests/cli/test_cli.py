@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from train import run
 from zoo.cli import app
 from zoo.game.abilities import FromLatents, OfClasses
-from zoo.run.config import readable_errors
+from zoo.run.command import readable_errors
 
 
 def zoo(*arguments: object) -> str:

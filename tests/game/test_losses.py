@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.game.losses import OBJECTIVES, LeastSquares, Minimax, NonSaturating, Objective, Wasserstein, named
+from zoo.game.losses import OBJECTIVES, Objective, named
 from zoo.run.config import table
 
 # The papers' formulas, with probabilities where they have probabilities: D's and G's objective of logits r and f,
@@ -59,7 +59,7 @@ FORMULAS: dict[str, tuple[Formula, Formula, Formula, Formula, Formula]] = {
         lambda r, f: (f - r).sigmoid() - 1,
     ),
 }
-UNDECIDED = {  # D's and G's objective where all logits are on the boundary, as the docstrings say
+UNDECIDED = {  # D's and G's objective where all logits are on the boundary, as the comments say
     "non_saturating": (2 * math.log(2), math.log(2)),
     "minimax": (2 * math.log(2), -math.log(2)),
     "least_squares": (0.25, 0.125),
@@ -138,9 +138,9 @@ def test_pairs_are_rows() -> None:
 
 def test_a_confident_discriminator_still_gives_gradients() -> None:
     fake = torch.tensor([-50.0], requires_grad=True)
-    (gradient,) = torch.autograd.grad(NonSaturating().generator(fake), fake)
+    (gradient,) = torch.autograd.grad(named("non_saturating").generator(fake), fake)
     assert gradient.item() == pytest.approx(-1.0)
-    (gradient,) = torch.autograd.grad(Minimax().generator(fake), fake)
+    (gradient,) = torch.autograd.grad(named("minimax").generator(fake), fake)
     assert abs(gradient.item()) < 1e-20  # saturated
 
 
@@ -162,7 +162,7 @@ def values(seen: dict[str, Tensor]) -> dict[str, float]:
 
 
 def test_judgement() -> None:
-    seen = NonSaturating().judgement(torch.tensor([1.0, 2.0, -1.0, 4.0]), torch.tensor([-1.0, 3.0]))
+    seen = named("non_saturating").judgement(torch.tensor([1.0, 2.0, -1.0, 4.0]), torch.tensor([-1.0, 3.0]))
     assert values(seen) == {
         "accuracy_real": 0.75,
         "accuracy_fake": 0.5,
@@ -173,9 +173,9 @@ def test_judgement() -> None:
 
 def test_judgement_has_each_objectives_own_boundary() -> None:
     real, fake = torch.tensor([0.9, 0.4]), torch.tensor([0.2, 0.3])
-    seen = values(LeastSquares().judgement(real, fake))
+    seen = values(named("least_squares").judgement(real, fake))
     assert (seen["accuracy_real"], seen["accuracy_fake"]) == (0.5, 1.0)
-    seen = values(Wasserstein().judgement(real - 100, fake - 100))  # halfway between -99.35 and -99.75
+    seen = values(named("wasserstein").judgement(real - 100, fake - 100))  # halfway between -99.35 and -99.75
     assert (seen["accuracy_real"], seen["accuracy_fake"]) == (0.5, 1.0)
 
 

@@ -16,7 +16,8 @@ import zoo
 from train import run
 from zoo.cli import app
 from zoo.run.checkpoint import WholeCheckpointIO, find, newest, read
-from zoo.run.config import command_line, trusted
+from zoo.run.command import command_line
+from zoo.run.config import trusted
 
 Small = Callable[..., DictConfig]
 CONTENT: dict[str, Any] = {"zoo": {"variant": "zoo.model.dcgan.DCGAN"}, "weights": torch.arange(1000.0)}

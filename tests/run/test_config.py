@@ -17,7 +17,9 @@ from omegaconf import OmegaConf
 
 import train
 from train import run
-from zoo.run.config import alone_in, check, choices, command_line, groups, nearest, plain, quoted, readable_errors
+from zoo.run.command import command_line, quoted, readable_errors
+from zoo.run.config import check, choices, groups, nearest, plain
+from zoo.run.training import alone_in
 
 
 def line(*arguments: str) -> subprocess.CompletedProcess[str]:

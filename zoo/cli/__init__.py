@@ -52,7 +52,7 @@ def check_data(
 
 def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
-    from zoo.run.config import readable_errors
+    from zoo.run.command import readable_errors
 
     with readable_errors("zoo"):
         app()

@@ -62,8 +62,6 @@ class FromLatents(Protocol):
         Each seed's image is the same whatever the others, up to the float arithmetic of the batch.
 
         Args:
-            n: how many.
-            seed: the first image's.
             labels: each image's class, [n], where there are classes; None: seed 0 has the first class, seed 1 the
                 second, and so on, over and over.
 
@@ -72,23 +70,20 @@ class FromLatents(Protocol):
         """
         if n < 1:
             raise ValueError(f"n={n} images: give 1 or more")
-        seeds = torch.arange(seed, seed + n, device=self.device)
-        if labels is None:
-            return torch.cat([to_unit(self.generate(batch)).cpu() for batch in seeds.split(BATCH)])
-        conditional = isinstance(self, OfClasses)
-        if not conditional:
+        if labels is not None and not isinstance(self, OfClasses):
             raise ValueError(f"{type(self).__name__} makes images without classes: leave labels out")
-        if len(labels) != n:
+        if labels is not None and len(labels) != n:
             raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
-        pairs = zip(seeds.split(BATCH), torch.as_tensor(labels, device=self.device).split(BATCH), strict=True)
-        return torch.cat([to_unit(self.generate(*pair)).cpu() for pair in pairs])
+        batches = [torch.arange(seed, seed + n, device=self.device).split(BATCH)]
+        if labels is not None:
+            batches.append(torch.as_tensor(labels, device=self.device).split(BATCH))
+        return torch.cat([to_unit(self.generate(*batch)).cpu() for batch in zip(*batches, strict=True)])
 
     def preview_of_latents(self, batch: Any) -> dict[str, Preview]:
         """Fakes of the seeds `batch.index`, beside the real images; where there are classes, of the same ones."""
-        if not classes_of(self):
-            return {"samples": Preview(fake=self.generate(batch.index), real=batch.image)}
-        fake = self.generate(batch.index, batch.label)
-        return {"samples": Preview(fake=fake, real=batch.image, label=batch.label, real_label=batch.label)}
+        label = batch.label if classes_of(self) else None
+        fake = self.generate(batch.index, label)
+        return {"samples": Preview(fake=fake, real=batch.image, label=label, real_label=label)}
 
 
 @runtime_checkable

@@ -32,8 +32,6 @@ class Augment(nn.Module):
 
         real_logit, fake_logit = self.D(self.T(x)), self.D(self.T(fake.detach()))
 
-    The base of the variants gives it the rank's random stream and lets it adapt after each step.
-
     Each transformation is executed with probability p on each image, in the order below. 0 or False switches it off;
     with all off, T returns the very tensor that it is given. U is a uniform draw, N a normal one.
 
@@ -68,28 +66,11 @@ class Augment(nn.Module):
     signs: Tensor  # scalar: the sum of sign(D(x)) since p's last step, as this rank sees it
 
     def __init__(
-        self,
-        *,
-        probability: float,
-        target: float | None,
-        speed: int,
-        interval: int,
-        flip: bool,
-        quarter_turn: bool,
-        integer_translation: float,
-        scale: float,
-        rotation: float,
-        anisotropy: float,
-        fractional_translation: float,
-        brightness: float,
-        contrast: float,
-        luma_flip: bool,
-        hue: float,
-        saturation: float,
-        color: float,
-        translation: float,
-        cutout: float,
-    ) -> None:
+        self, *, probability: float, target: float | None, speed: int, interval: int, flip: bool, quarter_turn: bool,
+        integer_translation: float, scale: float, rotation: float, anisotropy: float, fractional_translation: float,
+        brightness: float, contrast: float, luma_flip: bool, hue: float, saturation: float, color: float,
+        translation: float, cutout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.flip, self.quarter_turn, self.integer_translation = flip, quarter_turn, integer_translation
         self.scale, self.rotation, self.anisotropy = scale, rotation, anisotropy
@@ -99,11 +80,9 @@ class Augment(nn.Module):
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value >= 0:
                 raise ValueError(f"model.augment.{name}={value} must not be negative; 0 switches it off")
-        if max(integer_translation, translation, cutout) > 1:
-            raise ValueError(
-                f"model.augment.integer_translation={integer_translation}, translation={translation} and "
-                f"cutout={cutout} are parts of the image's size: at most 1"
-            )
+        for name in ("integer_translation", "translation", "cutout"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"model.augment.{name}={getattr(self, name)} is a part of the image's size: at most 1")
         if not 0 <= probability <= 1:
             raise ValueError(f"model.augment.probability={probability} must be in [0, 1]")
         if target is not None and not -1 < target < 1:
@@ -114,15 +93,10 @@ class Augment(nn.Module):
         self.moves = any((flip, quarter_turn, integer_translation, scale, rotation, anisotropy, fractional_translation))
         self.colours = any((brightness, contrast, luma_flip, hue, saturation))
         self.images = 0  # seen since p's last step, over all ranks
-        self.calls = 0  # of forward
+        self.calls = 0  # of forward, in this turn
         self.generator: torch.Generator | None = None  # the stream that is drawn from unless another is named
         self.register_buffer("p", torch.tensor(float(probability)))
         self.register_buffer("signs", torch.zeros(()))
-
-    @property
-    def strength(self) -> Tensor:
-        """p, a scalar in [0, 1], for the books."""
-        return self.p.clone()
 
     @property
     def active(self) -> bool:
@@ -195,8 +169,7 @@ class Augment(nn.Module):
         p <- clamp(p + sign(r_t - target) * (images since the last step) / speed, 0, 1)
 
         with r_t = E[sign(D(x))] the mean of 2 accuracy_real - 1 since the last step, over all ranks; D(x) counts from
-        D's boundary between real and fake. Every rank calls it, with the same `images`; at each step they exchange one
-        number. Without a target it does nothing.
+        D's boundary between real and fake. Every rank calls it; at each step they exchange one number.
 
         Args:
             accuracy_real: the share of this rank's real images that D takes for real, a scalar in [0, 1].

@@ -10,9 +10,8 @@ step, that is every turn.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial, wraps
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 import lightning as L
 import torch
@@ -27,26 +26,9 @@ from zoo.game.averages import EMA, evaluated
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.settings import Game, check_annotated, completed, decay
-from zoo.game.state import of_every_rank, random_states, restore_random_states
-from zoo.game.strategy import TurnDDP
-
-
-class Minimize(Protocol):
-    """Minimise the sum of the named terms, each a scalar, with respect to the player whose turn it is."""
-
-    def __call__(self, **terms: Tensor) -> None: ...
-
-
-@dataclass
-class Turn:
-    """What has happened in a player's turn."""
-
-    player: str
-    augmented: int  # calls of T before it
-    moved: bool = False
-    penalised: bool = False
-    skipped: bool | None = None  # None: not decided yet
-    judgements: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # by discriminator
+from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
+from zoo.game.strategy import TurnDDP, refuse_trainer
+from zoo.game.turn import Minimize, Turn, diagnosis
 
 
 class GAN(L.LightningModule):
@@ -96,10 +78,16 @@ class GAN(L.LightningModule):
         self._rng: torch.Generator | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """What belongs to every step surrounds the variant's `training_step`."""
+        """Let the variant's `training_step` end as every step does, before any callback looks at the model."""
         super().__init_subclass__(**kwargs)
-        if "training_step" in vars(cls):
-            cls.training_step = _whole_step(cls.training_step)  # type: ignore[method-assign]
+        if algorithm := vars(cls).get("training_step"):
+
+            @wraps(algorithm)
+            def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
+                algorithm(self, batch, batch_idx)
+                self._end_step()
+
+            cls.training_step = training_step  # type: ignore[method-assign, assignment]
 
     # What a variant writes ------------------------------------------------------------------------------------------
 
@@ -110,17 +98,14 @@ class GAN(L.LightningModule):
     def preview(self, batch: Any) -> dict[str, Preview]:
         """The model's images beside real ones, from its best generator: all that metrics and sample grids ever see.
 
-        Deterministic: the image at position i depends on the batch's row i alone (on its `index`, for latents).
+        Deterministic: image i depends on the batch's row i alone (on its `index`, for latents).
         """
         if isinstance(self, FromLatents):
             return self.preview_of_latents(batch)
         raise NotImplementedError
 
     def critique(self, batch: Any) -> dict[str, Tensor]:
-        """Each discriminator's logits [N, ...] on the real images of a batch, as {"D": ...}; {} where none fits.
-
-        Health monitoring compares those of training images with those of images that no player has seen.
-        """
+        """Each discriminator's logits [N, ...] on the real images of a batch, as {"D": ...}; {} where none fits."""
         return {}
 
     def optimizer(self, player: str, parameters: list[nn.Parameter]) -> Optimizer:
@@ -152,21 +137,15 @@ class GAN(L.LightningModule):
 
     @property
     def goal(self) -> str:
-        """What the images of the present phase shall be: like the real ones as a "distribution", near their targets in
-        "pixels", or like those in "perception" alone."""
+        """What the phase's images shall be: like real ones as a "distribution", or like targets, in "pixels" or in
+        "perception" alone."""
         return "distribution"
 
     def refuse_gradient_penalty(self, remedy: str) -> None:
-        """For discriminators that mix the images of a batch.
-
-        Raises:
-            ValueError: if a gradient penalty is set, which holds each image's gradient.
-        """
+        """Raise a ValueError where a gradient penalty is set: for a D whose BatchNorm mixes the images of a batch."""
         if self.regularizer is not None and self.regularizer.gradient_penalty:
-            raise ValueError(
-                "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: "
-                f"set {remedy}"
-            )
+            sentence = "regularizer=gradient_penalty holds each image's gradient, and BatchNorm mixes the images: set "
+            raise ValueError(sentence + remedy)
 
     # Turns ----------------------------------------------------------------------------------------------------------
 
@@ -181,10 +160,7 @@ class GAN(L.LightningModule):
 
     @contextmanager
     def turn(self, player: str) -> Iterator[Minimize]:
-        """`player`'s turn: every other player is frozen, and `minimize(name=term, ...)` makes its one step.
-
-            with self.turn("D") as minimize:
-                minimize(adversarial=..., r1=...)
+        """`player`'s turn: every other player is frozen, and `minimize(adversarial=..., r1=...)` makes its one step.
 
         The terms are the objective: summed, back-propagated, clipped, stepped, and logged as `D/adversarial`, `D/r1`.
         A critic that is too strong (skip_d_above) makes no step.
@@ -202,14 +178,17 @@ class GAN(L.LightningModule):
                 f"{self.game['n_critic']}: begin it with `if self.due({player!r}):`"
             )
         self.turns[player] += 1
-        self._turn = turn = Turn(player, augmented=self._augmented)
+        self._turn = turn = Turn(player, is_critic=player == self.critic)
+        T = self.T if isinstance(self.T, Augment) and self.T.active else None
+        if T is not None:
+            T.calls = 0
         others = [p for name, named in self._parameters_of.items() if name != player for _, p in named]
         trainable = [p for p in others if p.requires_grad]
         for parameter in trainable:
             parameter.requires_grad_(False)
         try:
             yield partial(self._minimize, turn)
-            self._check_turn(turn)
+            turn.check(type(self).__name__, T, self.regularizer)
         finally:
             self._turn = None
             for parameter in trainable:
@@ -222,7 +201,7 @@ class GAN(L.LightningModule):
         Whether the critic skips its turn, how augmentation adapts, and the log depend on it.
 
         Args:
-            real, fake: logits [N, ...] on real and on fake images.
+            real, fake: logits [N, ...].
             of: the discriminator's name in the log, where the critic has several; None: the player's.
         """
         if self._turn is None:
@@ -261,7 +240,7 @@ class GAN(L.LightningModule):
             self.trainer.strategy.average_gradients(turn.player, named, total)
         norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
         if not norm.isfinite() & total.isfinite():  # on all ranks or on none
-            raise FloatingPointError(self._diagnosis(turn.player, terms))
+            raise FloatingPointError(diagnosis(turn.player, terms, self.images, self.world_size))
         if self.game["clip_norm"] is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in named], self.game["clip_norm"], norm)
         optimizer.step()
@@ -270,45 +249,16 @@ class GAN(L.LightningModule):
     def _skips(self, turn: Turn) -> bool:
         """Whether the critic is too strong to move: its mean accuracy, on real and fake images, over all ranks."""
         limit = self.game["skip_d_above"]
-        if limit is None or turn.player != self.critic:
+        if limit is None or not turn.is_critic:
             return False
         if turn.skipped is None:
-            names = ("accuracy_real", "accuracy_fake")
-            accuracies = [judgement[name] for judgement in turn.judgements.values() for name in names]
-            if not accuracies:
-                raise ValueError(f"{turn.player} was not judged: real, fake = self.judge(self.D(real), self.D(fake))")
-            turn.skipped = self.agreed(torch.stack(accuracies).mean()) > limit
+            turn.skipped = self.agreed(turn.accuracy()) > limit
         return turn.skipped
-
-    def _check_turn(self, turn: Turn) -> None:
-        """Raises:
-        ValueError: naming what the variant forgot.
-        """
-        name, player, is_critic = type(self).__name__, turn.player, turn.player == self.critic
-        if not turn.moved:
-            raise ValueError(f"{name}'s turn of {player} minimised nothing: call minimize(adversarial=...) in it")
-        if is_critic and not turn.judgements:
-            raise ValueError(f"{name}'s turn of {player} was not judged: call self.judge(real_logit, fake_logit) in it")
-        if self.augments and self._augmented - turn.augmented < (2 if is_critic else 1):
-            raise ValueError(
-                f"{name} shows D images without augmentation in {player}'s turn: wrap real and fake ones in "
-                "self.T(...), or train it with augment=none"
-            )
-        if is_critic and self.regularizer is not None and self.regularizer.active and not turn.penalised:
-            raise ValueError(
-                f"{name}'s turn of {player} has no gradient penalties: add **self.penalties(self.D, real, fake) to its "
-                "terms, or train it with regularizer=none"
-            )
 
     @property
     def augments(self) -> bool:
         """Whether T changes anything."""
         return isinstance(self.T, Augment) and self.T.active
-
-    @property
-    def _augmented(self) -> int:
-        """How often T has been called."""
-        return self.T.calls if isinstance(self.T, Augment) else 0
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The players' optimizers, in the order of `players()`.
@@ -316,33 +266,30 @@ class GAN(L.LightningModule):
         Raises:
             ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average.
         """
-        owners: dict[int, str] = {}
+        owners: dict[nn.Parameter, str] = {}
         for player, networks in self.players().items():
             parameters = [parameter for network in networks for parameter in network.parameters()]
             for parameter in parameters:
-                if owners.setdefault(id(parameter), player) != player:
-                    raise ValueError(f"players {owners[id(parameter)]} and {player} share a parameter")
+                if owners.setdefault(parameter, player) != player:
+                    raise ValueError(f"players {owners[parameter]} and {player} share a parameter")
             self._players[player] = self.optimizer(player, parameters)
-            self._parameters_of[player] = [(n, p) for n, p in self.named_parameters() if owners.get(id(p)) == player]
+            self._parameters_of[player] = [(n, p) for n, p in self.named_parameters() if owners.get(p) == player]
             self.turns.setdefault(player, 0)
-        if orphans := [n for n, p in self.named_parameters() if p.requires_grad and id(p) not in owners]:
+        if orphans := [n for n, p in self.named_parameters() if p.requires_grad and p not in owners]:
             raise ValueError(f"no player trains {', '.join(orphans)}: add their network to players() or freeze them")
         if self.game["ema_half_life"] is not None and not self._averages:
             raise ValueError(
                 f"model.ema_half_life={self.game['ema_half_life']}, but {type(self).__name__} averages nothing: write "
                 "self.G_ema = self.average(self.G) in its constructor, or set model.ema_half_life=null"
             )
-        self._check_trainer()
+        if self._trainer is not None:
+            refuse_trainer(self.trainer)
         return list(self._players.values())
 
     def compile_networks(self, **settings: Any) -> None:
-        """Compile each network that a player trains (torch.compile), in place: checkpoints stay as they were.
+        """Compile each network that a player trains, in place; checkpoints stay the same. `settings`: torch.compile's.
 
-        Averaged networks stay eager: they are run once in a while, on batches of other sizes. Gradient penalties, which
-        compiled networks can't be differentiated twice for, run eagerly (zoo/game/regularizers.py).
-
-        Args:
-            settings: of torch.compile: mode, backend, ...
+        Averages stay eager: they are run once in a while, on batches of other sizes.
         """
         for network in self.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
@@ -352,10 +299,9 @@ class GAN(L.LightningModule):
 
     def average(self, network: nn.Module) -> EMA | None:
         """An average that follows a network from step to step; None where model.ema_half_life is None."""
-        half_life = self.game["ema_half_life"]
-        if half_life is None:
+        if self.game["ema_half_life"] is None:
             return None
-        average = EMA(network, half_life=half_life)
+        average = EMA(network, half_life=self.game["ema_half_life"])
         self._averages.append((average, network))
         return average
 
@@ -380,24 +326,36 @@ class GAN(L.LightningModule):
 
     # A step ---------------------------------------------------------------------------------------------------------
 
-    def _begin_step(self, batch: Any) -> None:
+    def on_fit_start(self) -> None:
+        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
+        self.to(memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            quirks.no_search_for_a_driver()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """A step begins: the learning rates are those for the images seen so far, then this batch counts."""
+        for player, optimizer in self._players.items():
+            scale = self.lr_factor * self.lr_scale(player, self.images)
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * scale
         self._step_images = len(batch[0]) * self.world_size
-        self._averages_moved = False
-        self._judgements = {}
+        self.images += self._step_images
+        self.run_log.begin_step(self.images, self._step_images)
+        self._averages_moved, self._judgements = False, {}
         if isinstance(self.T, Augment):
             self.T.generator = self.rng
 
     def _end_step(self) -> None:
         self.move_averages()
-        if self._judgements and isinstance(self.T, Augment):
-            accuracies = [judgement["accuracy_real"] for judgement in self._judgements.values()]
-            self.T.adapt(torch.stack(accuracies).mean(), images=self._step_images)
         for name, judgement in self._judgements.items():
             self.run_log.observe(name, judgement)
         if isinstance(self.T, Augment) and self.T.target is not None:
-            self.run_log.observe("T", {"p": self.T.strength})
+            if self._judgements:
+                accuracies = [judgement["accuracy_real"] for judgement in self._judgements.values()]
+                self.T.adapt(torch.stack(accuracies).mean(), images=self._step_images)
+            self.run_log.observe("T", {"p": self.T.p.clone()})
 
-    # Randomness -----------------------------------------------------------------------------------------------------
+    # Randomness and ranks -------------------------------------------------------------------------------------------
 
     @property
     def rng(self) -> torch.Generator:
@@ -406,8 +364,6 @@ class GAN(L.LightningModule):
             rank = self.trainer.global_rank if self._trainer is not None else 0
             self._rng = torch.Generator(self.device).manual_seed(torch.initial_seed() % 2**31 * 1_000_003 + rank + 1)
         return self._rng
-
-    # Ranks and time -------------------------------------------------------------------------------------------------
 
     @property
     def world_size(self) -> int:
@@ -428,22 +384,6 @@ class GAN(L.LightningModule):
         if isinstance(self.trainer.strategy, TurnDDP):
             self.trainer.strategy.equalise_buffers()
 
-    def on_fit_start(self) -> None:
-        """Channels last: the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
-        self.to(memory_format=torch.channels_last)
-        if self.device.type == "cpu":
-            quirks.no_search_for_a_driver()
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rates for the images seen so far, then count this batch."""
-        for player, optimizer in self._players.items():
-            scale = self.lr_factor * self.lr_scale(player, self.images)
-            for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * scale
-        size = len(batch[0]) * self.world_size
-        self.images += size
-        self.run_log.begin_step(self.images, size)
-
     # The log --------------------------------------------------------------------------------------------------------
 
     def publish(self, values: Mapping[str, float]) -> None:
@@ -459,29 +399,12 @@ class GAN(L.LightningModule):
 
     def on_train_end(self) -> None:
         """Publish what the last window holds."""
-        if not self.run_log.is_empty:
-            self._publish_row()
+        self._publish_row()
 
     def _publish_row(self) -> None:
-        row = self.run_log.row(self.over_ranks)
-        rates = {f"{player}/lr": optimizer.param_groups[0]["lr"] for player, optimizer in self._players.items()}
-        self.publish(row | rates)
-
-    def _diagnosis(self, player: str, terms: Mapping[str, Tensor]) -> str:
-        """Which term of this turn is not finite, on which rank."""
-        bad = {f"{player}/{name}": value.item() for name, value in terms.items() if not value.isfinite()}
-        ranks = of_every_rank(bad, self.world_size)
-        not_finite = [
-            f"{name} is {value}" + (f" on rank {rank}" if len(ranks) > 1 else "")
-            for rank, terms_of_rank in enumerate(ranks)
-            for name, value in terms_of_rank.items()
-        ]
-        what = ", ".join(not_finite) or f"the gradient of {player} is not finite, though its terms are"
-        return (
-            f"{what}, at image {self.images:,}: training has diverged. Lower the learning rates (model.lr.D=, "
-            "model.lr.G=), clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "
-            "(divergence_retries=1)"
-        )
+        if row := self.run_log.row(self.over_ranks):
+            rates = {f"{player}/lr": optimizer.param_groups[0]["lr"] for player, optimizer in self._players.items()}
+            self.publish(row | rates)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
@@ -505,16 +428,7 @@ class GAN(L.LightningModule):
         self.turns |= state["turns"]
         self.run_log.latest |= state["latest"]
         self.lr_factor = min(self.lr_factor, state["lr_factor"])
-        ranks = state["ranks"]
-        if len(ranks) == self.world_size:
-            self._resumed = ranks[self.trainer.global_rank]
-        elif self.trainer.is_global_zero:
-            print(
-                f"resuming a run of {len(ranks)} processes on {self.world_size}: networks, optimizers, time and data "
-                "go on; latents come from new streams, and what each process keeps for itself (a history of images) "
-                "begins anew, so the run is not bit for bit the one that was interrupted",
-                flush=True,
-            )
+        self._resumed = of_this_rank(state["ranks"], self.trainer.global_rank, self.world_size)
 
     def on_train_start(self) -> None:
         """Take up what a resumed run was doing, and the row that was being written.
@@ -530,32 +444,5 @@ class GAN(L.LightningModule):
         restore_random_states(state, self.rng)
         self.load_rank_state(state["own"])
         self.run_log.load_state(state, self.device)
-        if self.run_log.row_due and not self.run_log.is_empty:
+        if self.run_log.row_due:
             self._publish_row()
-
-    def _check_trainer(self) -> None:
-        """Refuse what can't be right, before the first step."""
-        if self._trainer is None:
-            return
-        strategy, precision = self.trainer.strategy, str(self.trainer.precision)
-        if self.trainer.world_size > 1 and not isinstance(strategy, TurnDDP):
-            raise ValueError(
-                f"{type(strategy).__name__} can't train players that take turns: use trainer=ddp or trainer=ddp_cpu "
-                "(zoo.game.strategy.TurnDDP)"
-            )
-        if precision in ("16-true", "bf16-true"):
-            raise ValueError(f"trainer.precision={precision} keeps weights in 16 bits: use bf16-mixed")
-        if precision == "16-mixed":
-            raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
-
-
-def _whole_step(algorithm: Callable[..., Any]) -> Callable[..., Any]:
-    """A variant's `training_step` with what every step begins and ends with."""
-
-    @wraps(algorithm)
-    def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
-        self._begin_step(batch)
-        algorithm(self, batch, batch_idx)
-        self._end_step()
-
-    return training_step

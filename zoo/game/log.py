@@ -29,13 +29,10 @@ class Log:
         for key, value in values.items():
             self._window.setdefault(f"{name}/{key}", []).append(value.detach())
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was observed since the last row."""
-        return not self._window
-
     def row(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """The means of the window, over all ranks; a new window begins."""
+        """The means of the window, over all ranks, {} of an empty one; a new window begins."""
+        if not self._window:
+            return {}
         means = torch.stack([torch.stack(values).float().mean() for values in self._window.values()])
         row = dict(zip(self._window, mean_over_ranks(means).tolist(), strict=True))
         self._window.clear()

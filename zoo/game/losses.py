@@ -9,23 +9,31 @@ softplus(-logit) = -log sigmoid(logit)  and  softplus(logit) = -log(1 - sigmoid(
     loss.generator(self.D(fake), self.D(x) if loss.paired else None)
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 
+@dataclass(frozen=True)
 class Objective:
     """What the players minimise, and where D is undecided."""
 
-    paired = False  # whether G's objective needs the logits of the real images too
+    D: Callable[[Tensor, Tensor], Tensor]  # of real and fake logits
+    G: Callable[[Tensor, Tensor], Tensor]  # of fake and, where it is paired, real logits
+    paired: bool = False  # whether G's objective needs the logits of the real images too
     boundary: float | None = 0.0  # the logit at which D is undecided; None: the midpoint of its mean logits
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D's objective, a scalar."""
-        raise NotImplementedError
+        return self.D(real, fake)
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """G's objective, a scalar. `real` is used by paired objectives alone."""
-        raise NotImplementedError
+        if self.paired and real is None:
+            raise ValueError("real=None: a paired objective needs D's logits on real images in G's turn: self.D(x)")
+        return self.G(fake, real)  # type: ignore[arg-type]
 
     def judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """What D thinks, for the books: its accuracy on real and on fake images in [0, 1], and its mean logits.
@@ -43,122 +51,56 @@ class Objective:
         }
 
 
-class Minimax(Objective):
-    """Goodfellow et al. 2014 (arXiv:1406.2661), eq. (1): min_G max_D E[log D(x)] + E[log(1 - D(G(z)))].
-
-    The game that the theory is about, for teaching: while D wins, G's gradient vanishes.
-    """
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-E[log D(x)] - E[log(1 - D(G(z)))]; 2 log 2 where D can't tell."""
-        return softplus(-real).mean() + softplus(fake).mean()
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """E[log(1 - D(G(z)))]; -log 2 where D can't tell."""
-        return -softplus(fake).mean()
-
-
-class NonSaturating(Minimax):
-    """Goodfellow et al. 2014 (arXiv:1406.2661), Algorithm 1, with the generator's objective of section 3.
-
-    "Rather than training G to minimize log(1 - D(G(z))) we can train G to maximize log D(G(z))": the same fixed point,
-    with gradients that do not vanish while D wins.
-    """
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """-E[log D(G(z))]; log 2 where D can't tell."""
-        return softplus(-fake).mean()
-
-
-class LeastSquares(Objective):
-    """Mao et al. 2017 (arXiv:1611.04076), eq. (9): labels a = 0 for fake and b = 1 for real, G's target c = 1.
-
-    D's output is the label itself, not a logit: no sigmoid anywhere, undecided at 1/2.
-    """
-
-    boundary = 0.5
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[(D(x) - 1)^2] / 2 + E[D(G(z))^2] / 2; 1/4 where D can't tell."""
-        return (real - 1).square().mean() / 2 + fake.square().mean() / 2
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """E[(D(G(z)) - 1)^2] / 2; 1/8 where D can't tell."""
-        return (fake - 1).square().mean() / 2
-
-
-class Hinge(Objective):
-    """Lim and Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), eq. (16) and (17).
-
-    D gains nothing from logits beyond the margin of 1 on the right side.
-    """
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]; 2 where D can't tell."""
-        return relu(1 - real).mean() + relu(1 + fake).mean()
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """-E[D(G(z))]."""
-        return -fake.mean()
-
-
-class Wasserstein(Objective):
-    """Arjovsky et al. 2017 (arXiv:1701.07875), eq. (2) and Algorithm 1; D must be held Lipschitz.
-
-    Weight clipping is left out: use a gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028). -D's objective
-    estimates the Wasserstein distance, up to the Lipschitz constant. D's level is arbitrary, so D is undecided halfway
-    between its mean logits.
-    """
-
-    boundary = None
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[D(G(z))] - E[D(x)]; 0 where D can't tell."""
-        return fake.mean() - real.mean()
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """-E[D(G(z))]."""
-        return -fake.mean()
-
-
-class RelativisticPairing(Objective):
-    """RpGAN, Jolicoeur-Martineau 2018 (arXiv:1807.00734), as in R3GAN, Huang et al. 2024 (arXiv:2501.05441), eq. (2).
-
-    f(D(G(z)) - D(x)) with the logistic f: real and fake images meet in pairs, row by row, so that no mode of the data
-    can be dropped for free. Each player's line is the non-saturating one, as in R3GAN's code. Train it
-    with R1 + R2, as there. D's level is arbitrary, so D is undecided halfway between its mean logits.
-    """
-
-    paired = True
-    boundary = None
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[log(1 + exp(D(G(z)) - D(x)))]; log 2 where D can't tell."""
-        return softplus(fake - real).mean()
-
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """E[log(1 + exp(D(x) - D(G(z))))]; log 2 where D can't tell."""
-        if real is None:
-            raise ValueError("real=None: a paired objective needs D's logits on real images in G's turn: self.D(x)")
-        return softplus(real - fake).mean()
-
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "non_saturating": NonSaturating,
-    "minimax": Minimax,
-    "least_squares": LeastSquares,
-    "hinge": Hinge,
-    "wasserstein": Wasserstein,
-    "relativistic_pairing": RelativisticPairing,
+OBJECTIVES: dict[str, Objective] = {
+    # Goodfellow et al. 2014 (arXiv:1406.2661), Algorithm 1, with G's objective of section 3: "Rather than training G to
+    # minimize log(1 - D(G(z))) we can train G to maximize log D(G(z))": minimax's fixed point, with gradients that do
+    # not vanish while D wins. Where D can't tell, 2 log 2 and log 2.
+    "non_saturating": Objective(
+        D=lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),  # -E[log D(x)] - E[log(1 - D(G(z)))]
+        G=lambda fake, _: softplus(-fake).mean(),  # -E[log D(G(z))]
+    ),
+    # Goodfellow et al. 2014, eq. (1): min_G max_D E[log D(x)] + E[log(1 - D(G(z)))]. The game that the theory is about,
+    # for teaching: while D wins, G's gradient vanishes. Where D can't tell, 2 log 2 and -log 2.
+    "minimax": Objective(
+        D=lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),  # -E[log D(x)] - E[log(1 - D(G(z)))]
+        G=lambda fake, _: -softplus(fake).mean(),  # E[log(1 - D(G(z)))]
+    ),
+    # Mao et al. 2017 (arXiv:1611.04076), eq. (9): labels a = 0 for fake and b = 1 for real, G's target c = 1. D's
+    # output is the label itself, not a logit: no sigmoid anywhere. Where D can't tell, 1/4 and 1/8.
+    "least_squares": Objective(
+        D=lambda real, fake: (real - 1).square().mean() / 2 + fake.square().mean() / 2,
+        G=lambda fake, _: (fake - 1).square().mean() / 2,
+        boundary=0.5,
+    ),
+    # Lim and Ye 2017 (arXiv:1705.02894); Miyato et al. 2018 (arXiv:1802.05957), eq. (16) and (17). D gains nothing from
+    # logits beyond the margin of 1 on the right side. Where D can't tell, 2 and 0.
+    "hinge": Objective(
+        D=lambda real, fake: relu(1 - real).mean() + relu(1 + fake).mean(),
+        G=lambda fake, _: -fake.mean(),
+    ),
+    # Arjovsky et al. 2017 (arXiv:1701.07875), eq. (2) and Algorithm 1; D must be held Lipschitz: by a gradient penalty
+    # (Gulrajani et al. 2017, arXiv:1704.00028), since weight clipping is left out. -D's objective estimates the
+    # Wasserstein distance, up to the Lipschitz constant. D's level is arbitrary. Where D can't tell, D's is 0.
+    "wasserstein": Objective(
+        D=lambda real, fake: fake.mean() - real.mean(),
+        G=lambda fake, _: -fake.mean(),
+        boundary=None,
+    ),
+    # RpGAN, Jolicoeur-Martineau 2018 (arXiv:1807.00734), as in R3GAN, Huang et al. 2024 (arXiv:2501.05441), eq. (2):
+    # f(D(G(z)) - D(x)) with the logistic f. Real and fake images meet in pairs, row by row, so that no mode of the data
+    # can be dropped for free. Each player's line is the non-saturating one, as in R3GAN's code. Train it with R1 + R2,
+    # as there. D's level is arbitrary. Where D can't tell, log 2 for both.
+    "relativistic_pairing": Objective(
+        D=lambda real, fake: softplus(fake - real).mean(),
+        G=lambda fake, real: softplus(real - fake).mean(),
+        paired=True,
+        boundary=None,
+    ),
 }
 
 
 def named(loss: str) -> Objective:
-    """The objective of that name, a row of conf/loss.yaml.
-
-    Raises:
-        ValueError: for an unknown name, with the valid ones.
-    """
+    """The objective of that name, a row of conf/loss.yaml; a ValueError for an unknown one, with the valid names."""
     if loss not in OBJECTIVES:
         raise ValueError(f"loss={loss!r} must be one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[loss]()
+    return OBJECTIVES[loss]

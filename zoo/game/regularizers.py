@@ -18,21 +18,13 @@ from torch import Tensor
 Discriminator = Callable[[Tensor], Tensor]
 
 
-def r1(D: Discriminator, real: Tensor) -> Tensor:
-    """E_x[||grad D(x)||^2] / 2 on real images, a scalar: R1 of Mescheder et al. 2018 (arXiv:1801.04406), eq. (9).
+def zero_centred(D: Discriminator, images: Tensor) -> Tensor:
+    """E[||grad D(x)||^2] / 2, a scalar: R1 on real images, R2 on generated ones, of which G is no part.
 
-    Its weight is the paper's gamma: the term is gamma / 2 * E[||grad D(x)||^2]. (The authors' published code leaves out
-    the half, so that its 10 is a gamma of 20 here.)
+    Mescheder et al. 2018 (arXiv:1801.04406), eq. (9) and (10). Its weight is the paper's gamma: the term is gamma / 2 *
+    E[||grad D(x)||^2]. (The authors' published code leaves out the half, so that its 10 is a gamma of 20 here.)
     """
-    return gradient(D, real).square().sum(1).mean() / 2
-
-
-def r2(D: Discriminator, fake: Tensor) -> Tensor:
-    """E_z[||grad D(G(z))||^2] / 2 on generated images, a scalar: R2 of Mescheder et al. 2018, eq. (10).
-
-    G is not part of it: no gradient reaches `fake`.
-    """
-    return gradient(D, fake).square().sum(1).mean() / 2
+    return gradient(D, images).square().sum(1).mean() / 2
 
 
 def gradient_penalty(D: Discriminator, real: Tensor, fake: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -68,8 +60,8 @@ class Regularizer:
     are part of the one step that a turn makes, and nothing needs correction.
 
     Args:
-        r1: gamma of `r1`; 0 is off, here and below.
-        r2: gamma of `r2`.
+        r1: gamma of `zero_centred` on real images; 0 is off, here and below.
+        r2: gamma of `zero_centred` on generated images.
         gradient_penalty: lambda of `gradient_penalty`.
         every: D's turns from one computation to the next; 1 is each turn.
 
@@ -96,7 +88,6 @@ class Regularizer:
         """The terms of this turn, by name: weight * every * penalty; none in turns in which they are not due.
 
         Args:
-            D: images [N, ...] -> logits.
             real, fake: images [N, ...]; no gradient reaches them.
             turn: D's turns so far, this one included: the first is 1.
             generator: this rank's stream of random numbers, on the images' device.
@@ -105,9 +96,9 @@ class Regularizer:
             return {}
         terms = {}
         if self.r1:
-            terms["r1"] = self.r1 * self.every * r1(D, real)
+            terms["r1"] = self.r1 * self.every * zero_centred(D, real)
         if self.r2:
-            terms["r2"] = self.r2 * self.every * r2(D, fake)
+            terms["r2"] = self.r2 * self.every * zero_centred(D, fake)
         if self.gradient_penalty:
             penalty = gradient_penalty(D, real, fake, generator=generator)
             terms["gradient_penalty"] = self.gradient_penalty * self.every * penalty

@@ -39,3 +39,17 @@ def of_every_rank(value: Any, world_size: int) -> list[Any]:
     if world_size > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+def of_this_rank(ranks: list[Any], rank: int, world_size: int) -> Any:
+    """This rank's part of what `of_every_rank` gathered; None, which is said, where fewer or more processes go on."""
+    if len(ranks) == world_size:
+        return ranks[rank]
+    if rank == 0:
+        print(
+            f"resuming a run of {len(ranks)} processes on {world_size}: networks, optimizers, time and data go on; "
+            "latents come from new streams, and what each process keeps for itself (a history of images) begins anew, "
+            "so the run is not bit for bit the one that was interrupted",
+            flush=True,
+        )
+    return None

@@ -12,6 +12,7 @@ averaged before the model is looked at or saved.
 from collections.abc import Sequence
 from typing import Any
 
+import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
@@ -32,13 +33,8 @@ class TurnDDP(DDPStrategy):
     def configure_ddp(self) -> None:
         """Wrap nothing; begin with rank 0's parameters and buffers everywhere."""
         assert self.lightning_module is not None
-        _sync_module_states(
-            self.lightning_module,
-            dist.distributed_c10d._get_default_group(),
-            BUCKET_BYTES,
-            src=0,
-            params_and_buffers_to_ignore=[],
-        )
+        group = dist.distributed_c10d._get_default_group()
+        _sync_module_states(self.lightning_module, group, BUCKET_BYTES, src=0, params_and_buffers_to_ignore=[])
 
     def average_gradients(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]], objective: Tensor) -> None:
         """Average the gradients of one player over the ranks, and the objective with them, in place.
@@ -56,14 +52,17 @@ class TurnDDP(DDPStrategy):
             self._checked[player] += 1
             self._compare(player, parameters)
         gradients = [p.grad for _, p in parameters if p.grad is not None]
-        size = sum(gradient.numel() * gradient.element_size() for gradient in gradients)
-        self.bytes_reduced[player] = self.bytes_reduced.get(player, 0) + size
-        for bucket in buckets([*gradients, objective]):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+        self.bytes_reduced[player] = self.bytes_reduced.get(player, 0) + sum(gradient.nbytes for gradient in gradients)
+        self._average([*gradients, objective])
+
+    def _average(self, tensors: Sequence[Tensor]) -> None:
+        """Over the ranks, in place."""
+        for bucket in buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             dist.all_reduce(flat)
             flat /= self.world_size
-            parts = flat.split([gradient.numel() for gradient in bucket])
-            torch._foreach_copy_(bucket, [part.view(g.shape) for part, g in zip(parts, bucket, strict=True)])
+            parts = flat.split([tensor.numel() for tensor in bucket])
+            torch._foreach_copy_(bucket, [part.view(t.shape) for part, t in zip(parts, bucket, strict=True)])
 
     def _compare(self, player: str, parameters: Sequence[tuple[str, nn.Parameter]]) -> None:
         with_gradient = [name for name, parameter in parameters if parameter.grad is not None]
@@ -80,12 +79,7 @@ class TurnDDP(DDPStrategy):
         """Average floating-point buffers (BatchNorm's statistics) over the ranks, and take rank 0's of the others."""
         assert self.lightning_module is not None
         tensors = [buffer for buffer in self.lightning_module.buffers() if buffer.numel()]
-        for bucket in buckets([tensor for tensor in tensors if tensor.is_floating_point()]):
-            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            dist.all_reduce(flat)
-            flat /= self.world_size
-            for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
-                tensor.copy_(part.view(tensor.shape))
+        self._average([tensor for tensor in tensors if tensor.is_floating_point()])
         for tensor in tensors:
             if not tensor.is_floating_point():
                 dist.broadcast(tensor, src=0)
@@ -111,18 +105,29 @@ class TurnDDP(DDPStrategy):
         return super().lightning_module_state_dict()
 
 
+def refuse_trainer(trainer: L.Trainer) -> None:
+    """A ValueError for a trainer that can't train players that take turns, before the first step."""
+    strategy, precision = trainer.strategy, str(trainer.precision)
+    if trainer.world_size > 1 and not isinstance(strategy, TurnDDP):
+        raise ValueError(
+            f"{type(strategy).__name__} can't train players that take turns: use trainer=ddp or trainer=ddp_cpu "
+            "(zoo.game.strategy.TurnDDP)"
+        )
+    if precision in ("16-true", "bf16-true"):
+        raise ValueError(f"trainer.precision={precision} keeps weights in 16 bits: use bf16-mixed")
+    if precision == "16-mixed":
+        raise ValueError("trainer.precision=16-mixed scales losses, which turns do not undo: use bf16-mixed")
+
+
 def buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     """Tensors in groups of one dtype and at most BUCKET_BYTES, or one tensor."""
     groups: list[list[Tensor]] = []
-    open_groups: dict[torch.dtype, int] = {}  # dtype -> index of the group being filled
-    sizes: list[int] = []
+    filling: dict[torch.dtype, list[Tensor]] = {}  # the newest group of each dtype
+    room: dict[torch.dtype, int] = {}  # bytes that it still takes
     for tensor in tensors:
-        size = tensor.numel() * tensor.element_size()
-        index = open_groups.get(tensor.dtype)
-        if index is None or sizes[index] + size > BUCKET_BYTES:
-            index = open_groups[tensor.dtype] = len(groups)
-            groups.append([])
-            sizes.append(0)
-        groups[index].append(tensor)
-        sizes[index] += size
+        if tensor.nbytes > room.get(tensor.dtype, -1):
+            filling[tensor.dtype], room[tensor.dtype] = [], BUCKET_BYTES
+            groups.append(filling[tensor.dtype])
+        filling[tensor.dtype].append(tensor)
+        room[tensor.dtype] -= tensor.nbytes
     return groups

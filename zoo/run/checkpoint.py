@@ -47,10 +47,7 @@ def find(run: str | os.PathLike) -> Path:
         ValueError: if there is none, naming where it was looked for.
     """
     path = Path(run).expanduser()
-    if path.is_file():
-        return path
-    candidates = [path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"]
-    for candidate in candidates:
+    for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
         if candidate.is_file():
             return candidate
     raise ValueError(
@@ -77,9 +74,10 @@ def newest(run: str | os.PathLike) -> Path:
             problems.append(str(error))
     if not images:
         raise ValueError("; ".join([f"there is nothing to resume: no checkpoint in {path}/checkpoints", *problems]))
+    start = max(images, key=images.__getitem__)
     for problem in problems:
-        print(f"{problem}; going on from {max(images, key=images.__getitem__)}", flush=True)
-    return max(images, key=images.__getitem__)
+        print(f"{problem}; going on from {start}", flush=True)
+    return start
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
@@ -97,13 +95,12 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        problem = "is refused: no checkpoint, or it holds more than plain data"
-        cause: Exception = error
     except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
-        problem, cause = "can't be read: truncated, or not a checkpoint", error
-    why = (str(cause) or type(cause).__name__).splitlines()[0]
-    raise ValueError(f"{path} {problem} ({why}){_alternative(path)}")
+        problem = "can't be read: truncated, or not a checkpoint"
+        if isinstance(error, pickle.UnpicklingError):
+            problem = "is refused: no checkpoint, or it holds more than plain data"
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} {problem} ({why}){_alternative(path)}") from None
 
 
 def _alternative(path: Path) -> str:

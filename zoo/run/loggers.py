@@ -43,50 +43,44 @@ class CSV(Logger):
     that lie ahead of it, and writes them again.
     """
 
+    name = "csv"
+    version = ""
+
     def __init__(self, *, save_dir: str) -> None:
         super().__init__()
         self.path = Path(save_dir) / "metrics.csv"
         self._rows: list[dict[str, Any]] | None = None  # None until the file has been read
-        self._behind = False  # whether the file lacks rows
-
-    @property
-    def name(self) -> str:
-        return "csv"
-
-    @property
-    def version(self) -> str:
-        return ""
+        self._failed = False  # whether the file could not be written the last time
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run's folder holds its whole configuration in .hydra/config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write values into the row at `step` images."""
         assert step is not None
+        whole = self._failed or self._rows is None  # what lies ahead in an earlier file is dropped
         if self._rows is None:
             self._rows = [row for row in self._read() if int(row["images"]) <= step]
             self._columns = list(self._rows[0]) if self._rows else ["images"]
-            self._behind = True  # what lies ahead is dropped with the first row
-        new = [name for name in metrics if name not in self._columns]
-        self._columns += new
+        if new := [name for name in metrics if name not in self._columns]:
+            self._columns += new
+            whole = True
         if self._rows and int(self._rows[-1]["images"]) == step:
             self._rows[-1] |= metrics
             whole = True
         else:
             self._rows.append({"images": step, **metrics})
-            whole = bool(new)
         try:
-            if whole or self._behind:
-                self._write()
+            if whole:
+                self._write(self._rows)
             else:
                 with self.path.open("a", newline="") as file:
                     csv.DictWriter(file, self._columns).writerow(self._rows[-1])
-            self._behind = False
+            self._failed = False
         except OSError as error:  # a full disk: the rows are kept here, and written when there is space
-            if not self._behind:
+            if not self._failed:
                 log.warning("%s could not be written (%s); training goes on", self.path, error)
-            self._behind = True
+            self._failed = True
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.is_file():
@@ -94,13 +88,13 @@ class CSV(Logger):
         with self.path.open(newline="") as file:
             return [row for row in csv.DictReader(file) if None not in row.values()]  # not a half-written last line
 
-    def _write(self) -> None:
+    def _write(self, rows: list[dict[str, Any]]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         with part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
-            writer.writerows(self._rows or [])
+            writer.writerows(rows)
         os.replace(part, self.path)
 
 
@@ -112,7 +106,6 @@ class TensorBoard(TensorBoardLogger, ShowsImages):
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        """Show images, each uint8 [H, W, 3]."""
         for image in images:
             self.experiment.add_image(key, image, step, dataformats="HWC")
 
@@ -152,8 +145,7 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
         settings = wandb.Settings(
             init_timeout=self.init_timeout, finish_timeout=60, finish_timeout_raises=False, silent=True, console="off"
         )
-        mode = os.environ.get("WANDB_MODE")
-        reason = "no account is configured"
+        mode, reason = os.environ.get("WANDB_MODE"), "no account is configured"
         if mode == "disabled":
             return wandb.init(**self._wandb_init, settings=settings)
         if mode in (None, "online", "shared") and wandb.login(prompt=False, verify=False):
@@ -173,12 +165,10 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log values at `step` images."""
         self.experiment.log({**metrics, "images": step})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        """Show images, each uint8 [H, W, 3], at `step` images."""
         self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
 
     @rank_zero_only

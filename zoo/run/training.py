@@ -1,6 +1,8 @@
 """A run: data, model, callbacks, loggers and trainer of a configuration, and training with them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,35 @@ from omegaconf import DictConfig
 
 from zoo.game import quirks
 from zoo.run import config
+from zoo.run.command import first_process
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should not
     import lightning as L
 
     from zoo.game.gan import GAN
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Hold a run's folder while this process trains in it; the other ranks follow the first.
+
+    Raises:
+        ValueError: if another process holds it.
+    """
+    if fcntl is None or not first_process():
+        yield
+        return
+    with Path(folder, ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another process is training in {folder}: give hydra.run.dir=, or wait for it") from None
+        yield
 
 
 def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
@@ -27,7 +53,7 @@ def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
     if "classes" in cfg.model and cfg.model.classes is None:
         of_data = {"classes": datamodule.class_names}
     elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.class_names):
-        raise config.Mistake(
+        raise ValueError(
             f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.class_names)}"
         )
     return datamodule, instantiate(cfg.model, **of_data, _convert_="all")
@@ -52,10 +78,10 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     quirks.quiet()
     goes_on = bool(cfg.resume or retry or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
     begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
-    if begun and not goes_on and config.first_process():
-        raise config.Mistake(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
+    if begun and not goes_on and first_process():
+        raise ValueError(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
     if cfg.seed < 0:
-        raise config.Mistake(f"seed={cfg.seed} must not be negative")
+        raise ValueError(f"seed={cfg.seed} must not be negative")
     L.seed_everything(cfg.seed, verbose=False)
     settings = config.plain(cfg)
     datamodule, model = build(cfg)
@@ -71,7 +97,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
         logger.log_hyperparams(settings)
     start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir) if begun and goes_on else None
     if cfg.resume and start is None:
-        raise config.Mistake(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
+        raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
     if start and trainer.is_global_zero and (changed := config.changes(read(start)["zoo"]["config"], settings)):
         print(f"going on with other settings: {', '.join(changed)}", flush=True)
     try:

@@ -1,0 +1,76 @@
+"""What happens in a player's turn, and what a variant may not forget in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from zoo.game.augment import Augment
+from zoo.game.regularizers import Regularizer
+from zoo.game.state import of_every_rank
+
+
+class Minimize(Protocol):
+    """Minimise the sum of the named terms, each a scalar, with respect to the player whose turn it is."""
+
+    def __call__(self, **terms: Tensor) -> None: ...
+
+
+@dataclass
+class Turn:
+    """What has happened in a player's turn."""
+
+    player: str
+    is_critic: bool
+    moved: bool = False
+    penalised: bool = False
+    skipped: bool | None = None  # None: not decided yet
+    judgements: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # by discriminator
+
+    def accuracy(self) -> Tensor:
+        """The critic's mean accuracy on real and on fake images, a scalar; a ValueError where it was not judged."""
+        names = ("accuracy_real", "accuracy_fake")
+        accuracies = [judgement[name] for judgement in self.judgements.values() for name in names]
+        if not accuracies:
+            raise ValueError(f"{self.player} was not judged: real, fake = self.judge(self.D(real), self.D(fake))")
+        return torch.stack(accuracies).mean()
+
+    def check(self, variant: str, T: Augment | None, regularizer: Regularizer | None) -> None:
+        """At its end; T, if it changes anything, has counted the turn's calls.
+
+        Raises:
+            ValueError: naming what the variant forgot.
+        """
+        whose = f"{variant}'s turn of {self.player}"
+        if not self.moved:
+            raise ValueError(f"{whose} minimised nothing: call minimize(adversarial=...) in it")
+        if self.is_critic and not self.judgements:
+            raise ValueError(f"{whose} was not judged: call self.judge(real_logit, fake_logit) in it")
+        if T is not None and T.calls < (2 if self.is_critic else 1):
+            raise ValueError(
+                f"{variant} shows D images without augmentation in {self.player}'s turn: wrap real and fake ones in "
+                "self.T(...), or train it with augment=none"
+            )
+        if self.is_critic and regularizer is not None and regularizer.active and not self.penalised:
+            raise ValueError(
+                f"{whose} has no gradient penalties: add **self.penalties(self.D, real, fake) to its terms, or train "
+                "it with regularizer=none"
+            )
+
+
+def diagnosis(player: str, terms: Mapping[str, Tensor], images: int, world_size: int) -> str:
+    """Which of a turn's terms is not finite, on which rank: every rank calls it."""
+    bad = {f"{player}/{name}": value.item() for name, value in terms.items() if not value.isfinite()}
+    not_finite = [
+        f"{name} is {value}" + (f" on rank {rank}" if world_size > 1 else "")
+        for rank, of_rank in enumerate(of_every_rank(bad, world_size))
+        for name, value in of_rank.items()
+    ]
+    what = ", ".join(not_finite) or f"the gradient of {player} is not finite, though its terms are"
+    return (
+        f"{what}, at image {images:,}: training has diverged. Lower the learning rates (model.lr.D=, model.lr.G=), "
+        "clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "
+        "(divergence_retries=1)"
+    )
