@@ -219,6 +219,17 @@ def test_evaluate_takes_settings_and_refuses_typos(trained: Path) -> None:
         zoo("evaluate", trained, "metrics=inceptoin")
 
 
+def test_evaluate_composes_in_a_process_that_has_not_trained(trained: Path) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    from zoo.run import config
+
+    config.register_tables.cache_clear()
+    for group in config.TABLES:
+        ConfigStore.instance().repo.pop(group, None)
+    assert "fid_mnist" in zoo("evaluate", trained, "metrics=mnist", "metrics.num_fake=20")
+
+
 def test_check_data(tmp_path: Path) -> None:
     for i in range(3):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / f"{i}.png")

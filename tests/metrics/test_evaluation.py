@@ -13,6 +13,7 @@ from zoo.batch import LabelledImages, Preview, from_bytes, to_bytes
 from zoo.metrics.evaluation import Evaluation
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.metric import Result
+from zoo.run.config import check, compose, plain
 
 
 class Pixels(Extractor):
@@ -461,9 +462,9 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
     for changes in settings:
         judge = evaluation(**changes)
         for shown in (preview, labelled, labelled, translation):
-            result = evaluate(judge, Data(50), shown, rank=rank, world_size=world_size)
+            result = evaluate(judge, Data(50), shown)
             results.append((result.values, result.protocol, len(result.features)))
-    torch.save([*results, test_metric.on_a_rank(rank, world_size)], f"{folder}/{rank}.pt")
+    torch.save([*results, test_metric.on_a_rank(rank)], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -505,10 +506,26 @@ def test_a_loader_that_leaves_images_out_is_found():
         evaluate(evaluation(), Lossy())
 
 
-@pytest.mark.parametrize("changes", [{"num_fake": 3}, {"num_real": 2}, {"prc_images": 1}, {"split": "val"}])
+@pytest.mark.parametrize("changes", [{"num_fake": 3}, {"num_real": 2}, {"prc_images": 1}])
 def test_numbers_that_leave_a_metric_undefined_are_refused(changes):
     with pytest.raises(ValueError, match=next(iter(changes))):
         evaluation(**changes)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "key", "said"),
+    [
+        ("mnist", "split", "metrics.split=wrong: expected train or test"),
+        ("super_resolution", "split", "metrics.split=wrong: expected train or test"),
+        ("super_resolution", "lpips", "metrics.lpips=wrong: expected alex or vgg or squeeze or null"),
+    ],
+)
+def test_what_there_is_no_choice_of_is_refused_by_the_configuration(metrics, key, said):
+    composed = compose(f"metrics={metrics}", "cache_dir=here")
+    settings = plain(composed.metrics)
+    check({"metrics": settings}, {"metrics": settings})
+    with pytest.raises(ValueError, match=said):
+        check({"metrics": settings | {key: "wrong"}}, {"metrics": settings})
 
 
 def test_more_reals_than_there_are_is_refused():

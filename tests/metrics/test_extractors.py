@@ -81,7 +81,7 @@ def test_inception_without_network_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(MissingWeights) as raised:
-        Inception().prepare()
+        Inception().load()
     place = tmp_path / "hub/checkpoints" / Inception.FILE
     for part in ("no network", "v0.2.0", str(place), "metrics.extractor.weights=FILE", "metrics=none"):
         assert part in str(raised.value)
@@ -98,7 +98,7 @@ def test_inception_downloads_once_and_checks(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):
         with pytest.raises(ValueError, match="Remove it"):
-            Inception().prepare()
+            Inception().load()
     assert calls == [(fidelity.URL_INCEPTION_V3, "6726825d")]
 
 

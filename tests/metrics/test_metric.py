@@ -124,9 +124,9 @@ def test_a_loader_that_leaves_images_out_is_noticed() -> None:
         evaluator().evaluate(preview, Lossy(), device="cpu")
 
 
-def on_a_rank(rank: int, world_size: int) -> list[Any]:
+def on_a_rank(rank: int) -> list[Any]:
     """What a process has; tests/metrics/test_evaluation.py starts several, with the result of `alone` for each."""
-    result = evaluator().evaluate(preview, Data(), device="cpu", rank=rank, world_size=world_size)
+    result = evaluator().evaluate(preview, Data(), device="cpu")
     states = States()
     for reduction in ("sum", "min", "max"):
         states.add_state(reduction, torch.tensor([1.0, 5.0]) * (rank + 1), reduction)

@@ -41,10 +41,10 @@ def evaluate(
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution")
-    if images is not None:
-        _evaluate_images(model, path, images, overrides or [], device)
-        return
     config = checkpoint.read(path)["zoo"]["config"]
+    if images is not None:
+        _evaluate_images(model, path, images, config["cache_dir"], overrides or [], device)
+        return
     config = _with(config | {"data": _completed(config)}, overrides or [])
     for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
         trusted(config[part])
@@ -57,7 +57,6 @@ def evaluate(
         if not isinstance(evaluation, Evaluation):
             raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
         evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
-    evaluation.prepare()
     protocol = {"generator": "EMA" if model.averaged else "last"}
     result = evaluation.evaluate(model.preview, data, device=device, protocol=protocol)
     typer.echo(f"{path}, {model.images:,} images")
@@ -65,16 +64,15 @@ def evaluate(
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
 
 
-def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:
+def _evaluate_images(model: Any, path: Path, folder: Path, cache_dir: str, overrides: list[str], device: str) -> None:
     """The table of a folder of high-resolution images, shrunk by the literature's bicubic and enlarged again.
 
     Images that are broken or too small are left out, and named behind it.
     """
     from zoo.batch import Preview, from_bytes, to_bytes
     from zoo.data import degradation
-    from zoo.run import checkpoint
 
-    config = {"seed": 0, "cache_dir": checkpoint.read(path)["zoo"]["config"]["cache_dir"]}
+    config = {"seed": 0, "cache_dir": cache_dir}
     data_settings = _choice("data", "super_resolution_folder", config)
     data_settings |= {"root": str(folder), "test_fraction": 0.0, "channels": model.channels, "scale": model.scale}
     data_settings |= {"patch_size": model.scale, "batch_size": 1, "on_error": "skip"}
@@ -82,7 +80,6 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is left out, which is said below
         data, evaluation = _built(_with(config | {"data": data_settings, "metrics": metrics}, overrides))
-    evaluation.prepare()
     result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> dict[str, Preview]:
@@ -119,14 +116,11 @@ def _built(config: dict[str, Any]) -> tuple[Any, Any]:
 
 def _choice(group: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
     """The settings of a group's choice, with the seed and the cache of a run's."""
-    import hydra
-    from omegaconf import OmegaConf
+    from zoo.run.config import compose, plain
 
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("train", [f"{group}={name}"])
+    composed = compose(f"{group}={name}")
     composed.seed, composed.cache_dir = config["seed"], config["cache_dir"]
-    settings: Any = OmegaConf.to_container(composed[group], resolve=True)
-    return settings
+    return plain(composed[group])
 
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
@@ -143,13 +137,13 @@ def _with(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
 
-    from zoo.run.config import check, plain
+    from zoo.run.config import check, choices, plain
 
     for override in overrides:
-        if override.startswith("metrics="):
-            choices = sorted(path.stem for path in (CONF / "metrics").glob("*.yaml"))
-            if (name := override.removeprefix("metrics=")) not in choices:
-                raise ValueError(f"there is no {override}: choose from {', '.join(choices)}")
+        group, _, name = override.partition("=")
+        if group == "metrics":
+            if name not in (names := choices("metrics")):
+                raise ValueError(f"there is no {override}: choose from {', '.join(names)}")
             config = config | {"metrics": _choice("metrics", name, config)}
     changed = OmegaConf.create(config)
     changed.merge_with_dotlist([override for override in overrides if not override.startswith("metrics=")])

@@ -27,7 +27,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_fidelity.metric_prc import calculate_precision_recall_part
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -52,22 +52,22 @@ class Side(States):
     classes: Tensor  # [classes of the extractor] images that it puts there
     correct: Tensor  # [1] images in the class of their label
 
-    def __init__(self, name: str, num: int, *, groups: int, prc_images: int, extractor: Extractor, home: Any) -> None:
-        super().__init__()
-        self.name, self.num, self.extractor, self.home = name, num, extractor, home
-        features = extractor.num_features
+    def __init__(self, name: str, num: int, metric: "Distribution") -> None:
+        super().__init__(metric.home)
+        self.name, self.num, self.extractor = name, num, metric.extractor
+        features, groups = self.extractor.num_features, len(metric.classes) or 1
         # Images for precision and recall are drawn from all positions: a data set may come sorted by class.
-        drawn = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:prc_images].sort().values
+        drawn = torch.randperm(num, generator=torch.Generator().manual_seed(0))[: metric.prc_images].sort().values
         self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
         self.row[drawn] = torch.arange(len(drawn))
         # float64, or the distance is rounded to float32.
         zeros, double, whole = torch.zeros, torch.float64, torch.int64
-        self.add_state("count", zeros(groups, dtype=whole, device=home))
-        self.add_state("sum", zeros(groups, features, dtype=double, device=home))
-        self.add_state("products", zeros(groups, features, features, dtype=double, device=home))
-        self.add_state("table", zeros(len(drawn), features, device=home))
-        self.add_state("classes", zeros(len(extractor.classes), dtype=whole, device=home))
-        self.add_state("correct", zeros(1, dtype=whole, device=home))
+        self.add_state("count", zeros(groups, dtype=whole))
+        self.add_state("sum", zeros(groups, features, dtype=double))
+        self.add_state("products", zeros(groups, features, features, dtype=double))
+        self.add_state("table", zeros(len(drawn), features))
+        self.add_state("classes", zeros(len(self.extractor.classes), dtype=whole))
+        self.add_state("correct", zeros(1, dtype=whole))
 
     def update(self, images: Tensor, index: Tensor, label: Tensor | None) -> None:
         """Counts images [N, C, H, W] in [-1, 1] at their positions [N], on the CPU; those beyond `num` are left out."""
@@ -92,16 +92,6 @@ class Side(States):
             self.sum[group] += part.sum(0)
             self.products[group] += part.T @ part
 
-    def check_count(self) -> None:
-        """Raises:
-        RuntimeError: an image is missing, or was counted twice.
-        """
-        if (counted := int(self.count.sum())) != self.num:
-            raise RuntimeError(
-                f"{counted} {self.name} images were counted instead of {self.num}: labels must be the numbers of "
-                "data.classes"
-            )
-
 
 class Distribution(Metric):
     """The Frechet distance, precision and recall, the classes covered, accuracy, and the distance of each class.
@@ -119,7 +109,7 @@ class Distribution(Metric):
 
     higher_is_better = False
 
-    def __init__(self, *, extractor: Extractor, neighbours: int, prc_images: int, per_class: bool) -> None:
+    def __init__(self, extractor: Extractor, neighbours: int, prc_images: int, per_class: bool) -> None:
         super().__init__()
         if neighbours < 1:
             raise ValueError(f"neighbours={neighbours} must be at least 1")
@@ -127,9 +117,6 @@ class Distribution(Metric):
         self.suffix = f"_{extractor.name}" if extractor.name else ""
         self.headline = f"fid{self.suffix}"
         self.check_numbers(prc_images=prc_images)
-
-    def prepare(self) -> None:
-        self.extractor.prepare()
 
     def load(self) -> None:
         self.extractor.load()
@@ -149,13 +136,9 @@ class Distribution(Metric):
                 )
 
     def settings(self) -> dict[str, Plain]:
-        return {
-            **self.extractor.protocol(),
-            "neighbours": self.neighbours,
-            "prc_images": self.prc_images,
-            "torchmetrics": version("torchmetrics"),
-            "torch_fidelity": version("torch-fidelity"),
-        }
+        libraries = {"torchmetrics": version("torchmetrics"), "torch_fidelity": version("torch-fidelity")}
+        numbers = {"neighbours": self.neighbours, "prc_images": self.prc_images}
+        return {**self.extractor.protocol(), **numbers, **libraries}
 
     def measures(self, task: Task) -> bool:
         return "real" in task.fields or self._classifies(task)
@@ -174,10 +157,8 @@ class Distribution(Metric):
         self.of_classes = self.per_class and task.fields >= {"label", "real_label"}
         self.classes = list(task.data.classes) if self.of_classes else []
         self.extractor.to(task.device)
-        common: dict[str, Any] = {"groups": len(self.classes) or 1, "prc_images": self.prc_images}
-        common |= {"extractor": self.extractor, "home": task.home}
-        self.real = Side("real", task.num_real if self.has_reals else 0, **common)
-        self.fake = Side("fake", task.num_fake, **common)
+        self.real = Side("real", task.num_real if self.has_reals else 0, self)
+        self.fake = Side("fake", task.num_fake, self)
         self.reals = self.real if self.has_reals else None
         self.sides = ("real", "fake") if self.has_reals else ("fake",)
 
@@ -201,8 +182,12 @@ class Distribution(Metric):
         Raises:
             RuntimeError: an image is missing, or was counted twice.
         """
-        self.real.check_count()
-        self.fake.check_count()
+        for side in (self.real, self.fake):
+            if (counted := int(side.count.sum())) != side.num:
+                raise RuntimeError(
+                    f"{counted} {side.name} images were counted instead of {side.num}: labels must be the numbers of "
+                    "data.classes"
+                )
         s = self.suffix
         values = self._of_both_sides() if self.has_reals else {}
         if self.classifies:
@@ -245,21 +230,9 @@ class Distribution(Metric):
     def _frechet(self, groups: Any) -> float:
         """The Frechet distance over the images of some groups."""
         # On the CPU: its eigenvalues need no CUDA library that may be missing, and are the same everywhere.
-        fid = FrechetInceptionDistance(_Features(self.extractor.num_features))
+        fid = FrechetInceptionDistance(self.extractor)  # which is not called: its features are there already
         fid.orig_dtype = torch.float64
         for side in (self.real, self.fake):
-            getattr(fid, f"{side.name}_features_sum").copy_(side.sum[groups].sum(0))
-            getattr(fid, f"{side.name}_features_cov_sum").copy_(side.products[groups].sum(0))
-            getattr(fid, f"{side.name}_features_num_samples").copy_(side.count[groups].sum())
+            for name, states in (("sum", side.sum), ("cov_sum", side.products), ("num_samples", side.count)):
+                getattr(fid, f"{side.name}_features_{name}").copy_(states[groups].sum(0))
         return FrechetInceptionDistance.compute(fid).item()  # of the class: the object's own warns that no update was
-
-
-class _Features(nn.Module):
-    """Stands for the feature extractor inside torchmetrics' FID, which is given features that are there already."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features

@@ -15,8 +15,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -32,54 +34,32 @@ log = logging.getLogger(__name__)
 Previews = Callable[[Any], Mapping[str, Preview]]
 
 
+@dataclass(kw_only=True, eq=False)
 class Evaluator:
     """Measures a list of metrics on the images of a model.
 
-    Args:
-        metrics: what is measured, in the order of the values. The first whose headline suits the model's goal chooses
-            the best checkpoint.
-        split: of the data that the reals come from, "train" or "test".
-        num_real: real images, from the first on; None: the whole split.
-        num_fake: generated images, at positions 0 to num_fake - 1; None: as many as real ones, which suits translated
-            images, since a data set has no more inputs.
-        batch_size: images per rank and step.
-        cache_dir: where real statistics are kept from run to run; None: in memory only.
-
     Raises:
-        ValueError: no such split, or a number of images that leaves a metric undefined.
+        ValueError: a number of images that leaves a metric undefined.
     """
 
-    def __init__(
-        self,
-        *,
-        metrics: Sequence[Metric],
-        split: str,
-        num_real: int | None,
-        num_fake: int | None,
-        batch_size: int,
-        cache_dir: str | None,
-    ) -> None:
-        if split not in ("train", "test"):
-            raise ValueError(f'split={split!r}: give "train" or "test"')
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
-        for metric in metrics:
-            metric.check_numbers(num_real=num_real, num_fake=num_fake)
-        self.metrics = list(metrics)
-        self.split = split
-        self.num_real = num_real
-        self.num_fake = num_fake
-        self.batch_size = batch_size
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else None
+    metrics: Sequence[Metric]  # in the order of the values; the first whose headline suits a goal chooses the best
+    split: Literal["train", "test"]  # of the data that the reals come from
+    num_real: int | None  # real images, from the first on; None: the whole split
+    # Generated images, at positions 0 to num_fake - 1; None: as many as real ones, which suits translated images, since
+    # a data set has no more inputs.
+    num_fake: int | None
+    batch_size: int  # images per rank and step
+    cache_dir: str | None  # where real statistics are kept from run to run; None: in memory only
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+        for metric in self.metrics:
+            metric.check_numbers(num_real=self.num_real, num_fake=self.num_fake)
         self._reals: dict[str, dict[str, Tensor]] = {}  # the real statistics of earlier evaluations, on rank 0
 
-    def prepare(self) -> None:
-        """Fetches weights that are missing; call it on one rank per machine, before training starts."""
-        for metric in self.metrics:
-            metric.prepare()
-
     def load(self) -> None:
-        """Builds the metrics' networks; every rank calls it after `prepare`."""
+        """Builds the metrics' networks; first on one rank per machine, which fetches weights that are missing."""
         for metric in self.metrics:
             metric.load()
 
@@ -114,29 +94,21 @@ class Evaluator:
         """Call it before time is spent on training: looks at the numbers of images and at one preview.
 
         Raises:
-            ValueError: no such split, too few images in it, a preview that has nothing to measure, or images that a
-                metric can't take.
+            ValueError: too few images in the split, a preview that has nothing to measure, or images that a metric
+                can't take.
         """
-        numbers = self._numbers(data)
+        numbers, device = self._numbers(data), torch.device(device)
         batches = iter(data.evaluation_loader(split=self.split, num=1, rank=0, world_size=1, batch_size=1))
-        device = torch.device(device)
         with undisturbed(device):
             previews = preview(on(next(batches), device))
             self._check(previews)
-            fields = {key: fields_of(shown) for key, shown in previews.items()}
-            if not self._measured(fields, data, numbers, device, {}):
+            tasks = [Task(key, fields_of(shown), data, *numbers, device, {}) for key, shown in previews.items()]
+            if not any(metric.measures(task) for task in tasks for metric in self.metrics):
                 needs = sorted({name for metric in self.metrics for name in metric.needs})
                 raise ValueError(f"the model shows no {' and '.join(needs)} for these metrics: set metrics=none")
 
     def evaluate(
-        self,
-        preview: Previews,
-        data: Data,
-        *,
-        device: torch.device | str,
-        rank: int = 0,
-        world_size: int = 1,
-        protocol: Mapping[str, Plain] | None = None,
+        self, preview: Previews, data: Data, *, device: torch.device | str, protocol: Mapping[str, Plain] | None = None
     ) -> Result:
         """Generates and measures; every rank calls it and every rank gets the same result.
 
@@ -148,83 +120,74 @@ class Evaluator:
                 any key but "samples", the key becomes the prefix of the values' names: "X->Y/fid".
             data: the data module.
             device: where images are generated and features computed.
-            rank, world_size: of torch.distributed's default group, which must be up when world_size > 1.
             protocol: what else must be equal for values to be comparable, say {"ema": "10k", "seed": 1}.
 
         Raises:
             ValueError: num_real exceeds the split; images that are not comparable, or that the extractor can't take.
             RuntimeError: the loader did not yield each position exactly once.
         """
-        with undisturbed(torch.device(device)):
-            return self._evaluate(preview, data, torch.device(device), rank, world_size, protocol or {})
-
-    def _evaluate(
-        self,
-        preview: Previews,
-        data: Data,
-        device: torch.device,
-        rank: int,
-        world_size: int,
-        protocol: Mapping[str, Plain],
-    ) -> Result:
-        numbers = self._numbers(data)
+        numbers, device, (rank, world_size) = self._numbers(data), torch.device(device), ranks()
         self.load()
-        stamp = self.stamp(data, *numbers) | dict(protocol)
+        stamp = self.stamp(data, *numbers) | dict(protocol or {})
+        with undisturbed(device):
+            # The loader always spans both sides: a position shows the same images with and without cached reals.
+            settings = {"num": max(numbers), "rank": rank, "world_size": world_size, "batch_size": self.batch_size}
+            loader = data.evaluation_loader(split=self.split, **settings)
+            batches = ((batch.index.cpu(), preview(on(batch, device))) for batch in loader)
+            first = next(batches, None)  # None on a rank beyond the number of images
+            previews = first[1] if first else {}
+            self._check(previews)
+            fields = from_rank_0({key: fields_of(shown) for key, shown in previews.items()}, device)
+            tasks = [Task(key, names, data, *numbers, device, stamp) for key, names in fields.items()]
+            metrics = [metric.begun(task) for task in tasks for metric in self.metrics if metric.measures(task)]
+            # Only rank 0 looks into the cache: it tells the others.
+            known = from_rank_0([rank == 0 and self._take_up(metric) for metric in metrics], device)
+            for metric, is_known in zip(metrics, known, strict=True):
+                metric.reals_known = is_known
+            last = max((metric.positions for metric in metrics), default=0)
 
-        # The loader always spans both sides, so that a position shows the same images with and without cached reals.
-        settings = {"num": max(numbers), "rank": rank, "world_size": world_size, "batch_size": self.batch_size}
-        batches = iter(data.evaluation_loader(split=self.split, **settings))
+            for index, previews in chain([first] if first else [], batches):
+                if int(index.min()) >= last:
+                    break
+                for metric in metrics:
+                    metric.see(previews[metric.task.key], index)
 
-        def next_previews() -> tuple[Any, Mapping[str, Preview]]:
-            batch = next(batches, None)
-            return (batch, {}) if batch is None else (batch, preview(on(batch, device)))
+            if world_size > 1:
+                for metric in metrics:
+                    metric.reduce()
+            concluded, error = None, None
+            if rank == 0:
+                try:
+                    concluded = self._conclude(metrics)
+                except Exception as raised:  # the other ranks wait for an answer: tell them first
+                    error = raised
+            concluded, failure = from_rank_0((concluded, repr(error)), device)
+            if concluded is None:
+                raise RuntimeError(f"evaluation failed on rank 0: {failure}") from error
+            values, of_values = concluded
+            compared = {m.task.key: features for m in metrics if rank == 0 and (features := m.features())}
+            return Result(values, stamp | of_values, compared)
 
-        # A rank beyond the number of images has no batch, and only rank 0 looks into the cache: it tells the others.
-        batch, previews = next_previews()
-        self._check(previews)
-        fields = from_rank_0({key: fields_of(shown) for key, shown in previews.items()}, device, world_size)
-        metrics = [metric.begun(task) for metric, task in self._measured(fields, data, numbers, device, stamp)]
-        keys = [_digest(metric.cache_key()) if metric.reals else None for metric in metrics]
-        reals = [self._load(key) if key and rank == 0 else None for key in keys]
-        known = from_rank_0([states is not None for states in reals], device, world_size)
-        for metric, is_known in zip(metrics, known, strict=True):
-            metric.reals_known = is_known
-        last = max((metric.positions for metric in metrics), default=0)
-
-        while batch is not None and int(batch.index.min()) < last:
-            index = batch.index.cpu()
-            for metric in metrics:
-                metric.see(previews[metric.task.key], index)
-            batch, previews = next_previews()
-
-        if world_size > 1:
-            for metric in metrics:
-                metric.reduce()
+    def _conclude(self, metrics: Sequence[Metric]) -> tuple[dict[str, float], dict[str, Plain]]:
+        """Values and their protocol, of reduced states; keeps what was counted of real images."""
         values: dict[str, float] = {}
-        error = None
-        if rank == 0:
-            try:
-                for metric, key, states in zip(metrics, keys, reals, strict=True):
-                    if int(metric.seen) != metric.positions:
-                        raise RuntimeError(
-                            f"{int(metric.seen)} images were counted instead of {metric.positions}: evaluation_loader "
-                            "must yield range(rank, num, world_size) in `index`"
-                        )
-                    if states is not None and metric.reals:
-                        metric.reals.load_states(states)
-                    prefix = "" if metric.task.key == "samples" else f"{metric.task.key}/"
-                    values |= {prefix + name: value for name, value in metric.values().items()}
-                    stamp |= {prefix + name: value for name, value in metric.protocol().items()}
-                    if key and metric.reals and states is None:
-                        self._save(key, metric.reals.states())
-                values = self._means(metrics, values) | values
-            except Exception as raised:  # the other ranks wait for an answer: tell them first
-                error = raised
-        values, stamp, failure = from_rank_0((values, stamp, repr(error) if error else None), device, world_size)
-        if failure is not None:
-            raise RuntimeError(f"evaluation failed on rank 0: {failure}") from error
-        compared = {metric.task.key: features for metric in metrics if rank == 0 and (features := metric.features())}
-        return Result(values, stamp, compared)
+        protocol: dict[str, Plain] = {}
+        for metric in metrics:
+            if int(metric.seen) != metric.positions:
+                raise RuntimeError(
+                    f"{int(metric.seen)} images were counted instead of {metric.positions}: evaluation_loader "
+                    "must yield range(rank, num, world_size) in `index`"
+                )
+            values |= {metric.prefix + name: value for name, value in metric.values().items()}
+            protocol |= {metric.prefix + name: value for name, value in metric.protocol().items()}
+            if metric.reals and not metric.reals_known:
+                self._keep(metric)
+        means = {}
+        for headline in [metric.headline for metric in self.metrics if metric.headline]:
+            of_previews = [value for name, value in values.items() if f"/{name}".endswith(f"/{headline}")]
+            if len(of_previews) > 1:
+                means[f"mean/{headline}"] = sum(of_previews) / len(of_previews)
+        return means | values, protocol
 
     def stamp(self, data: Data, num_real: int, num_fake: int) -> dict[str, Plain]:
         """The protocol, as far as it is known before an image is seen."""
@@ -244,7 +207,7 @@ class Evaluator:
         """The number of real and of fake images.
 
         Raises:
-            ValueError: no such split, or too few images in it.
+            ValueError: too few images in the split.
         """
         size = data.num_images(self.split)
         num_real = size if self.num_real is None else self.num_real
@@ -261,55 +224,42 @@ class Evaluator:
             for metric in self.metrics:
                 metric.check(shown, "" if key == "samples" else f" {key}")
 
-    def _measured(
-        self,
-        fields: Mapping[str, frozenset[str]],
-        data: Data,
-        numbers: tuple[int, int],
-        device: torch.device,
-        stamp: Mapping[str, Plain],
-    ) -> list[tuple[Metric, Task]]:
-        """The metrics of each preview that has what they need."""
-        tasks = [Task(key, names, data, *numbers, device, stamp) for key, names in fields.items()]
-        return [(metric, task) for task in tasks for metric in self.metrics if metric.measures(task)]
-
-    def _means(self, metrics: Iterable[Metric], values: Mapping[str, float]) -> dict[str, float]:
-        """{"mean/fid": ...} where several previews have a Frechet distance, else {}."""
-        means = {}
-        for headline in dict.fromkeys(metric.headline for metric in metrics if metric.headline):
-            of_previews = [value for name, value in values.items() if f"/{name}".endswith(f"/{headline}")]
-            if len(of_previews) > 1:
-                means[f"mean/{headline}"] = sum(of_previews) / len(of_previews)
-        return means
-
     # Real statistics: in memory, and in a file for the next run.
 
-    def _load(self, key: str) -> dict[str, Tensor] | None:
+    def _take_up(self, metric: Metric) -> bool:
+        """Give a metric the real statistics that were kept; whether there are some."""
+        if not metric.reals:
+            return False
+        key = _digest(metric.cache_key())
         if key not in self._reals and self.cache_dir is not None:
-            path = self.cache_dir / f"{key}.safetensors"
+            path = Path(self.cache_dir).expanduser() / f"{key}.safetensors"
             try:
                 self._reals[key] = load_file(path)
             except FileNotFoundError:
-                return None
+                pass
             except (OSError, SafetensorError) as error:
                 log.warning("%s cannot be read (%s): the real statistics are computed again", path, error)
-                return None
-        return self._reals.get(key)
+        if kept := self._reals.get(key):
+            for name, tensor in metric.reals.states().items():
+                tensor.copy_(kept[name])
+        return bool(kept)
 
-    def _save(self, key: str, states: Mapping[str, Tensor]) -> None:
-        self._reals[key] = kept = {name: t.detach().cpu().clone() for name, t in states.items()}
+    def _keep(self, metric: Metric) -> None:
+        assert metric.reals
+        key, states = _digest(metric.cache_key()), metric.reals.states()
+        self._reals[key] = kept = {name: tensor.detach().cpu().clone() for name, tensor in states.items()}
         if self.cache_dir is None:
             return
-        part = None
+        folder, part = Path(self.cache_dir).expanduser(), None
         try:
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             # Written beside its place and then moved: readers see a whole file or none.
-            handle, part = tempfile.mkstemp(dir=self.cache_dir, suffix=".part")
+            handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
             os.close(handle)
             save_file(kept, part)
-            os.replace(part, self.cache_dir / f"{key}.safetensors")
+            os.replace(part, folder / f"{key}.safetensors")
         except (OSError, SafetensorError) as error:
-            log.warning("the real statistics cannot be kept in %s: %s", self.cache_dir, error)
+            log.warning("the real statistics cannot be kept in %s: %s", folder, error)
             if part is not None:
                 Path(part).unlink(missing_ok=True)
 
@@ -331,12 +281,16 @@ def undisturbed(device: torch.device) -> Iterator[None]:
         yield
 
 
-def from_rank_0(value: Any, device: torch.device, world_size: int) -> Any:
+def ranks() -> tuple[int, int]:
+    """This process's rank and how many there are, of torch.distributed's default group where it is up."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def from_rank_0(value: Any, device: torch.device) -> Any:
     """Rank 0's value on every rank."""
-    if world_size == 1:
-        return value
     box = [value]
-    dist.broadcast_object_list(box, src=0, device=device if device.type == "cuda" else None)
+    if ranks()[1] > 1:
+        dist.broadcast_object_list(box, src=0, device=device if device.type == "cuda" else None)
     return box[0]
 
 

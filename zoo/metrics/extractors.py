@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -26,7 +27,7 @@ class MissingWeights(ValueError):
 
 
 class Extractor(nn.Module):
-    """Base of all extractors: the frame of a forward pass. Subclasses write `prepare`, `load` and `features`."""
+    """Base of all extractors: the frame of a forward pass. Subclasses write `load`, where needed, and `features`."""
 
     name: str  # "" for the standard Inception; otherwise the suffix of its metrics' keys
     num_features: int
@@ -36,17 +37,11 @@ class Extractor(nn.Module):
 
     def protocol(self) -> dict[str, str | int | float | bool]:
         """What must be equal for two values to be comparable; known once loaded."""
-        return {
-            "extractor": self.name or "inception",
-            "weights_sha256": self.weights_sha256,
-            "resize": self.resize,
-        }
-
-    def prepare(self) -> None:
-        """Fetches what must be fetched, once per machine, before training starts."""
+        name = self.name or "inception"
+        return {"extractor": name, "weights_sha256": self.weights_sha256, "resize": self.resize}
 
     def load(self) -> None:
-        """Builds the network. Every rank calls it after `prepare`; calling it again does nothing."""
+        """Builds the network, and fetches what must be fetched; calling it again does nothing."""
 
     def train(self, mode: bool = True) -> "Extractor":
         """Stays in evaluation mode, whatever is asked."""
@@ -97,9 +92,8 @@ class Inception(Extractor):
             ($TORCH_HOME/hub/checkpoints), downloaded there if missing.
 
     Raises:
-        MissingWeights: the local copy does not exist.
+        MissingWeights: the local copy does not exist; from `load` or first use, the file can't be downloaded.
         ValueError: the file is not the standard one, by its SHA-256.
-        MissingWeights: from `prepare` or first use, when the file is neither there nor can be downloaded.
     """
 
     FILE = URL_INCEPTION_V3.rpartition("/")[2]  # weights-inception-2015-12-05-6726825d.pth
@@ -111,14 +105,16 @@ class Inception(Extractor):
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
-        self.network: NoTrainInceptionV3 | None = None
+        self.network: Any = None
         self.path = Path(weights) if weights is not None else Path(torch.hub.get_dir(), "checkpoints", self.FILE)
         self.is_local_copy = weights is not None
         if self.is_local_copy:
             self._check()
 
-    def prepare(self) -> None:
-        """Downloads the weights if they are missing (91 MB) and checks them; call it on one rank per machine."""
+    def load(self) -> None:
+        """Downloads the weights if they are missing (91 MB), checks them, and builds the network."""
+        if self.network is not None:
+            return
         if not self.is_local_copy and not self.path.exists():
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,11 +127,6 @@ class Inception(Extractor):
                     "To train without: metrics=none"
                 ) from error
         self._check()
-
-    def load(self) -> None:
-        if self.network is not None:
-            return
-        self.prepare()
         # The networks that torch-fidelity builds are initialised at random first: keep that out of the training's
         # random state. Its own torch.load may unpickle code, so the file is read once before in the safe way.
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
@@ -147,7 +138,6 @@ class Inception(Extractor):
         self.network = network.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        assert self.network is not None
         return self.network(images.expand(-1, 3, -1, -1))
 
     def _check(self) -> None:
@@ -163,10 +153,12 @@ class Inception(Extractor):
 
 
 class SmallNetwork(nn.Module):
-    """Images [N, C, 32, 32] in [-1, 1] --trunk--> features [N, num_features] --head--> logits [N, classes]."""
+    """Images [N, C, 32, 32] in [-1, 1] --trunk--> features [N, 64] --head--> logits [N, 10]."""
 
-    trunk: nn.Sequential
-    head: nn.Sequential
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(*layers, nn.BatchNorm1d(64))
+        self.head = nn.Sequential(nn.GELU(), nn.Linear(64, 10))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x))
@@ -182,6 +174,7 @@ class SmallClassifier(Extractor):
 
     FILE: Path
     Network: type[SmallNetwork]
+    num_features = 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,12 +243,13 @@ class Residual(nn.Module):
 
 
 class DigitNetwork(SmallNetwork):
-    """The network of `DigitClassifier`: images [N, 1, 32, 32] in [-1, 1] -> logits [N, 10]. 145 thousand parameters."""
+    """The network of `DigitClassifier`, for images [N, 1, 32, 32]. 145 thousand parameters."""
+
+    channels = 1
 
     def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            *block(1, 16, stride=1),
+        super().__init__(
+            *block(self.channels, 16, stride=1),
             *block(16, 32, stride=2),  # [N, 32, 16, 16]
             *block(32, 32, stride=1),
             *block(32, 64, stride=2),  # [N, 64, 8, 8]
@@ -264,9 +258,7 @@ class DigitNetwork(SmallNetwork):
             nn.Flatten(),
             nn.Dropout(0.1),
             nn.Linear(48 * 4 * 4, 64, bias=False),
-            nn.BatchNorm1d(64),
         )
-        self.head = nn.Sequential(nn.GELU(), nn.Linear(64, 10))
 
 
 class DigitClassifier(SmallClassifier):
@@ -280,7 +272,6 @@ class DigitClassifier(SmallClassifier):
     Network = DigitNetwork
 
     name = "mnist"
-    num_features = 64
     classes = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     resize = "Rec.601 luma; 28x28 padded with black to 32x32; other sizes to 32x32, bilinear with antialias"
 
@@ -290,15 +281,13 @@ class DigitClassifier(SmallClassifier):
         x = images.float().div(127.5).sub(1)
         if x.shape[1] == 3:
             x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)  # Rec.601 luma
-        return F.pad(x, (2, 2, 2, 2), value=-1.0) if x.shape[2:] == (28, 28) else to_32(x)
+        return to_32(padded(x))
 
 
 class ColourDigitNetwork(DigitNetwork):
     """The network of `ColourDigitClassifier`: `DigitNetwork` for images [N, 3, 32, 32]."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk[0] = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+    channels = 3
 
 
 class ColourDigitClassifier(SmallClassifier):
@@ -314,23 +303,20 @@ class ColourDigitClassifier(SmallClassifier):
     Network = ColourDigitNetwork
 
     name = "colour_digits"
-    num_features = 64
     classes = DigitClassifier.classes
     resize = "grey repeated; 28x28 padded with black to 32x32; other sizes to 32x32, bilinear with antialias"
 
     @staticmethod
     def inputs(images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> float32 [N, 3, 32, 32] in [-1, 1]."""
-        x = images.expand(-1, 3, -1, -1).float().div(127.5).sub(1)
-        return F.pad(x, (2, 2, 2, 2), value=-1.0) if x.shape[2:] == (28, 28) else to_32(x)
+        return to_32(padded(images.expand(-1, 3, -1, -1).float().div(127.5).sub(1)))
 
 
 class CIFAR10Network(SmallNetwork):
-    """The network of `CIFAR10Classifier`: images [N, 3, 32, 32] in [-1, 1] -> logits [N, 10]. 473 thousand weights."""
+    """The network of `CIFAR10Classifier`, for images [N, 3, 32, 32]. 473 thousand weights."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
+        super().__init__(
             *block(3, 24, stride=1),
             *block(24, 48, stride=2),  # [N, 48, 16, 16]
             Residual(48),
@@ -339,9 +325,7 @@ class CIFAR10Network(SmallNetwork):
             *block(96, 112, stride=2),  # [N, 112, 4, 4]
             nn.Flatten(),
             nn.Linear(112 * 4 * 4, 64, bias=False),
-            nn.BatchNorm1d(64),
         )
-        self.head = nn.Sequential(nn.GELU(), nn.Linear(64, 10))
 
 
 class CIFAR10Classifier(SmallClassifier):
@@ -356,7 +340,6 @@ class CIFAR10Classifier(SmallClassifier):
     Network = CIFAR10Network
 
     name = "cifar10"
-    num_features = 64
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     resize = "grey repeated to 3 channels; other sizes to 32x32, bilinear with antialias"
 
@@ -364,6 +347,11 @@ class CIFAR10Classifier(SmallClassifier):
     def inputs(images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> float32 [N, 3, 32, 32] in [-1, 1]."""
         return to_32(images.expand(-1, 3, -1, -1).float().div(127.5).sub(1))
+
+
+def padded(x: Tensor) -> Tensor:
+    """Images of 28x28 in [-1, 1] with black around to 32x32; others as they are."""
+    return F.pad(x, (2, 2, 2, 2), value=-1.0) if x.shape[2:] == (28, 28) else x
 
 
 def to_32(x: Tensor) -> Tensor:

@@ -1,23 +1,9 @@
 """What a metric is: what it needs of a preview, what it counts, its values, and what these are for people.
 
 A metric is one class. It is given previews, batch by batch and on each rank a share of them, and counts into states,
-tensors whose reduction over ranks it declares; the evaluation (zoo/metrics/evaluator.py) does the rest. For example
-
-    class AUROC(Metric):
-        needs, sides, headline = ("score", "real_label"), ("real",), "auroc"
-
-        def begin(self):
-            self.add_state("score", torch.zeros(self.task.num_real))
-            self.add_state("unusual", torch.zeros(self.task.num_real))
-
-        def update(self, shown, index):
-            self.score[index] = shown.score.to(self.score)
-            self.unusual[index] = (shown.real_label > 0).to(self.unusual)
-
-        def values(self):
-            return {"auroc": float(binary_auroc(self.score, self.unusual.int()))}
-
-is measured with a configuration of `zoo.metrics.evaluator.Evaluator` that has `metrics: [{_target_: ...AUROC}]`.
+tensors whose reduction over ranks it declares; the evaluation (zoo/metrics/evaluator.py) does the rest. A new one, such
+as the AUROC of tests/metrics/test_metric.py, is a class with `needs`, `headline`, `begin`, `update` and `values`, and a
+configuration of `zoo.metrics.evaluator.Evaluator` with `metrics: [{_target_: ...AUROC}]`.
 """
 
 import copy
@@ -36,19 +22,15 @@ REDUCTIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.Re
 
 
 class Data(Protocol):
-    """What an evaluation asks of a data module."""
-
-    classes: list[str]  # names by label; asked only where fakes have labels
+    """What an evaluation asks of a data module; where fakes have labels, also their names as `classes`."""
 
     @property
-    def description(self) -> str:
-        """What the data is, in words."""
+    def description(self) -> str: ...
 
     def fingerprint(self, split: str) -> str:
         """A hash of the split's images and of all that is done to them."""
 
-    def num_images(self, split: str) -> int:
-        """The size of the split."""
+    def num_images(self, split: str) -> int: ...
 
     def evaluation_loader(self, *, split: str, num: int, rank: int, world_size: int, batch_size: int) -> Iterable[Any]:
         """Yields LabelledImages, or another tuple of tensors with an `index`: range(rank, num, world_size), in order.
@@ -58,9 +40,7 @@ class Data(Protocol):
 
 
 class Features(NamedTuple):
-    """The features by which two sets of images were compared."""
-
-    real: Tensor  # [n, F]
+    real: Tensor  # [n, F] the features by which two sets of images were compared
     fake: Tensor  # [m, F]
     extract: Callable[[Tensor], Tensor]  # uint8 images [N, C, H, W] -> such features [N, F]
 
@@ -92,31 +72,21 @@ class Task(NamedTuple):
     device: torch.device  # where the previews lie
     stamp: Mapping[str, Plain]  # the protocol so far
 
-    @property
-    def home(self) -> torch.device:
-        """Where states lie: MPS has no float64."""
-        return self.device if self.device.type in ("cpu", "cuda") else torch.device("cpu")
-
 
 class States:
-    """Tensors that each rank counts into, reduced over all ranks in the end."""
+    """Tensors that each rank counts into, on the device `home`, reduced over all ranks in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: torch.device | str = "cpu") -> None:
+        self.home = home
         self._reductions: dict[str, str] = {}
 
     def add_state(self, name: str, tensor: Tensor, reduction: str = "sum") -> None:
         """Makes `tensor` an attribute, to be reduced over ranks by "sum", "min" or "max"."""
         self._reductions[name] = reduction
-        setattr(self, name, tensor)
+        setattr(self, name, tensor.to(self.home))
 
     def states(self) -> dict[str, Tensor]:
-        """Everything counted so far."""
         return {name: getattr(self, name) for name in self._reductions}
-
-    def load_states(self, states: Mapping[str, Tensor]) -> None:
-        """Takes up what was counted before."""
-        for name, tensor in self.states().items():
-            tensor.copy_(states[name])
 
     def reduce(self) -> None:
         """The states of all ranks on each; every rank calls it."""
@@ -132,15 +102,12 @@ class Metric(States):
     headline: str | None = None  # the value that sums it up: for the progress bar and the choice of the best checkpoint
     higher_is_better = True  # of the headline
     reals: States | None = None  # what depends on real images alone: it is kept from one evaluation to the next
-    reals_known = False  # whether `reals` have been counted before
+    reals_known = False  # whether `reals` have been taken up from there
     task: Task
     seen: Tensor  # [1] how many positions it was shown
 
-    def prepare(self) -> None:
-        """Fetches weights that are missing; called on one rank per machine."""
-
     def load(self) -> None:
-        """Builds networks; every rank calls it after `prepare`. Calling it again does nothing."""
+        """Builds networks, and fetches weights that are missing. Calling it again does nothing."""
 
     def check_numbers(self, **numbers: int | None) -> None:
         """Raises:
@@ -170,9 +137,9 @@ class Metric(States):
         return None
 
     def begun(self, task: Task) -> Self:
-        """A copy that counts one preview's images."""
+        """A copy with states for one preview's images."""
         metric = copy.copy(self)
-        States.__init__(metric)
+        States.__init__(metric, task.device if task.device.type == "cuda" else "cpu")  # MPS has no float64
         metric.task = task
         metric.add_state("seen", torch.zeros(1, dtype=torch.int64))
         metric.begin()
@@ -180,9 +147,6 @@ class Metric(States):
 
     def begin(self) -> None:
         """Adds the states, for `self.task`."""
-
-    def add_state(self, name: str, tensor: Tensor, reduction: str = "sum") -> None:
-        super().add_state(name, tensor.to(self.task.home), reduction)
 
     def reduce(self) -> None:
         super().reduce()
@@ -198,6 +162,11 @@ class Metric(States):
         """How many positions of the evaluation are to be seen."""
         number = {"real": 0 if self.reals_known else self.task.num_real, "fake": self.task.num_fake}
         return max((number[side] for side in self.sides), default=0)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its values: "X->Y/" of that preview, nothing of samples."""
+        return "" if self.task.key == "samples" else f"{self.task.key}/"
 
     def see(self, shown: Preview, index: Tensor) -> None:
         """Counts what lies within the positions of its side; see `update`."""

@@ -30,10 +30,7 @@ LARGEST = 256  # pixels: LPIPS sees larger images shrunk to this, as in the auth
 class Paths(nn.Module):
     """What torchmetrics calls a generator: the beginnings of paths at the first call of `sample`, then their ends.
 
-    Args:
-        ends: both, [N, ...] each.
-        images: w [N, ...] -> [N, C, H, W], which aim at [-1, 1].
-        lpips: whether to make them what LPIPS takes: three channels, LARGEST pixels at most.
+    With `lpips` images are made what LPIPS takes: three channels, LARGEST pixels at most.
     """
 
     def __init__(self, ends: tuple[Tensor, Tensor], images: Callable[[Tensor], Tensor], *, lpips: bool) -> None:
@@ -47,8 +44,7 @@ class Paths(nn.Module):
         """Images in [0, 255], not rounded."""
         images = self.images(w).clamp(-1, 1)
         if self.lpips:
-            images = avg_pool2d(images, max(1, max(images.shape[2:]) // LARGEST))
-            images = images.expand(-1, 3, -1, -1)
+            images = avg_pool2d(images, max(1, max(images.shape[2:]) // LARGEST)).expand(-1, 3, -1, -1)
         return (images + 1) * 127.5
 
 
@@ -65,13 +61,9 @@ class FeatureDistance(nn.Module):
 
 
 def perceptual_path_length(
-    ends: tuple[Tensor, Tensor],
-    images: Callable[[Tensor], Tensor],
-    extractor: Extractor,
-    *,
-    batch_size: int,
-    epsilon: float = 1e-4,
-) -> dict[str, float]:
+    ends: tuple[Tensor, Tensor], images: Callable[[Tensor], Tensor], extractor: Extractor,
+    *, batch_size: int, epsilon: float = 1e-4,
+) -> dict[str, float]:  # fmt: skip
     """The mean over paths, by its name: `ppl`, or with the extractor's, `ppl_mnist`.
 
     Args:
@@ -88,15 +80,10 @@ def perceptual_path_length(
     if not lpips:
         extractor.load()
     paths: Any = Paths(ends, images, lpips=lpips)
+    settings: dict[str, Any] = {"batch_size": batch_size, "epsilon": epsilon, "resize": None, "device": ends[0].device}
     try:
-        mean, _, _ = mean_of_paths(
-            paths,
-            num_samples=len(ends[0]),
-            batch_size=batch_size,
-            epsilon=epsilon,
-            resize=None,
-            sim_net="vgg" if lpips else FeatureDistance(extractor),
-            device=ends[0].device,
+        mean, *_ = mean_of_paths(
+            paths, len(ends[0]), sim_net="vgg" if lpips else FeatureDistance(extractor), **settings
         )
     except OSError as error:  # URLError is one
         raise ValueError(

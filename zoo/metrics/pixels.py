@@ -42,6 +42,13 @@ def luma(levels: Tensor) -> Tensor:
     return (levels[..., :3, :, :] * weights).sum(-3, keepdim=True) + 16
 
 
+def grey(levels: Tensor) -> Tensor:
+    """Levels [..., C, H, W] -> [..., 1, H, W], by BT.601's weights in full swing: a grey of equal colours is itself."""
+    if levels.shape[-3] < 3:
+        return levels[..., :1, :, :]
+    return (levels[..., :3, :, :] * levels.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)).sum(-3, keepdim=True)
+
+
 def without_border(image: Tensor, border: int) -> Tensor:
     """[..., H, W] without so many pixels on each side.
 
@@ -78,13 +85,6 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         a, b, sigma=SIGMA, data_range=255.0, reduction="none", return_full_image=True
     )
     return without_border(everywhere, WINDOW // 2).mean((1, 2, 3))  # where no part of the window is made up
-
-
-def grey(levels: Tensor) -> Tensor:
-    """Levels [..., C, H, W] -> [..., 1, H, W], by BT.601's weights in full swing: a grey of equal colours is itself."""
-    if levels.shape[-3] < 3:
-        return levels[..., :1, :, :]
-    return (levels[..., :3, :, :] * levels.new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)).sum(-3, keepdim=True)
 
 
 def measure(fake: Tensor, target: Tensor, *, border: int, is_grey: bool) -> dict[str, Tensor]:

@@ -10,31 +10,18 @@ without it none does, and the newest is the best.
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from zoo.batch import to_bytes
-from zoo.metrics.evaluator import Evaluator, Previews, on, undisturbed
+from zoo.metrics.evaluator import Evaluator, Previews, on, ranks, undisturbed
 from zoo.metrics.metric import Metric, Plain, Result, Task
 from zoo.metrics.pixels import measure, without_border
 
 log = logging.getLogger(__name__)
-
-NETWORKS = ("alex", "vgg", "squeeze")  # of LPIPS
-
-
-class WholeImage(Protocol):
-    """One image: its name, the batch of one that a model takes, and whether its file has no colours."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def batch(self) -> Any: ...
-    @property
-    def is_grey(self) -> bool: ...
 
 
 @runtime_checkable
@@ -44,30 +31,25 @@ class WholeImages(Protocol):
     def num_whole_images(self, split: str) -> int:
         """How many whole images a split has."""
 
-    def whole_images(self, *, split: str, rank: int, world_size: int) -> Iterable[WholeImage]:
-        """Those at positions rank, rank + world_size, ...; the batch's `index` is the position."""
+    def whole_images(self, *, split: str, rank: int, world_size: int) -> Iterable[Any]:
+        """Those at positions rank, rank + world_size, ...
+
+        Each has a `name`, the `batch` of one that a model takes, whose `index` is the position, and `is_grey`: whether
+        its file has no colours.
+        """
 
 
 class OfWholeImages(Metric):
-    """Base of what is measured image by image: a table with a row for each. A subclass gives `names` and `row`.
-
-    Args:
-        border: pixels left out on each side; None: as many as the magnification, as the papers do.
-    """
+    """Base of what is measured image by image: a table with a row for each. A subclass gives `names` and `row`."""
 
     needs = ("target",)
     names: tuple[str, ...] = ()
     table: Tensor  # [images, values]
 
-    def __init__(self, border: int | None) -> None:
-        super().__init__()
-        self.border = border
-
     def begin(self) -> None:
-        self.border = self.task.data.scale if self.border is None else self.border
         self.add_state("table", torch.zeros(self.task.num_fake, len(self.names), dtype=torch.float64))
 
-    def row(self, fake: Tensor, target: Tensor, *, is_grey: bool) -> Tensor:
+    def row(self, fake: Tensor, target: Tensor, border: int, *, is_grey: bool) -> Tensor:
         """The values [len(names)] of an image, float64: uint8 [1, C, H, W] beside what it should be."""
         raise NotImplementedError
 
@@ -81,28 +63,23 @@ class Fidelity(OfWholeImages):
     def may_choose(self, goal: str) -> bool:
         return goal != "perception"
 
-    def row(self, fake: Tensor, target: Tensor, *, is_grey: bool) -> Tensor:
-        assert self.border is not None
-        return torch.cat(list(measure(fake, target, border=self.border, is_grey=is_grey).values()))
+    def row(self, fake: Tensor, target: Tensor, border: int, *, is_grey: bool) -> Tensor:
+        return torch.cat(list(measure(fake, target, border=border, is_grey=is_grey).values()))
 
 
 class LPIPS(OfWholeImages):
-    """The perceptual distance, measured where its network's weights can be had.
-
-    Args:
-        network: "alex", "vgg" or "squeeze".
-    """
+    """The perceptual distance on a network, "alex", "vgg" or "squeeze", measured where its weights can be had."""
 
     names = ("lpips",)
     headline, higher_is_better = "lpips", False
 
-    def __init__(self, border: int | None, network: str) -> None:
-        super().__init__(border)
+    def __init__(self, network: str) -> None:
+        super().__init__()
         self.name, self.tried = network, False
         self.network: Any = None
 
     def load(self) -> None:
-        """Builds the network where it can be had; one sentence where it can't."""
+        """Builds the network where its weights are there or can be downloaded; one sentence where not."""
         if self.tried:
             return
         self.tried = True
@@ -120,17 +97,14 @@ class LPIPS(OfWholeImages):
         else:
             self.network = network.requires_grad_(False).eval()
 
-    prepare = load  # which downloads them
-
     def measures(self, task: Task) -> bool:
         return self.network is not None and super().measures(task)
 
     def settings(self) -> dict[str, Plain]:
         return {"lpips": self.name} if self.network is not None else {}
 
-    def row(self, fake: Tensor, target: Tensor, *, is_grey: bool) -> Tensor:
-        assert self.border is not None
-        images = [without_border(image.float() / 127.5 - 1, self.border)[:, :3] for image in (fake, target)]
+    def row(self, fake: Tensor, target: Tensor, border: int, *, is_grey: bool) -> Tensor:
+        images = [without_border(image.float() / 127.5 - 1, border)[:, :3] for image in (fake, target)]
         distance = self.network.to(fake.device)(*(image.expand(-1, 3, -1, -1) for image in images))
         self.network.reset()
         return distance.double().view(1)
@@ -140,24 +114,23 @@ class SuperResolution(Evaluator):
     """Compares super-resolved whole images with what they should be.
 
     Args:
-        split: of the data, "test" or "train".
+        split: of the data.
         border: pixels left out on each side; None: as many as the magnification, as the papers do.
-        lpips: the network of LPIPS, "alex", "vgg" or "squeeze", measured where its weights can be had; None: without.
+        lpips: the network of LPIPS, measured where its weights can be had; None: without.
 
     Raises:
-        ValueError: naming the argument, its value and the remedy.
+        ValueError: a negative border.
     """
 
-    def __init__(self, *, split: str, border: int | None, lpips: str | None) -> None:
+    def __init__(
+        self, *, split: Literal["train", "test"], border: int | None, lpips: Literal["alex", "vgg", "squeeze"] | None
+    ) -> None:
         if border is not None and border < 0:
             raise ValueError(f"metrics.border={border} must be 0 or more, or null: the magnification")
-        if lpips is not None and lpips not in NETWORKS:
-            raise ValueError(f"metrics.lpips={lpips} must be one of {', '.join(NETWORKS)}, or null")
-        self.of_images: list[OfWholeImages] = [Fidelity(border), *([LPIPS(border, lpips)] if lpips else [])]
-        super().__init__(
-            metrics=self.of_images, split=split, num_real=None, num_fake=None, batch_size=1, cache_dir=None
-        )
         self.border = border
+        self.of_images: list[OfWholeImages] = [Fidelity(), *([LPIPS(lpips)] if lpips else [])]
+        whole: dict[str, None] = dict.fromkeys(("num_real", "num_fake", "cache_dir"))
+        super().__init__(metrics=self.of_images, split=split, batch_size=1, **whole)
 
     def check(self, preview: Previews, data: Any, *, device: torch.device | str) -> None:
         """Call it before time is spent on training: looks whether there are whole images.
@@ -176,16 +149,9 @@ class SuperResolution(Evaluator):
         return (data.num_whole_images(self.split),) * 2
 
     def evaluate(
-        self,
-        preview: Previews,
-        data: Any,
-        *,
-        device: torch.device | str,
-        rank: int = 0,
-        world_size: int = 1,
-        protocol: Mapping[str, Plain] | None = None,
+        self, preview: Previews, data: Any, *, device: torch.device | str, protocol: Mapping[str, Plain] | None = None,
         skip: bool = False,
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Measures the split; every rank calls it and every rank gets the same result. See `Evaluator.evaluate`.
 
         Args:
@@ -195,8 +161,8 @@ class SuperResolution(Evaluator):
         Raises:
             ValueError: an image that is too small to be measured; with `skip`, if all are.
         """
-        device = torch.device(device)
-        numbers = self._numbers(data)
+        numbers, device, (rank, world_size) = self._numbers(data), torch.device(device), ranks()
+        border = data.scale if self.border is None else self.border
         self.load()
         task = Task("samples", frozenset({"fake", "target"}), data, *numbers, device, {})
         metrics = [metric.begun(task) for metric in self.of_images if metric.measures(task)]
@@ -210,7 +176,7 @@ class SuperResolution(Evaluator):
                     assert shown.target is not None
                     fake, target = to_bytes(shown.fake), to_bytes(shown.target)
                     for metric in metrics:
-                        metric.table[position] = metric.row(fake, target, is_grey=image.is_grey)
+                        metric.table[position] = metric.row(fake, target, border, is_grey=image.is_grey)
                 except ValueError as error:  # the other ranks wait for the sums: tell them with these
                     left_out[image.name] = str(error)
         if world_size > 1:
@@ -227,20 +193,16 @@ class SuperResolution(Evaluator):
         names = [name for metric in metrics for name in metric.names]
         values, *of_images = (dict(zip(names, row.tolist(), strict=True)) for row in (table.mean(0), *table))
         images = {files[position]: row for position, row in zip(measured, of_images, strict=True)}
-        stamp = self._stamp(data, len(measured)) | dict(protocol or {})
-        return Result(values, stamp, images=images, left_out=left_out)
-
-    def _stamp(self, data: Any, num_images: int) -> dict[str, Plain]:
         stamp: dict[str, Plain] = {
             "data": data.description,
             "fingerprint": data.fingerprint(self.split),
             "split": self.split,
-            "num_images": num_images,
+            "num_images": len(measured),
             "scale": data.scale,
-            "border": data.scale if self.border is None else self.border,
+            "border": border,
             "y": "BT.601 studio swing; grey files by their levels",
             "ssim": "Gaussian 11x11, sigma 1.5, valid region",
         }
         for metric in self.of_images:
             stamp |= metric.settings()
-        return stamp
+        return Result(values, stamp | dict(protocol or {}), images=images, left_out=left_out)

@@ -6,6 +6,7 @@ A callback meets a model only through `preview`, `images` (the time), and `lates
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -21,16 +22,21 @@ def save(trainer: L.Trainer, path: Path) -> None:
             log.warning("%s; training goes on", error)
 
 
+class Remembers(L.Callback):
+    """A callback with attributes that go into checkpoints: a resumed run does what the straight one does."""
+
+    remembered: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.remembered}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+
 class Every:
-    """True once in each stretch of so many images.
-
-    Args:
-        images: the length of a stretch; None: a tenth of the budget.
-        max_images: the budget.
-
-    Raises:
-        ValueError: if `images` is not positive.
-    """
+    """True once in each stretch of so many `images`; None: of a tenth of `max_images`, the budget."""
 
     def __init__(self, images: int | None, *, max_images: int) -> None:
         if images is not None and images <= 0:

@@ -10,12 +10,7 @@ from zoo.run.callbacks import Every, save
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `checkpoints/last.ckpt`, every so many images and at the end.
-
-    Args:
-        folder: the run's folder.
-        every: images between two checkpoints; None: a tenth of `max_images`, the budget.
-    """
+    """Keeps `checkpoints/last.ckpt`, each `every` images (None: a tenth of `max_images`, the budget) and at the end."""
 
     def __init__(self, *, folder: str, every: int | None, max_images: int) -> None:
         self.path = Path(folder) / "checkpoints" / "last.ckpt"

@@ -1,7 +1,6 @@
 """Metrics in the loop, and the best checkpoint, which they choose."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import lightning as L
 
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Result
-from zoo.run.callbacks import Every, save
+from zoo.run.callbacks import Every, Remembers, save
 from zoo.run.checkpoint import read
 
 
@@ -21,7 +20,7 @@ class AfterEvaluation(L.Callback):
         raise NotImplementedError
 
 
-class Evaluate(L.Callback):
+class Evaluate(Remembers):
     """Evaluates the model every so many images, as a phase ends and at the end, and keeps `checkpoints/best.ckpt`.
 
     Callbacks that are `AfterEvaluation` are called after each.
@@ -33,8 +32,9 @@ class Evaluate(L.Callback):
     Args:
         evaluation: what to measure, and by which protocol; None or {} measures nothing.
         every: images between two evaluations; None: a tenth of `max_images`, the budget.
-        folder: the run's folder.
     """
+
+    remembered = ("history", "protocol", "phase", "first", "chooses")
 
     def __init__(
         self, *, evaluation: Evaluator | dict[str, Any] | None, every: int | None, max_images: int, folder: str
@@ -60,10 +60,6 @@ class Evaluate(L.Callback):
         """The name of the value that chooses the best checkpoint."""
         return self.chooses[0] if self.chooses else None
 
-    def headlines(self, names: Iterable[str]) -> list[str]:
-        """Which of these values sum up what is measured."""
-        return list(self.evaluation.headlines(names)) if self.evaluation else []
-
     @property
     def best(self) -> dict[str, float]:
         """The best evaluation of the newest phase so far; empty before the first."""
@@ -78,7 +74,7 @@ class Evaluate(L.Callback):
         """Fetch the metrics' weights, once a machine, before any time is spent on training."""
         if self.evaluation:
             if trainer.local_rank == 0:
-                self.evaluation.prepare()
+                self.evaluation.load()
             trainer.strategy.barrier()
             self.evaluation.load()
 
@@ -103,14 +99,8 @@ class Evaluate(L.Callback):
         if self.evaluation is None:
             return
         model.synchronise()
-        self.result = result = self.evaluation.evaluate(
-            model.preview,
-            trainer.datamodule,  # type: ignore[attr-defined]
-            device=model.device,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            protocol={"generator": "EMA" if model.averaged else "last"},
-        )
+        data, protocol = trainer.datamodule, {"generator": "EMA" if model.averaged else "last"}  # type: ignore[attr-defined]
+        self.result = result = self.evaluation.evaluate(model.preview, data, device=model.device, protocol=protocol)
         if result.protocol != self.protocol:
             self.protocol = result.protocol
             for logger in trainer.loggers:
@@ -129,14 +119,6 @@ class Evaluate(L.Callback):
                 callback.on_evaluation(trainer, model, self)
         if self.best["images"] == model.images:
             save(trainer, self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        names = ("history", "protocol", "phase", "first", "chooses")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
 
 
 def _is_at(path: Path, images: float) -> bool:

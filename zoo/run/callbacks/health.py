@@ -21,14 +21,14 @@ and the accuracies remain. The gap and the duplicates need HELD_OUT images that 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
-from zoo.run.callbacks import Every
+from zoo.run.callbacks import Every, Remembers
 from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
 from zoo.run.loggers import Alerts
 
@@ -59,12 +59,11 @@ class Limits:
                 raise ValueError(f"callbacks.health.limits.{name}={value} must lie in [0, 1]")
 
 
-@dataclass(frozen=True)
-class Complaint:
+class Complaint(NamedTuple):
     """What is wrong, the figures that show it, and what to change."""
 
     name: str
-    subject: str  # the player or the preview that it is about
+    subject: str  # the player or the preview that it is about; "" where there is one preview
     seen: str
     remedy: str
 
@@ -83,7 +82,6 @@ def judge(
         limits: from where on it is a complaint.
         chooses: that value's name, and 1 where higher is better, else -1.
     """
-    of = lambda kind: {name: value for name, value in now.items() if name.rsplit("/", 1)[-1] == kind}
     metric, sign = chooses or ("", 0.0)
     stuck, stands = False, ""
     if metric in now and metric in before:
@@ -91,68 +89,49 @@ def judge(
         digits = 1 if before[metric] >= 1 else 3
         stands = f" while {metric} went from {before[metric]:.{digits}f} to {now[metric]:.{digits}f}"
 
-    for name, real in of("accuracy_real").items():
-        player = name.rsplit("/", 1)[0]
-        fake = now[f"{player}/accuracy_fake"]
-        if min(real, fake) > limits.won and (stuck or metric not in now):
-            yield Complaint(
-                "discriminator won",
-                player,
-                f"{player} is right about {real:.1%} of real and {fake:.1%} of fake images{stands}",
-                f"Slow {player} down: a lower model.lr.{player}, model.n_critic=1, model.skip_d_above=0.9, or "
-                "regularizer=r1; or raise model.lr.G",
-            )
-    for name, value in of("diversity").items():
-        spread = now[name.removesuffix("diversity") + "spread"]
-        if min(value, spread) < limits.diversity:
-            yield Complaint(
-                "mode collapse",
-                _preview(name),
-                f"two samples{_of(name)} are {value:.2f} times as far apart as two real images, the nearest two "
-                f"{spread:.2f} times",
-                "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger data.batch_size, "
-                "or lower model.lr.G",
-            )
-    for name, value in of("movement").items():
-        if value > limits.movement and stuck:
-            yield Complaint(
-                "generator oscillating",
-                _preview(name),
-                f"the same latents' images{_of(name)} moved by {value:.2f} of the distance between two real images "
-                f"since the last look{stands}",
+    kinds = ("accuracy_real", "diversity", "movement", "gap", "duplicates")
+    judged = [(kind, name) for kind in kinds for name in now if name.rsplit("/", 1)[-1] == kind]
+    for kind, name in judged:
+        value, subject = now[name], name.removeprefix("health/").rpartition("/")[0]
+        of = f" of {subject}" if subject else ""
+        if kind == "accuracy_real":
+            fake = now[f"{subject}/accuracy_fake"]
+            if min(value, fake) > limits.won and (stuck or metric not in now):
+                seen = f"{subject} is right about {value:.1%} of real and {fake:.1%} of fake images{stands}"
+                remedy = (
+                    f"Slow {subject} down: a lower model.lr.{subject}, model.n_critic=1, model.skip_d_above=0.9, or "
+                    "regularizer=r1; or raise model.lr.G"
+                )
+                yield Complaint("discriminator won", subject, seen, remedy)
+        elif kind == "diversity":
+            spread = now[name.removesuffix("diversity") + "spread"]
+            if min(value, spread) < limits.diversity:
+                seen = f"two samples{of} are {value:.2f} times as far apart as two real images"
+                seen += f", the nearest two {spread:.2f} times"
+                remedy = (
+                    "Set regularizer=r1, loss=wasserstein with regularizer=gradient_penalty, a larger "
+                    "data.batch_size, or lower model.lr.G"
+                )
+                yield Complaint("mode collapse", subject, seen, remedy)
+        elif kind == "movement" and value > limits.movement and stuck:
+            distance = f"{value:.2f} of the distance between two real images"
+            seen = f"the same latents' images{of} moved by {distance} since the last look{stands}"
+            remedy = (
                 "Lower model.lr.D and model.lr.G, let them fall (model.decay_start=), or average over more images "
-                "(model.ema_half_life=)",
+                "(model.ema_half_life=)"
             )
-    for name, value in of("gap").items():
-        if value > limits.gap:
-            player = name.split("/")[1]
-            yield Complaint(
-                "overfitting",
-                player,
-                f"{player} rates a training image above one that it has not seen {value:.0%} of the time",
-                "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D",
-            )
-    for name, value in of("duplicates").items():
-        if value > limits.duplicates:
-            yield Complaint(
-                "memorisation",
-                _preview(name),
-                f"{value:.0%} of the samples{_of(name)} are nearer to a training image than 99 % of unseen images",
-                "Take more data or augment=ada; best.ckpt may be from before",
-            )
+            yield Complaint("generator oscillating", subject, seen, remedy)
+        elif kind == "gap" and value > limits.gap:
+            seen = f"{subject} rates a training image above one that it has not seen {value:.0%} of the time"
+            remedy = "Take more data, augment=ada, data.flip=true where a mirror image is as good, or a smaller D"
+            yield Complaint("overfitting", subject, seen, remedy)
+        elif kind == "duplicates" and value > limits.duplicates:
+            seen = f"{value:.0%} of the samples{of} are nearer to a training image than 99 % of unseen images"
+            remedy = "Take more data or augment=ada; best.ckpt may be from before"
+            yield Complaint("memorisation", subject, seen, remedy)
 
 
-def _preview(name: str) -> str:
-    """The preview that `health/X->Y/diversity` belongs to; "" where there is one."""
-    return "/".join(name.split("/")[1:-1])
-
-
-def _of(name: str) -> str:
-    """The preview that a value belongs to, in words."""
-    return f" of {_preview(name)}" if _preview(name) else ""
-
-
-class Health(AfterEvaluation):
+class Health(Remembers, AfterEvaluation):
     """Looks at the game every so many images, logs `health/*`, and says what is wrong, once.
 
     A complaint is said when two looks in a row have it: on the console, as an alert of the loggers that have one
@@ -164,13 +143,15 @@ class Health(AfterEvaluation):
         limits: see `Limits`.
     """
 
+    remembered = ("history", "judged", "said", "suspected", "followed")
+
     def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
         self.judged = 0  # how many of the looks came late enough to be judged
         self.said: dict[str, str] = {}  # every complaint so far, in words, by name and subject
-        self._suspected: list[str] = []  # the names and subjects of the last look's complaints
-        self._followed: dict[str, Tensor] = {}  # fakes of the last look, in features, by preview
+        self.suspected: list[str] = []  # the names and subjects of the last look's complaints
+        self.followed: dict[str, Tensor] = {}  # fakes of the last look, in features, by preview
         self._batches: dict[str, Any] = {}  # a batch of each split, its images as bytes
         self._radius: float | None = None  # nearer to a training image than this is a duplicate
 
@@ -186,7 +167,6 @@ class Health(AfterEvaluation):
             self._look(trainer, pl_module, None)
 
     def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: Evaluate) -> None:
-        """Look at what has been evaluated."""
         self._look(trainer, pl_module, evaluate)
 
     @torch.no_grad()
@@ -195,8 +175,8 @@ class Health(AfterEvaluation):
         if not trainer.is_global_zero:
             return
         values = self._gaps(model)
-        latest, accuracies = model.run_log.latest, ("/accuracy_real", "/accuracy_fake")
-        row = {name: value for name, value in latest.items() if name.endswith(accuracies)}
+        accuracies = ("/accuracy_real", "/accuracy_fake")
+        row = {name: value for name, value in model.run_log.latest.items() if name.endswith(accuracies)}
         if evaluate:
             values |= self._of_samples(evaluate)
             if evaluate.metric:
@@ -210,28 +190,14 @@ class Health(AfterEvaluation):
         chooses = evaluate.chooses if evaluate else None
         complaints = {f"{c.name} {c.subject}": c for c in judge(self.history[-1], before, self.limits, chooses)}
         for key, complaint in complaints.items():
-            if key not in self._suspected or key in self.said:
+            if key not in self.suspected or key in self.said:
                 continue
             self.said[key] = f"image {model.images:,}: {complaint}"
             print(f"\nhealth, {self.said[key]}", flush=True)
             for logger in trainer.loggers:
                 if isinstance(logger, Alerts):
                     logger.alert(complaint.name, self.said[key])
-        self._suspected = list(complaints)
-
-    def state_dict(self) -> dict[str, Any]:
-        """So that a resumed run measures, and says, what the straight one does."""
-        return {
-            "history": self.history,
-            "judged": self.judged,
-            "said": self.said,
-            "suspected": self._suspected,
-            "followed": self._followed,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history, self.judged, self.said = state_dict["history"], state_dict["judged"], state_dict["said"]
-        self._suspected, self._followed = state_dict["suspected"], state_dict["followed"]
+        self.suspected = list(complaints)
 
     def _batch(self, data: Any, split: str) -> Any:
         """The first `count` images of a split's evaluation, kept as bytes; None where there are too few."""
@@ -280,9 +246,9 @@ class Health(AfterEvaluation):
             values[f"{prefix}diversity"] = spacing(fake) / scale
             values[f"{prefix}spread"] = float(nearest(fake, fake).mean()) / apart
             followed = fake[:FOLLOWED].cpu().clone()
-            if key in self._followed:
-                values[f"{prefix}movement"] = float((followed - self._followed[key]).norm(dim=1).mean()) / scale
-            self._followed[key] = followed
+            if key in self.followed:
+                values[f"{prefix}movement"] = float((followed - self.followed[key]).norm(dim=1).mean()) / scale
+            self.followed[key] = followed
             unseen_images = isinstance(self._batches["test"], LabelledImages)  # fakes made of images are not new ones
             if key == "samples" and unseen_images and evaluate.evaluation.split == "train":
                 if self._radius is None:

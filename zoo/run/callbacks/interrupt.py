@@ -1,4 +1,4 @@
-"""The end of a run that someone or something wants to end early: saved, and left within a step, on every rank."""
+"""The end of a run: after its images, or early, when someone or something wants it."""
 
 import os
 import re
@@ -14,18 +14,32 @@ import torch
 TIME_IS_UP = 1  # beside the numbers of SIGINT and SIGTERM
 
 
+class Budget(L.Callback):
+    """Stops training once the discriminator has seen `max_images`, over all ranks; the last batch is whole.
+
+    A run that is resumed after its last image trains no more: what comes at the end comes again.
+    """
+
+    def __init__(self, *, max_images: int) -> None:
+        if max_images <= 0:
+            raise ValueError(f"max_images={max_images} must be positive")
+        self.max_images = max_images
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if pl_module.images >= self.max_images:
+            trainer.should_stop = True
+
+    on_train_start = on_train_batch_end
+
+
 class Interrupt(L.Callback):
-    """On SIGTERM, SIGINT (Ctrl-C) or after `max_time`: saves `checkpoints/last.ckpt` and leaves.
+    """On SIGTERM, SIGINT (Ctrl-C) or after `max_time`: saves `checkpoints/last.ckpt` and leaves, within a step.
 
     The exit status is 128 plus the signal's number (143, 130), as shells have it, and 0 after `max_time`. A second
     signal ends at once, unsaved. The ranks agree on the step, so that all save and none waits for another.
 
     Args:
-        folder: the run's folder.
         max_time: "HH:MM:SS" from the start of training, for machines that are taken away; None: no limit.
-
-    Raises:
-        ValueError: if `max_time` is not such a time.
     """
 
     def __init__(self, *, folder: str, max_time: str | None) -> None:
@@ -34,8 +48,7 @@ class Interrupt(L.Callback):
         self._signal = 0
         self._before: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """From here on signals are noted; before, there is nothing to save."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:  # before, there is nothing to save
         self._start = time.monotonic()
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -14,11 +14,7 @@ from zoo.run.callbacks.evaluate import Evaluate
 
 
 class ImageProgress(ProgressBar):
-    """A bar on a terminal; elsewhere a line every tenth of the run.
-
-    Args:
-        max_images: the budget.
-    """
+    """A bar on a terminal; elsewhere a line every tenth of the run, whose budget is `max_images`."""
 
     def __init__(self, *, max_images: int) -> None:
         super().__init__()
@@ -26,75 +22,58 @@ class ImageProgress(ProgressBar):
         self._enabled = True
         self._bar: Progress | None = None
 
-    def disable(self) -> None:
-        """Show nothing: Lightning calls this on every rank but the first."""
+    def disable(self) -> None:  # Lightning calls this on every rank but the first
         self._enabled = False
 
     def enable(self) -> None:
-        """Show progress again."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._start, self._first, self._tenth = time.perf_counter(), pl_module.images, 0
-        if self._enabled:
-            sizes = {n: sum(p.numel() for p in m.parameters()) for n, m in pl_module.named_children()}
-            print(
-                f"{type(pl_module).__name__}: "
-                + ", ".join(f"{name} {size / 1e6:.2f} M" for name, size in sizes.items() if size)
-                + f" parameters\n{trainer.datamodule.description}\n{self.max_images:,} images on "  # type: ignore[attr-defined]
-                f"{trainer.world_size} x {pl_module.device.type}, into {os.path.relpath(trainer.default_root_dir)}",
-                flush=True,
-            )
+        if not self._enabled:
+            return
+        variant, data = type(pl_module).__name__, trainer.datamodule.description  # type: ignore[attr-defined]
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in pl_module.named_children()}
+        players = ", ".join(f"{name} {size / 1e6:.2f} M" for name, size in sizes.items() if size)
+        where = f"{trainer.world_size} x {pl_module.device.type}, into {os.path.relpath(trainer.default_root_dir)}"
+        print(f"{variant}: {players} parameters\n{data}\n{self.max_images:,} images on {where}", flush=True)
         console = Console()
-        if self._enabled and console.is_terminal:
-            self._bar = Progress(
+        if console.is_terminal:
+            whole = lambda: Column(no_wrap=True)  # never cut
+            columns = [
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=12),
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f}  {task.fields[speed]}", table_column=whole()),
                 TimeRemainingColumn(compact=True, table_column=whole()),
                 TextColumn("{task.fields[values]}", table_column=whole()),
-                console=console,
-                refresh_per_second=4,
-            )
-            self._task = self._bar.add_task(
-                type(pl_module).__name__, total=self.max_images, completed=self._first, speed="", values=""
-            )
+            ]
+            self._bar = Progress(*columns, console=console, refresh_per_second=4)
+            state = {"total": self.max_images, "completed": self._first, "speed": "", "values": ""}
+            self._task = self._bar.add_task(variant, **state)
             self._bar.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if not self._enabled:
             return
-        now, speed = pl_module.images, f"{self._speed(pl_module.images):,.0f}/s"
+        now, tenth = pl_module.images, pl_module.images * 10 // self.max_images
+        if not self._bar and tenth <= self._tenth:
+            return
+        speed = (now - self._first) / (time.perf_counter() - self._start)
+        values = in_words(pl_module.run_log.latest, Evaluate.of(trainer))
         if self._bar:
-            values = in_words(pl_module.run_log.latest, Evaluate.of(trainer))
-            self._bar.update(self._task, completed=now, speed=speed, values=values)
-        elif now * 10 // self.max_images > self._tenth:
-            self._tenth = now * 10 // self.max_images
-            left = (self.max_images - now) / max(self._speed(now), 1e-9)
-            print(
-                f"{now:>11,} of {self.max_images:,} images  {speed}  {max(left, 0) / 60:.1f} min left  "
-                f"{in_words(pl_module.run_log.latest, Evaluate.of(trainer))}",
-                flush=True,
-            )
+            self._bar.update(self._task, completed=now, speed=f"{speed:,.0f}/s", values=values)
+        else:
+            self._tenth, left = tenth, max(self.max_images - now, 0) / max(speed, 1e-9) / 60
+            images = f"{now:>11,} of {self.max_images:,} images"
+            print(f"{images}  {speed:,.0f}/s  {left:.1f} min left  {values}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._stop()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        self._stop()
-
-    def _speed(self, now: int) -> float:
-        return (now - self._first) / (time.perf_counter() - self._start)
-
-    def _stop(self) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None
 
-
-def whole() -> Column:
-    """A column that is never cut."""
-    return Column(no_wrap=True)
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
 
 
 def in_words(latest: dict[str, float], evaluate: Evaluate | None) -> str:
@@ -105,5 +84,6 @@ def in_words(latest: dict[str, float], evaluate: Evaluate | None) -> str:
         evaluate: which of them are metrics that sum up others; None: none.
     """
     terms = {name.removesuffix("/adversarial"): v for name, v in latest.items() if name.endswith("/adversarial")}
-    terms |= {name: latest[name] for name in (evaluate.headlines(latest) if evaluate else [])}
+    if evaluate and evaluate.evaluation:
+        terms |= {name: latest[name] for name in evaluate.evaluation.headlines(latest)}
     return "  ".join(f"{name} {value:.2f}" for name, value in terms.items())

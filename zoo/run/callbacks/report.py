@@ -19,12 +19,9 @@ from zoo.run.callbacks.health import Health
 
 
 class Report(L.Callback):
-    """Writes `report.md` and `curves.png` at the end of training, and says where everything is.
+    """Writes `report.md` and `curves.png` into the run's folder at the end of training, and says where everything is.
 
-    Args:
-        folder: the run's folder.
-        overrides: the command line that made the run, after `python train.py`.
-        seed: its seed.
+    `overrides` are the command line that made the run, after `python train.py`.
     """
 
     def __init__(self, *, folder: str, overrides: list[str], seed: int) -> None:
@@ -58,16 +55,15 @@ class Report(L.Callback):
         summary = []
         if evaluate and evaluate.history:
             final, best = evaluate.history[-1], evaluate.best
+            summary = [result_in_words(evaluate)]
             lines += ["| value | final | best |", "|---|---|---|"]
             lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
-            lines += ["", "Protocol: " + ", ".join(f"{k} {v}" for k, v in evaluate.protocol.items()) + ".", ""]
-            summary = [result_in_words(evaluate)]
-            lines += [summary[0] + ".", ""]
+            protocol = ", ".join(f"{name} {value}" for name, value in evaluate.protocol.items())
+            lines += ["", f"Protocol: {protocol}.", "", f"{summary[0]}.", ""]
         if health and (health.history or health.said):
             lines += ["## Health", "", f"{len(health.history)} looks at the game, {health.judged} of them judged.", ""]
             healthy = "Nothing was wrong." if health.judged > 1 else "The run was too short to be judged."
-            lines += [f"- {words}" for words in health.said.values()] or [healthy]
-            lines += [""]
+            lines += [*([f"- {words}" for words in health.said.values()] or [healthy]), ""]
         if grids:
             images = [pl_module.images]
             if evaluate and evaluate.best and evaluate.best["images"] != pl_module.images:
@@ -81,9 +77,7 @@ class Report(L.Callback):
         (self.folder / "report.md").write_text("\n".join(lines))
         print("\n".join(["", *summary, *self._directions(trainer, pl_module, evaluate, grids)]), flush=True)
 
-    def _directions(
-        self, trainer: L.Trainer, model: Any, evaluate: Evaluate | None, grids: list[Path]
-    ) -> Iterator[str]:
+    def _directions(self, trainer: Any, model: Any, evaluate: Evaluate | None, grids: list[Path]) -> Iterator[str]:
         """Where everything is, and what to try next."""
         folder = self.folder.relative_to(Path.cwd()) if self.folder.is_relative_to(Path.cwd()) else self.folder
         yield f"run          {folder}"
@@ -97,7 +91,7 @@ class Report(L.Callback):
         images = "data=labelled_folder metrics=none" if classes_of(model) else "data=folder metrics=none"
         if isinstance(model, Translates):
             yield f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"
-            batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))  # type: ignore[attr-defined]
+            batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))
             images = f"data={'paired' if bool(batch.aligned.all()) else 'unpaired'}_folder metrics=none"
         elif isinstance(model, Upscales):
             yield f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"
@@ -144,10 +138,9 @@ def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool
             panels.setdefault(panel(name), []).append(name)
     if not panels:
         return False
-    columns = min(3, len(panels))
-    figure, axes = plt.subplots(
-        -(-len(panels) // columns), columns, figsize=(4 * columns, 3 * -(-len(panels) // columns)), squeeze=False
-    )
+    columns, rows_of_panels = min(3, len(panels)), -(-len(panels) // 3)
+    size = (4 * columns, 3 * rows_of_panels)
+    figure, axes = plt.subplots(rows_of_panels, columns, figsize=size, squeeze=False)
     for axis, (title, members) in zip(axes.flat, panels.items(), strict=False):
         for name in members:
             points = [(float(row["images"]), float(row[name])) for row in rows if row[name]]

@@ -21,7 +21,6 @@ class SampleGrids(L.Callback):
     preview has a panel (an input, its translation, ...), a row of the grid is the panel of one training image.
 
     Args:
-        folder: the run's folder.
         every: images between two grids; None: a tenth of `max_images`, the budget.
         count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
     """
