@@ -1,7 +1,9 @@
 """What several commands share: options, the model that they ask for, classes by name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,17 +69,9 @@ def names_of_classes(model: Any) -> list[str]:
     )
 
 
-def labels_of(model: Any, asked: Sequence[str]) -> list[int]:
-    """The labels that are meant by names or numbers; a class that is called 7 goes before the one at position 7."""
-    return [_label(name, names_of_classes(model)) for name in asked]
-
-
-def one_label(model: Any, asked: str | None) -> int | None:
-    """The label that is meant; None, where none is asked for: each seed's own."""
-    return None if asked is None else _label(asked, names_of_classes(model))
-
-
-def _label(asked: str, classes: list[str]) -> int:
+def label_of(model: Any, asked: str) -> int:
+    """The label of a class by name or number; one that is called 7 goes before the one at position 7."""
+    classes = names_of_classes(model)
     if asked in classes:
         return classes.index(asked)
     if asked.isdecimal() and int(asked) < len(classes):
@@ -88,3 +82,14 @@ def _label(asked: str, classes: list[str]) -> int:
     shown = [f"{label} {name}" if name != str(label) else name for label, name in enumerate(classes)]
     listed = ", ".join(shown if len(shown) <= 20 else [*shown[:20], "..."])
     raise ValueError(f"--label={asked} is none of the {len(classes)} classes ({listed}){hint}")
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
+    """What shows on a terminal, elsewhere not, how far a loop is: `for x in track(xs)`."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
+        yield partial(bar.track, description=label)

@@ -1,14 +1,13 @@
 """From images to images: zoo translate, zoo upscale."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from zoo.cli.common import Device, Run, loaded
+from zoo.cli.common import Device, Run, loaded, progress
 
 
 def translate(
@@ -25,19 +24,12 @@ def translate(
     can't be read is named and left out; the exit status is then 1.
     """
     from zoo.game.abilities import Translates
-    from zoo.use.pictures import convert_each, results
+    from zoo.use.pictures import results
     from zoo.use.translate import translator
 
-    folder, targets = results(source, output)
-    model = loaded(run, device, Translates, "zoo translate")
-    convert = translator(model, direction, size=size)
-    with typer.progressbar(length=len(targets), label=direction) as bar:
-        failures = convert_each(convert, folder, targets, bar.update)
-    for sentence in failures:
-        typer.echo(sentence, err=True)
-    typer.echo(f"{len(targets) - len(failures)} of {len(targets)} images translated {direction}: {output}")
-    if failures:
-        raise typer.Exit(1)
+    targets = results(source, output)
+    convert = translator(loaded(run, device, Translates, "zoo translate"), direction, size)
+    _convert_each(convert, targets, f"translated {direction}: {output}")
 
 
 def upscale(
@@ -52,36 +44,35 @@ def upscale(
     PNG and TIFF keep 16 bit and alpha. A file of a folder that can't be read does not hold up the rest.
     """
     from zoo.game.abilities import Upscales
-    from zoo.use.pictures import FORMATS, convert_each, results
+    from zoo.use.pictures import FORMATS, results
     from zoo.use.upscale import enlarge_file
 
     model = loaded(run, device, Upscales, "zoo upscale")
     if source.is_dir():
         if output is None or output.suffix.lower() in FORMATS:
             raise ValueError(f"{source} is a folder: give one for the results too, -o FOLDER")
-        folder, targets = results(source, output)
         enlarge = lambda source, target: enlarge_file(model, source, target, tile=tile)
-        with _bar(f"{len(targets)} images", len(targets)) as advance:
-            failures = convert_each(enlarge, folder, targets, advance)
-        typer.echo(f"{len(targets) - len(failures)} of {len(targets)} images enlarged by {model.scale}: {output}")
-        if failures:
-            typer.echo("\n".join(["not enlarged:", *(f"  {sentence}" for sentence in failures)]), err=True)
-            raise typer.Exit(1)
+        _convert_each(enlarge, results(source, output), f"enlarged by {model.scale}: {output}")
         return
     if not source.exists():
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     target = output or source.with_name(f"{source.stem}-x{model.scale}.png")
     target = target / f"{source.stem}.png" if target.is_dir() else target
-    with _bar(source.name, 1) as advance:
-        width, height = enlarge_file(model, source, target, tile=tile, progress=advance)
+    with progress(source.name) as track:
+        width, height = enlarge_file(model, source, target, tile=tile, track=track)
     typer.echo(f"{target}: {width}x{height}")
 
 
-@contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[float], None]]:
-    """A progress bar on a terminal, which is told what more is done, of a total; elsewhere nothing."""
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda more: bar.advance(task, more)
+def _convert_each(convert: Callable[[Path, Path], object], targets: dict[Path, Path], what: str) -> None:
+    """Convert files into their targets; those that can't be are named and left out, and the exit status is then 1."""
+    failures = []
+    with progress("images") as track:
+        for source, target in track(list(targets.items())):
+            try:
+                convert(source, target)
+            except ValueError as error:
+                failures.append(str(error))
+    typer.echo(f"{len(targets) - len(failures)} of {len(targets)} images {what}")
+    if failures:
+        typer.echo("\n".join(failures), err=True)
+        raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from zoo.cli.common import Device, Labels, Run, Truncation, labels_of, loaded, names_of_classes, require
+from zoo.cli.common import Device, Labels, Run, Truncation, label_of, loaded, names_of_classes, require
 
 
 def sample(
@@ -41,17 +41,15 @@ def sample(
         raise ValueError(f"--seeds={seeds} says which images: leave -n and --seed out")
     model = loaded(run, device, FromLatents, "zoo sample")
     classes = names_of_classes(model) if label or all_labels or per_class else []
-    labels = labels_of(model, label or []) or list(range(len(classes)))
-    names = [classes[label] for label in labels]
+    labels = [label_of(model, name) for name in label or []] or list(range(len(classes)))
     if per_class:
         if number or all_labels or output is None or output.suffix.lower() in pictures.FORMATS:
             raise ValueError("--per-class=N means N images of each class: give a folder, -o FOLDER, and no -n")
         labels = list(dict.fromkeys(labels))
         of_some = [f"--label={classes[label]}" for label in labels] if len(labels) < len(classes) else []
-        command = ["zoo", "sample", str(run), f"--per-class={per_class}", f"--seed={seed}", *of_some, "-o", str(output)]
-        labelled_folder(
-            model, output, per_class, labels=labels, seed=seed, checkpoint=find(run), command=shlex.join(command)
-        )
+        words = ["zoo", "sample", str(run), f"--per-class={per_class}", f"--seed={seed}", *of_some, "-o", str(output)]
+        command = shlex.join(words)
+        labelled_folder(model, output, per_class, labels=labels, seed=seed, checkpoint=find(run), command=command)
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")
@@ -60,8 +58,8 @@ def sample(
         require(model, Styles, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)
     wanted = ranges(seeds, "--seeds") if seeds is not None else range(seed, seed + number)
-    classes_drawn: list[int | None] = [*labels] or [None]
-    rows = [draw(model, wanted, of_class, truncation) for of_class in classes_drawn]
+    rows = [draw(model, wanted, of_class, truncation) for of_class in labels or (None,)]
+    names = [classes[label] for label in labels]
     if output.suffix.lower() in pictures.FORMATS:
         save_grid(rows, output)
     else:

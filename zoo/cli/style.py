@@ -1,14 +1,13 @@
 """The commands on latent spaces: zoo interpolate, mix, project, directions, edit."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
-from zoo.cli.common import Device, Label, Labels, Run, Seeds, Truncation, labels_of, loaded, one_label, require
+from zoo.cli.common import Device, Label, Labels, Run, Seeds, Truncation, label_of, loaded, progress, require
 
 LAYERS = "coarse, middle, fine, all, or numbers such as 2-5"
 DIRECTIONS = "directions.safetensors"
@@ -17,7 +16,7 @@ DIRECTIONS = "directions.safetensors"
 def interpolate(
     run: Run,
     seeds: Seeds = "0-5",
-    space: Annotated[str | None, Option(metavar="w|z", help="where to walk; w if the model has styles")] = None,
+    space: Annotated[Literal["w", "z"] | None, Option(help="where to walk; w if the model has styles")] = None,
     frames: Annotated[int, Option(min=1, help="steps from each seed to the next")] = 30,
     loop: Annotated[bool, Option("--loop", help="walk back to the first seed, so that the film has no end")] = False,
     output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="a .gif or .mp4")] = Path("walk.gif"),
@@ -35,8 +34,6 @@ def interpolate(
     wanted = styles.ranges(seeds, "--seeds")
     model = load(run, device=device)
     space = space or ("w" if isinstance(model, Styles) else "z")
-    if space not in ("w", "z"):
-        raise ValueError(f"--space={space} must be w or z")
     if space == "w":
         require(model, Styles, "--space=w", "use --space=z")
     else:
@@ -45,11 +42,9 @@ def interpolate(
             raise ValueError("--truncation is a matter of styles: leave it out, or use --space=w")
         if not label and classes_of(model):
             raise ValueError("images walk in Z within a class: name one or several, --label CLASS")
-    labels: list[int | None] = [*labels_of(model, label or [])] or [None]
-    walks = [
-        styles.interpolate(model, wanted, frames, space=space, loop=loop, label=of_class, truncation=truncation)
-        for of_class in labels
-    ]
+    labels: list[int | None] = [label_of(model, name) for name in label or []] or [None]
+    settings: dict[str, Any] = {"space": space, "loop": loop, "truncation": truncation}
+    walks = [styles.interpolate(model, wanted, frames, label=of_class, **settings) for of_class in labels]
     length = pictures.film(walks, output, fps=fps)
     typer.echo(f"{length} frames, {length / fps:.1f} s, through seeds {seeds} in {space.upper()}: {output}")
 
@@ -69,15 +64,14 @@ def mix(
     By default a band of rows for each of coarse, middle and fine: of coarse styles come pose and shape, of fine ones
     colours and texture.
     """
-    from zoo.game.abilities import Styles
     from zoo.use import pictures, styles
 
     pictures.check_picture(output)
     left, above = styles.ranges(rows, "--rows"), styles.ranges(columns, "--columns")
-    model = loaded(run, device, Styles, "zoo mix")
+    model, of_class = _styled(run, device, "zoo mix", label)
     num_ws = model.styles([0]).shape[1]
     bands = {text: styles.layers(text, num_ws) for text in layers or styles.BANDS}
-    picture = styles.mix_sheet(model, left, above, bands, label=one_label(model, label), truncation=truncation)
+    picture = styles.mix_sheet(model, left, above, bands, label=of_class, truncation=truncation)
     pictures.save(picture, output)
     for text, chosen in bands.items():
         typer.echo(f"{text}: layers {', '.join(map(str, chosen))} of {num_ws} from above, the others from the left")
@@ -89,22 +83,19 @@ def project(
     image: Annotated[Path, Argument(metavar="IMAGE", help="a picture, cropped to the model's size")],
     output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="a picture; the styles lie beside it")],
     steps: Annotated[int, Option(min=1, help="of the search; arXiv:1912.04958, appendix D: 1000")] = 1000,
-    space: Annotated[str, Option(metavar="w|w+", help="w+: a style for each layer, nearer, less good to edit")] = "w",
+    space: Annotated[Literal["w", "w+"], Option(help="w+: a style for each layer, nearer, less good to edit")] = "w",
     features: Annotated[str | None, Option(help="the classifier that compares, or pixels; else the run's")] = None,
     label: Label = None,
     device: Device = "cpu",
 ) -> None:
     """Find the styles of a real image: FILE shows it beside what the model makes of them, FILE.safetensors has them."""
-    from zoo.game.abilities import Styles
     from zoo.use import pictures, styles
 
     pictures.check_picture(output)
     file = output.with_suffix(".safetensors")
     _check_kept(image, output, file)
-    if space not in ("w", "w+"):
-        raise ValueError(f"--space={space} must be w or w+")
-    model = loaded(run, device, Styles, "zoo project")
-    target, nearest = _project(model, image, steps, space == "w+", features, one_label(model, label))
+    model, of_class = _styled(run, device, "zoo project", label)
+    target, nearest = _project(model, image, steps, space == "w+", features, of_class)
     pictures.save(pictures.sheet([[target[0], nearest.image[0]]], above=["image", f"{nearest.psnr:.1f} dB"]), output)
     styles.save_styles(nearest.ws, file, image=str(image), space=space, run=str(run))
     typer.echo(f"{output}, and the styles for `zoo edit`: {file}")
@@ -112,7 +103,7 @@ def project(
 
 def directions(
     run: Run,
-    method: Annotated[str, Option(metavar="factorize|pca", help="of the weights, or the main axes of W")] = "factorize",
+    method: Annotated[Literal["factorize", "pca"], Option(help="of the weights, or the main axes of W")] = "factorize",
     number: Annotated[int, Option("-n", "--number", min=1, help="how many; not of named ones")] = 8,
     attribute: Annotated[
         list[str] | None, Option(metavar="NAME", help="thickness, slant, brightness, a class, or what the labels name")
@@ -132,26 +123,22 @@ def directions(
     Without --attribute, --classifier or --labels, those that nobody named. To label by hand: zoo sample RUN -n 200 -o
     FOLDER, look at the images, and write a line seed,label for each into a .csv.
     """
-    from zoo.game.abilities import Styles
     from zoo.use import pictures, styles
 
     if output.suffix != ".safetensors":
         raise ValueError(f"-o {output} must end in .safetensors; the picture gets the same name with .png")
     pictures.make_folder(output)
-    if method not in styles.METHODS:
-        raise ValueError(f"--method={method} must be {' or '.join(styles.METHODS)}")
     if labels and classifier:
         raise ValueError("--labels are yours, and --classifier makes its own: leave one out")
-    model = loaded(run, device, Styles, "zoo directions")
-    of_class = one_label(model, label)
+    model, of_class = _styled(run, device, "zoo directions", label)
     if attribute or classifier or labels:
-        measures: dict[str, Callable[[Any], Any]] = {}
+        measures = {} if labels else _measures(attribute, classifier)
         if labels:
             seeds, values = styles.read_labels(labels, attribute)
         else:
-            seeds, measures = list(range(samples)), _measures(attribute, classifier)
-            with typer.progressbar(length=samples, label="measure") as bar:
-                values = styles.measured(model, seeds, measures, label=of_class, progress=bar.update)
+            seeds = list(range(samples))
+            with progress("measure") as track:
+                values = styles.measured(model, seeds, measures, label=of_class, track=track)
         result, learned = styles.learn_all(model, seeds, values, label=of_class)
         for name, one in learned.items():
             sentence = f"{name}: correlation {one.correlation:.3f} on the fifth held out"
@@ -183,7 +170,6 @@ def edit(
 ) -> None:
     """Move images along a direction: zoo edit RUN --seeds 3 --direction directions.safetensors:smile --strength 2."""
     from zoo.batch import to_unit
-    from zoo.game.abilities import Styles
     from zoo.use import pictures, styles
     from zoo.use.sample import save_files
 
@@ -192,17 +178,16 @@ def edit(
     if image is not None:
         _check_kept(image, output)
     strengths = strength or [2.0]
-    if not all(map(math.isfinite, strengths)):
-        raise ValueError(f"--strength={next(s for s in strengths if not math.isfinite(s))} must be a finite number")
+    if infinite := [s for s in strengths if not math.isfinite(s)]:
+        raise ValueError(f"--strength={infinite[0]} must be a finite number")
     name, vector = styles.named_direction(direction)
-    model = loaded(run, device, Styles, "zoo edit")
-    of_class = one_label(model, label)
+    model, of_class = _styled(run, device, "zoo edit", label)
     like = styles.of_seeds(model, [0], of_class)  # [1, num_ws, w_dim]
     chosen = styles.layers(layers, like.shape[1])
     if len(vector) != like.shape[2]:
         sizes = f"styles have {len(vector)} numbers, and here they have {like.shape[2]}"
         raise ValueError(f"{direction} is of a model whose {sizes}: make it anew, zoo directions {run}")
-    picture = None
+    before, above = [], ["0"]  # what is shown beside the edits
     if image is None:
         numbers = styles.ranges(seeds or "", "--seeds")
         names, ws = [f"seed {number}" for number in numbers], styles.of_seeds(model, numbers, of_class)
@@ -211,20 +196,27 @@ def edit(
             ws = styles.load_styles(image)
         else:
             picture, nearest = _project(model, image, steps, False, features, of_class)
-            ws = nearest.ws
+            ws, before, above = nearest.ws, [picture], ["image", "projection"]
         if ws.shape[1:] != like.shape[1:]:
             raise ValueError(f"{image} has styles of another model: make them anew, zoo project {run}")
         numbers, names = list(range(len(ws))), [image.stem] * len(ws)
-    columns = [styles.render(model, styles.edit(ws, vector, s, chosen).to(like)) for s in strengths]
     signed = [f"{s:+g}" for s in strengths]
+    edits = [styles.render(model, styles.edit(ws, vector, s, chosen).to(like)) for s in strengths]
     if output.suffix.lower() in pictures.FORMATS:
-        shown = [*([] if picture is None else [picture]), styles.render(model, ws.to(like)), *columns]
-        above = ["0", *signed] if picture is None else ["image", "projection", *signed]
-        pictures.save(pictures.sheet(list(zip(*shown, strict=True)), left=names, above=above), output)
+        rows = list(zip(*before, styles.render(model, ws.to(like)), *edits, strict=True))
+        pictures.save(pictures.sheet(rows, names, [*above, *signed]), output)
     else:
-        for text, images in zip(signed, columns, strict=True):
-            save_files(to_unit(images), output / text if len(strengths) > 1 else output, numbers)
+        for text, images in zip(signed, edits, strict=True):
+            save_files(to_unit(images), output / text if len(edits) > 1 else output, numbers)
     typer.echo(f"{len(ws)} images along {name} by {', '.join(signed)}: {output}")
+
+
+def _styled(run: Path, device: str, what: str, label: str | None) -> tuple[Any, int | None]:
+    """The model of a run, which has styles, and the label that is asked for; None: each seed's own."""
+    from zoo.game.abilities import Styles
+
+    model = loaded(run, device, Styles, what)
+    return model, None if label is None else label_of(model, label)
 
 
 def _check_kept(image: Path, *outputs: Path) -> None:
@@ -261,22 +253,21 @@ def _project(
     if features != "pixels" and channels in (1, 3):
         network = _classifier(features).to(model.device)
         activations = lambda images: network.activations((images + 1) * 127.5)
-    with typer.progressbar(length=steps, label="project") as bar:
-        nearest = styles.project(
-            model, image, steps=steps, plus=plus, activations=activations, label=label, progress=bar.update
-        )
+    with progress("project") as track:
+        settings: Any = {"steps": steps, "plus": plus, "activations": activations, "label": label}
+        nearest = styles.project(model, image, **settings, track=track)
     measure = "pixels" if activations is None else features
     distances = f"distance {nearest.distance:.4g}, from {nearest.start:.4g} at the mean style"
     typer.echo(f"{path}: {nearest.psnr:.2f} dB; {measure} {distances}")
     return image, nearest
 
 
-def _measures(attributes: list[str] | None, classifier: str | None) -> dict[str, Callable[[Any], Any]]:
-    """What measures each attribute; by default all classes of the classifier."""
+def _measures(attributes: list[str] | None, classifier: str | None) -> dict[str, Any]:
+    """What measures each attribute (`styles.Measure`); by default all classes of the classifier."""
     from zoo.batch import to_bytes
     from zoo.use import styles
 
-    measures: dict[str, Callable[[Any], Any]] = dict(styles.MEASURES)
+    measures: dict[str, Any] = dict(styles.MEASURES)
     if classifier:
         network = _classifier(classifier)
         of_class = lambda index: lambda images: network.log_odds(to_bytes(images), index)

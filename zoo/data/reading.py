@@ -189,27 +189,35 @@ def _with_alpha(image: Image.Image) -> Image.Image:
     return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey and floats as mode L or LA; other images as they are.
+def deep_values(image: Image.Image) -> np.ndarray | None:
+    """Floats in [0, 1] as they are, 16-bit grey as int64 in 0..65535, [H, W]; None for other images.
 
     Raises:
-        ValueError: integers outside 0..65535, or floats outside [0, 1].
+        ValueError: floats outside [0, 1], or integers outside 0..65535.
     """
     if image.mode == "F":
-        values = np.asarray(image)
-        if not (values >= 0).all() or not (values <= 1).all():  # also false for NaN
-            raise ValueError("floating-point values outside [0, 1]: their scale is not known")
+        values, limit, what = np.asarray(image), 1, "floating-point values outside [0, 1]"
+    elif image.mode == "I" or image.mode.startswith("I;16"):
+        values, limit, what = np.asarray(image).astype(np.int64), 65535, "integers outside 0..65535"
+    else:
+        return None
+    if not ((values >= 0) & (values <= limit)).all():  # also false for NaN
+        raise ValueError(f"{what}: their scale is not known")
+    return values
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey and floats as mode L or LA, other images as they are; raises as `deep_values`."""
+    values = deep_values(image)
+    if values is None:
+        return image
+    if image.mode == "F":
         return Image.fromarray((values * 255).round().astype(np.uint8))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("integers outside 0..65535: their scale is not known")
-        grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-        key = image.info.get("transparency")  # a PNG's transparent grey, in 16 bit
-        if key is not None:
-            grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
-        return grey
-    return image
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    key = image.info.get("transparency")  # a PNG's transparent grey, in 16 bit
+    if key is not None:
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def fit(image: Image.Image, size: tuple[int, int], mode: str, background: tuple[int, int, int]) -> Image.Image:

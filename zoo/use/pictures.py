@@ -2,18 +2,19 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from zoo.batch import from_bytes, to_bytes
 from zoo.data.files import find_images
-from zoo.data.reading import MAX_PIXELS, MODES, fit, opened, with_channels
+from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
 
 FORMATS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")  # that are written
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -34,24 +35,25 @@ def whole(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     make_folder(path)
     try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(_refusal(path, error)) from error
+        with _refused(path):
+            yield part
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:
     """The folder of a file that is to be written, before the work is done; refuses where there can't be one."""
-    try:
+    with _refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise ValueError(_refusal(path, error)) from error
-
-
-def _refusal(path: Path, error: OSError) -> str:
-    return f"{path} can't be written ({error.strerror or error}): give another place, -o"
+        raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
 
 
 def check_picture(path: Path) -> None:
@@ -61,11 +63,23 @@ def check_picture(path: Path) -> None:
     make_folder(path)
 
 
-def results(source: Path, output: Path) -> tuple[Path, dict[str, Path]]:
-    """A folder, the names of images in it, and the file for the result of each, within the folder `output`.
+def check_film(path: Path) -> None:
+    """Refuse a path that no film can be written to."""
+    if path.suffix.lower() not in (".gif", ".mp4"):
+        raise ValueError(f"-o {path} must end in .gif or .mp4")
+    make_folder(path)
+    if path.suffix.lower() == ".mp4":
+        try:
+            import imageio_ffmpeg  # noqa: F401
+        except ImportError:
+            remedy = "uv pip install imageio-ffmpeg (or gan-zoo[video]), or give -o FILE.gif"
+            raise ValueError(f"an MP4 needs ffmpeg: {remedy}") from None
 
-    `source` is the folder or one image. Results keep names and subfolders; .png comes behind an extension that is not
-    one of FORMATS.
+
+def results(source: Path, output: Path) -> dict[Path, Path]:
+    """An image, or those of a folder, and the file for the result of each, within the folder `output`.
+
+    Results keep names and subfolders; .png comes behind an extension that is not one of FORMATS.
 
     Raises:
         ValueError: if there is no image, `output` is a file or within `source`, or a result would replace another.
@@ -85,24 +99,7 @@ def results(source: Path, output: Path) -> tuple[Path, dict[str, Path]]:
     written = Counter(targets.values())
     if twice := [name for name, target in targets.items() if written[target] > 1]:
         raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
-    return folder, targets
-
-
-def convert_each(
-    convert: Callable[[Path, Path], object], folder: Path, targets: Mapping[str, Path], progress: Callable[[int], None]
-) -> list[str]:
-    """Convert the files of a folder into their targets (`results`); sentences on those that could not be converted.
-
-    `progress` is called with 1 after each file.
-    """
-    failures = []
-    for name, target in targets.items():
-        try:
-            convert(folder / name, target)
-        except ValueError as error:
-            failures.append(str(error))
-        progress(1)
-    return failures
+    return {folder / name: target for name, target in targets.items()}
 
 
 # Images in and out ---------------------------------------------------------------------------------------------------
@@ -111,25 +108,15 @@ def convert_each(
 def read(path: Path, channels: int, background: tuple[int, int, int], size: int | None = None) -> Tensor:
     """A file's image as float32 [1, channels, H, W] in [-1, 1], as training images are read (zoo/data/reading.py).
 
-    Args:
-        background: laid under transparency, where there is no channel for it.
-        size: pixels that the shorter side is resized to; None: as it is.
-
-    Raises:
-        UnreadableImage: with the path and the reason.
+    `background` is laid under transparency, where there is no channel for it; the shorter side is resized to `size`
+    pixels. Raises UnreadableImage, with the path and the reason.
     """
     with opened(path, max_pixels=MAX_PIXELS) as image:
         image = with_channels(image, channels, background)
         if size is not None:
             scale = size / min(image.size)
             image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
-        return tensor_of(image)
-
-
-def tensor_of(image: Image.Image) -> Tensor:
-    """An image of mode L, LA, RGB or RGBA as float32 [1, C, H, W] in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(image))  # [H, W] or [H, W, C]
-    return from_bytes(pixels[None, None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)[None])
+        return from_bytes(pil_to_tensor(image)[None])
 
 
 def read_centre(path: Path, channels: int, size: tuple[int, int]) -> tuple[Tensor, list[str]]:
@@ -148,24 +135,21 @@ def read_centre(path: Path, channels: int, size: tuple[int, int]) -> tuple[Tenso
         if kind != colours:
             changes.append(f"is {kind}: made {colours}")
         image = fit(with_channels(image, channels, WHITE), size, "crop", WHITE)
-        return tensor_of(image).contiguous(), changes
+        return from_bytes(pil_to_tensor(image)[None]).contiguous(), changes
 
 
 def write(image: Tensor, path: Path) -> None:
     """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
-    pixels = to_bytes(image)[0].permute(1, 2, 0).cpu().numpy()  # [H, W, C]
-    channels = pixels.shape[2]
-    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    picture = to_pil_image(to_bytes(image)[0])
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
-        picture = picture.convert(MODES[1 if channels < 3 else 3])
-    with whole(path) as part:
-        picture.save(part, quality=95)
+        picture = picture.convert("L" if image.shape[1] < 3 else "RGB")
+    save(picture, path, quality=95)
 
 
-def save(picture: Image.Image, path: Path) -> None:
+def save(picture: Image.Image, path: Path, **settings: Any) -> None:
     """A picture in the format of its name."""
     with whole(path) as part:
-        picture.save(part)
+        picture.save(part, **settings)
 
 
 # Sheets and films ----------------------------------------------------------------------------------------------------
@@ -179,9 +163,7 @@ def drawn(images: Tensor) -> np.ndarray:
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
 
 
-def sheet(
-    rows: Sequence[Sequence[Tensor | None]], *, left: Sequence[str] = (), above: Sequence[str] = ()
-) -> Image.Image:
+def sheet(rows: Sequence[Sequence[Tensor | None]], left: Sequence[str] = (), above: Sequence[str] = ()) -> Image.Image:
     """Rows of images [C, H, W] in [-1, 1], None for an empty place; names of rows left, of columns above."""
     font = ImageFont.load_default(size=14)
     shown = [[None if image is None else drawn(image[None])[0] for image in row] for row in rows]
@@ -203,18 +185,15 @@ def sheet(
 
 
 def film(strips: Sequence[Tensor], path: Path, *, fps: int) -> int:
-    """Images [F, C, H, W] in [-1, 1], a strip beside the other, as .gif, which plays on and on, or as .mp4; returns F.
-
-    Raises:
-        ValueError: for another extension; for .mp4 where imageio-ffmpeg is not installed.
-    """
+    """Images [F, C, H, W] in [-1, 1], a strip beside the other, as .gif, which plays on and on, or .mp4; returns F."""
     check_film(path)
     frames = np.concatenate([drawn(strip) for strip in strips], axis=2)  # [F, h, w, 3]
     with whole(path) as part:
         if path.suffix.lower() == ".gif":
-            pictures = [Image.fromarray(frame[..., 0] if _grey(frame) else frame) for frame in frames]
+            is_grey = lambda frame: (frame == frame[..., :1]).all()
+            first, *others = [Image.fromarray(frame[..., 0] if is_grey(frame) else frame) for frame in frames]
             duration = max(20, round(100 / fps) * 10)  # GIF counts in hundredths, and browsers slow down below two
-            pictures[0].save(part, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
+            first.save(part, save_all=True, append_images=others, duration=duration, loop=0)
             return len(frames)
         import imageio_ffmpeg
 
@@ -227,21 +206,3 @@ def film(strips: Sequence[Tensor], path: Path, *, fps: int) -> int:
             writer.send(frame.tobytes())
         writer.close()
     return len(frames)
-
-
-def check_film(path: Path) -> None:
-    """Refuse a path that no film can be written to."""
-    if path.suffix.lower() not in (".gif", ".mp4"):
-        raise ValueError(f"-o {path} must end in .gif or .mp4")
-    make_folder(path)
-    if path.suffix.lower() == ".mp4":
-        try:
-            import imageio_ffmpeg  # noqa: F401
-        except ImportError:
-            raise ValueError(
-                "an MP4 needs ffmpeg: uv pip install imageio-ffmpeg (or gan-zoo[video]), or give -o FILE.gif"
-            ) from None
-
-
-def _grey(frame: np.ndarray) -> bool:
-    return bool((frame == frame[..., :1]).all())

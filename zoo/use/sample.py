@@ -16,7 +16,7 @@ from torchvision.utils import make_grid, save_image
 from zoo.batch import to_unit
 from zoo.game.abilities import BATCH, classes_of
 from zoo.use import styles
-from zoo.use.pictures import whole
+from zoo.use.pictures import save, whole
 
 
 @torch.no_grad()
@@ -25,25 +25,21 @@ def draw(model: Any, seeds: Sequence[int], label: int | None = None, truncation:
 
     Args:
         label: the class of all of them; None: of each seed its own, where there are classes.
-        truncation: psi, of a model that has `Styles`; None: as the model was configured.
-
-    Raises:
-        ValueError: for a truncation outside [0, 2].
+        truncation: psi in [0, 2], of a model that has `Styles`; None: as the model was configured.
     """
     if truncation is not None:
         if not 0 <= truncation <= 2:
             raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
         return to_unit(styles.render(model, styles.of_seeds(model, seeds, label, truncation)))
+    labels = lambda batch: None if label is None else torch.full_like(batch, label)
     batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
-    labels = (None if label is None else torch.full_like(batch, label) for batch in batches)
-    return torch.cat([to_unit(model.generate(*pair)).cpu() for pair in zip(batches, labels, strict=True)])
+    return torch.cat([to_unit(model.generate(batch, labels(batch))).cpu() for batch in batches])
 
 
 def save_grid(rows: Sequence[Tensor], path: Path) -> None:
     """Rows of images [N, C, H, W] in [0, 1] as one picture; where there is one row only, as a square."""
     images = torch.cat(list(rows))
-    if images.shape[1] not in (1, 3):  # a grid is for looking at: grey or colour, without alpha
-        images = images[:, : 1 if images.shape[1] == 2 else 3]
+    images = images[:, : 1 if images.shape[1] < 3 else 3]  # a grid is for looking at: without alpha
     columns = len(rows[0]) if len(rows) > 1 else round(len(rows[0]) ** 0.5)
     with whole(path) as part:
         save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), part)
@@ -52,8 +48,7 @@ def save_grid(rows: Sequence[Tensor], path: Path) -> None:
 def save_files(images: Tensor, folder: Path, seeds: Sequence[int]) -> None:
     """Images [N, C, H, W] in [0, 1] as FOLDER/<seed>.png."""
     for seed, image in zip(seeds, images.mul(255).round().byte(), strict=True):
-        with whole(folder / f"{seed:06d}.png") as part:
-            to_pil_image(image).save(part)
+        save(to_pil_image(image), folder / f"{seed:06d}.png")
 
 
 def folder_name(name: str) -> str:
@@ -66,8 +61,7 @@ def labelled_folder(
 ) -> None:
     """FOLDER/<class>/<seed>.png: n images of each class, label y's of the seeds from `seed` + y * n on.
 
-    manifest.csv names each image with its label, class and seed; manifest.json says where they come from: of which
-    checkpoint, and by which command.
+    manifest.csv names each image with its label, class and seed; manifest.json says where they come from.
 
     Raises:
         ValueError: if the folder holds anything, or several of the classes would share a subfolder.
@@ -76,10 +70,8 @@ def labelled_folder(
         raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")
     classes = classes_of(model)
     names = [folder_name(classes[label]) for label in labels]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(
-            f"several classes would share the folder {', '.join(sorted(twice))}: take them one by one, --label"
-        )
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"several classes would share the folder {', '.join(twice)}: take them one by one, --label")
     with checkpoint.open("rb") as weights:
         digest = hashlib.file_digest(weights, "sha256").hexdigest()
     origin = {

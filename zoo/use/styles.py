@@ -21,10 +21,10 @@ A model is one that declares `Styles`.
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from PIL.Image import Image
@@ -37,10 +37,12 @@ from zoo.game.abilities import Styles
 from zoo.use.pictures import sheet, whole
 
 BANDS = ("coarse", "middle", "fine")
-METHODS = ("factorize", "pca")  # eigenvectors of the weights (SeFa), or the main axes of W (GANSpace)
 BATCH = 64  # images made at a time
 SAMPLES = 10_000  # styles that tell where W lies: arXiv:1912.04958, appendix D
 Activations = Callable[[Tensor], Sequence[Tensor]]  # images [N, C, H, W] in [-1, 1] -> [N, c, h, w] or [N, c] each
+Measure = Callable[[Tensor], Tensor]  # images [N, C, H, W] in [-1, 1] -> float [N]
+Method = Literal["factorize", "pca"]  # the axes of the weights (SeFa), or those of W (GANSpace)
+Track = Callable[[range], Iterable[int]]  # gives back the numbers that it gets, and may show how far they are
 
 
 # Images and numbers --------------------------------------------------------------------------------------------------
@@ -131,13 +133,10 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def walk(keys: Tensor, frames: int, *, loop: bool, between: Callable[[Tensor, Tensor, float], Tensor]) -> Tensor:
-    """Points [F, ...] on the way through keys [K, ...]: `frames` steps from each to the next.
+    """Points [F, ...] on the way through keys [K, ...], two or more: `frames` steps from each to the next.
 
     F = (K - 1) * frames + 1, the last being the last key; with `loop` F = K * frames, and the next step after the last
     would be the first key again.
-
-    Raises:
-        ValueError: for fewer than two keys, or fewer than one frame.
     """
     if len(keys) < 2:
         raise ValueError("a walk needs two seeds or more: --seeds 0-5")
@@ -155,16 +154,14 @@ def interpolate(
 ) -> Tensor:  # fmt: skip
     """Images [F, C, H, W] in [-1, 1], on the CPU, of a `walk` from seed to seed.
 
-    Args:
-        space: "w", of a model that has `Styles`; "z", of one that makes images `FromLatents`.
-        label: the class; in Z it is needed where there are classes.
-        truncation: psi, in W.
+    In W by a model that has `Styles`, there with a truncation psi; in Z by one that makes images `FromLatents`, which
+    needs the label where there are classes.
     """
     if space == "w":
         return render(model, walk(of_seeds(model, seeds, label, truncation), frames, loop=loop, between=lerp))
     parts = walk(model.latent_of(seeds), frames, loop=loop, between=slerp).split(BATCH)
-    labels = (None if label is None else torch.full((len(z),), label, device=z.device) for z in parts)
-    return torch.cat([model.from_latents(*both).clamp(-1, 1).cpu() for both in zip(parts, labels, strict=True)])
+    labels = lambda z: None if label is None else torch.full((len(z),), label, device=z.device)
+    return torch.cat([model.from_latents(z, labels(z)).clamp(-1, 1).cpu() for z in parts])
 
 
 # Mixtures ------------------------------------------------------------------------------------------------------------
@@ -229,7 +226,7 @@ def perceptual(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 def project(
     model: Styles, image: Tensor, *, steps: int = 1000, plus: bool = False, activations: Activations | None = None,
-    label: int | None = None, seed: int = 0, progress: Callable[[int], None] = lambda n: None,
+    label: int | None = None, seed: int = 0, track: Track = iter,
 ) -> Projection:  # fmt: skip
     """Search the styles whose image is nearest to `image`: arXiv:1912.04958, appendix D, and its numbers.
 
@@ -238,16 +235,12 @@ def project(
     cosine over the last 25 %.
 
     Args:
-        image: [1, C, H, W] in [-1, 1], of the size that the model makes.
+        image: [1, C, H, W] in [-1, 1]; a ValueError if the model makes images of another shape.
         steps: of Adam.
         plus: search W+, a style for each layer: nearer to the image, and less good to edit.
-        activations: of images in [-1, 1]: what is compared beside pixels.
+        activations: what is compared beside pixels.
         label: the class, for class-conditional models.
         seed: of the noise.
-        progress: called with 1 after each step.
-
-    Raises:
-        ValueError: for an image of another shape than the model's.
     """
     w = spread(model, label=label)
     mean = w.mean(0)
@@ -260,17 +253,16 @@ def project(
         raise ValueError(f"the image is {list(image.shape)}, and this model makes {list(made)}: resize it")
 
     with torch.no_grad():
-        target = () if activations is None else activations(image)
+        target = activations(image) if activations else ()
 
     def distances(fake: Tensor) -> list[Tensor]:
-        terms = [pixels(fake, image)]
-        return terms if activations is None else [*terms, perceptual(activations(fake), target)]
+        return [pixels(fake, image), *([perceptual(activations(fake), target)] if activations else [])]
 
     latent = (start if plus else start[:, :1]).clone().requires_grad_(True)
     adam = torch.optim.Adam([latent], lr=0.1, betas=(0.9, 0.999))
     random = torch.Generator().manual_seed(seed)
     with torch.enable_grad():
-        for step in range(steps):
+        for step in track(range(steps)):
             t = step / steps
             ramp, fall = min(1, t / 0.05), 0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25))
             adam.param_groups[0]["lr"] = 0.1 * ramp * fall
@@ -279,7 +271,6 @@ def project(
             loss = sum(distances(model.from_styles((latent + noise).expand_as(start))))
             (latent.grad,) = torch.autograd.grad(loss.sum(), latent)  # type: ignore[union-attr]
             adam.step()
-            progress(1)
 
     with torch.no_grad():
         ws = latent.expand_as(start).contiguous()
@@ -302,22 +293,17 @@ class Directions:
     sigmas: Tensor  # [n]: the standard deviation of w along each
     about: dict[str, str] = field(default_factory=dict)  # their method
 
-    def __getitem__(self, name: str) -> Tensor:
-        """One direction, by name or number, its length a standard deviation, [w_dim]; raises as `index`."""
-        index = self.index(name)
-        return self.vectors[index] * self.sigmas[index]
-
     def index(self, name: str) -> int:
-        """The position of a name, or of a number as text.
-
-        Raises:
-            ValueError: if there is none of that name or number, naming those there are.
-        """
+        """The position of a name, or of a number as text; a ValueError naming all if there is none of that."""
         if name in self.names:
             return self.names.index(name)
         if name.isdecimal() and int(name) < len(self.names):
             return int(name)
         raise ValueError(f"there is no direction {name}: choose from {', '.join(self.names)}")
+
+    def __getitem__(self, name: str) -> Tensor:
+        """One direction, by name or number, its length a standard deviation, [w_dim]; raises as `index`."""
+        return self.vectors[self.index(name)] * self.sigmas[self.index(name)]
 
     @classmethod
     def of(cls, names: Sequence[str], vectors: Tensor, w: Tensor, **about: str) -> "Directions":
@@ -333,42 +319,36 @@ class Directions:
 
     @classmethod
     def load(cls, path: Path) -> "Directions":
-        """Raises:
-        ValueError: if the file is not one of directions.
-        """
+        """Of a file that `save` wrote; a ValueError if it is not one."""
         tensors, about = _tensors(path, ("vectors", "sigmas"), "zoo directions")
         if "names" not in about:
             raise ValueError(f"{path} does not name its directions: make it anew, zoo directions RUN -o {path}")
         return cls(json.loads(about.pop("names")), tensors["vectors"], tensors["sigmas"], about)
 
 
-def unnamed(model: Styles, method: str, n: int, *, label: int | None = None) -> Directions:
-    """The n strongest directions, named by their numbers, by one of METHODS."""
-    w = spread(model, label=label)
-    n = min(n, w.shape[1])
-    vectors = principal(w, n) if method == "pca" else factorize(model.modulations(), n)
-    return Directions.of(list(map(str, range(n))), vectors, w, method=method)
+@torch.no_grad()
+def unnamed(model: Styles, method: Method, n: int, *, label: int | None = None) -> Directions:
+    """The n strongest directions, named by their numbers.
 
-
-def factorize(weights: Sequence[Tensor], n: int) -> Tensor:
-    """The n directions of w that change what the layers [c, w_dim] make of it most, [n, w_dim], the strongest first.
-
-    Eigenvectors of A^T A, A the layers' weights one below the other: arXiv:2007.06600, equation 8.
+    factorize  arXiv:2007.06600, equation 8: what changes most what the layers make of w, A their weights, one below the
+               other
+    pca        arXiv:2004.02546, section 2.1: along which w varies most, A samples of w without their mean
     """
-    a = torch.cat([weight.detach().double().cpu() for weight in weights])
-    return strongest(a.T @ a, n)
+    w = spread(model, label=label)
+    if method == "pca":
+        a = w.double() - w.double().mean(0)
+    else:
+        a = torch.cat([weight.double().cpu() for weight in model.modulations()])
+    vectors = principal(a, min(n, w.shape[1]))
+    return Directions.of(list(map(str, range(len(vectors)))), vectors, w, method=method)
 
 
-def principal(w: Tensor, n: int) -> Tensor:
-    """The first n principal components of w [N, w_dim], [n, w_dim]: arXiv:2004.02546, section 2.1."""
-    centred = w.double() - w.double().mean(0)
-    return strongest(centred.T @ centred, n)
+def principal(a: Tensor, n: int) -> Tensor:
+    """The n eigenvectors of A^T A with the largest values, [n, d], of A [N, d] float64.
 
-
-def strongest(matrix: Tensor, n: int) -> Tensor:
-    """The n eigenvectors of a symmetric [d, d] with the largest values, [n, d], their largest entries positive: an
-    eigenvector's sign is the library's whim."""
-    vectors = torch.linalg.eigh(matrix).eigenvectors.flip(1).T[:n]
+    Their largest entries are positive: an eigenvector's sign is the library's whim.
+    """
+    vectors = torch.linalg.eigh(a.T @ a).eigenvectors.flip(1).T[:n]
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return (vectors * largest.sign()).float()
 
@@ -386,10 +366,7 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0) -> Learned:
     """Which way in W the values grow: linear regression on four fifths of w [N, w_dim] and values [N].
 
     Ridge regression, its penalty chosen by generalised cross-validation (Golub, Heath & Wahba 1979). Of two classes, as
-    values 0 and 1, it is Fisher's linear discriminant.
-
-    Raises:
-        ValueError: for fewer than 10 examples, or values that are all the same.
+    values 0 and 1, it is Fisher's linear discriminant. A ValueError for fewer than 10 examples, or values all the same.
     """
     if len(values) < 10:
         raise ValueError(f"{len(values)} labelled seeds are too few to learn a direction: label 10 or more, better 100")
@@ -403,12 +380,11 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0) -> Learned:
     pairs = torch.stack([predicted, y[held]])
     correlation = float(torch.corrcoef(pairs)[0, 1]) if min(pairs.std(1)) > 0 else 0.0
     accuracy = chance = None
-    classes = y.unique()
-    if len(classes) == 2:
-        fitted, high = x[seen] @ vector + offset, y[seen] == classes[1]
-        middle = (fitted[high].mean() + fitted[~high].mean()) / 2
-        accuracy = float(((predicted > middle) == (y[held] == classes[1])).double().mean())
-        share = float((y[held] == classes[1]).double().mean())
+    if len(y.unique()) == 2:
+        fitted, high = x[seen] @ vector + offset, y == y.max()
+        middle = (fitted[high[seen]].mean() + fitted[~high[seen]].mean()) / 2
+        accuracy = float(((predicted > middle) == high[held]).double().mean())
+        share = float(high[held].double().mean())
         chance = max(share, 1 - share)
     return Learned(F.normalize(vector.float(), dim=0), correlation, accuracy, chance)
 
@@ -442,10 +418,10 @@ def learn_all(
     return Directions.of(list(learned), vectors, spread(model, label=label), method="ridge"), learned
 
 
-def edit(ws: Tensor, direction: Tensor, strength: float, chosen: Sequence[int] | None = None) -> Tensor:
-    """ws [N, num_ws, w_dim], moved along direction [w_dim] `strength` times, in the chosen layers (None: all)."""
+def edit(ws: Tensor, direction: Tensor, strength: float, chosen: list[int] | slice = slice(None)) -> Tensor:
+    """ws [N, num_ws, w_dim], moved along direction [w_dim] `strength` times, in the chosen layers."""
     moved = ws.clone()
-    moved[:, slice(None) if chosen is None else list(chosen)] += strength * direction.to(ws)
+    moved[:, chosen] += strength * direction.to(ws)
     return moved
 
 
@@ -457,13 +433,10 @@ def direction_sheet(model: Styles, directions: Directions, seed: int, *, label: 
     return sheet([list(render(model, row)) for row in rows], left=directions.names, above=above)
 
 
-def effect(
-    model: Styles, direction: Tensor, measure: Callable[[Tensor], Tensor], *, label: int | None = None
-) -> tuple[float, float]:
+def effect(model: Styles, direction: Tensor, measure: Measure, *, label: int | None = None) -> list[float]:
     """What a measure says, on average, of images moved along a direction by strength -2 and by 2."""
     ws = of_seeds(model, range(10**6, 10**6 + BATCH), label)  # seeds that no direction was learned from
-    low, high = (float(measure(render(model, edit(ws, direction, strength))).mean()) for strength in (-2, 2))
-    return low, high
+    return [float(measure(render(model, edit(ws, direction, strength))).mean()) for strength in (-2, 2)]
 
 
 # Attributes that are measured ----------------------------------------------------------------------------------------
@@ -512,17 +485,14 @@ MEASURES = {"brightness": brightness, "slant": slant, "thickness": thickness}
 
 @torch.no_grad()
 def measured(
-    model: Styles, seeds: Sequence[int], measures: Mapping[str, Callable[[Tensor], Tensor]], *,
-    label: int | None = None, progress: Callable[[int], None] = lambda n: None,
-) -> dict[str, Tensor]:  # fmt: skip
-    """What each measure says of the images of the seeds, [N] each; `progress` is called with the images just made."""
-    values: list[list[Tensor]] = []  # of each batch, what each measure says
-    for start in range(0, len(seeds), BATCH):
-        part = seeds[start : start + BATCH]
-        images = render(model, of_seeds(model, part, label))
-        values.append([measure(images) for measure in measures.values()])
-        progress(len(part))
-    return {name: torch.cat(parts) for name, parts in zip(measures, zip(*values, strict=True), strict=True)}
+    model: Styles, seeds: Sequence[int], measures: Mapping[str, Measure], label: int | None = None, track: Track = iter
+) -> dict[str, Tensor]:
+    """What each measure says of the images of the seeds, [N] each."""
+    values = []  # of each batch [M, n]
+    for start in track(range(0, len(seeds), BATCH)):
+        images = render(model, of_seeds(model, seeds[start : start + BATCH], label))
+        values.append(torch.stack([measure(images) for measure in measures.values()]))
+    return dict(zip(measures, torch.cat(values, 1), strict=True))
 
 
 def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[list[int], dict[str, Tensor]]:
@@ -538,24 +508,24 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[li
         raise ValueError(f"--labels={path} does not exist: write a .csv of seed,label")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+            lines = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), start=1)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"--labels={path} is no .csv of seed,label in UTF-8: {error}") from error
-    numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
-    if numbered and not numbered[0][1][0].isdecimal():
-        numbered = numbered[1:]  # a heading
-    for number, row in numbered:
+    rows = [(number, row) for number, row in lines if any(row)]
+    if rows and not rows[0][1][0].isdecimal():
+        del rows[0]  # a heading
+    for number, row in rows:
         bad = len(row) != 2 or not row[0].isdecimal() or not row[1] or int(row[0]) >= 2**62
         if bad or row[1].lower().lstrip("+-") in ("nan", "inf", "infinity"):
             raise ValueError(f"{path}, line {number}: {','.join(row)!r} is not a seed and its label, as in 12,smile")
-    if not numbered:
+    if not rows:
         raise ValueError(f"--labels={path} has no rows: write one of seed,label for each image that you looked at")
-    seeds, words = [int(row[0]) for _, row in numbered], [row[1] for _, row in numbered]
+    seeds, words = [int(row[0]) for _, row in rows], [row[1] for _, row in rows]
     try:
         return seeds, {attributes[0] if attributes else path.stem: torch.tensor([float(word) for word in words])}
     except ValueError:
         kinds = sorted(set(words))
-    if attributes and (missing := [name for name in attributes if name not in kinds]):
+    if missing := [name for name in attributes or [] if name not in kinds]:
         raise ValueError(f"--attribute={missing[0]} is no label in {path}: it has {', '.join(kinds)}")
     kinds = list(attributes) if attributes else kinds[1:] if len(kinds) == 2 else kinds
     return seeds, {kind: torch.tensor([float(word == kind) for word in words]) for kind in kinds}
@@ -565,11 +535,7 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> tuple[li
 
 
 def named_direction(text: str) -> tuple[str, Tensor]:
-    """A direction's name and itself [w_dim], of FILE (its first), FILE:NAME or FILE:NUMBER.
-
-    Raises:
-        ValueError: if there is no such file, or none of that name in it.
-    """
+    """A direction's name and itself [w_dim], of FILE (its first), FILE:NAME or FILE:NUMBER; ValueError if not there."""
     file, name = text, "0"
     if not Path(text).is_file() and ":" in text:
         file, _, name = text.rpartition(":")
@@ -586,11 +552,7 @@ def save_styles(ws: Tensor, path: Path, **about: str) -> None:
 
 
 def load_styles(path: Path) -> Tensor:
-    """ws [N, num_ws, w_dim].
-
-    Raises:
-        ValueError: if the file is not one of styles.
-    """
+    """ws [N, num_ws, w_dim] of a file that `save_styles` wrote; a ValueError if it is not one."""
     return _tensors(path, ("ws",), "zoo project")[0]["ws"]
 
 

@@ -8,27 +8,21 @@ from zoo.data.reading import colour
 from zoo.use import pictures
 
 
-def translator(model: Any, direction: str = "X->Y", *, size: int | None = None) -> Callable[[Path, Path], None]:
-    """What translates one file into another, for `pictures.convert_each`.
+def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> Callable[[Path, Path], None]:
+    """What translates one file into another by a model that `Translates` and has its run's settings (`zoo.load`).
 
     An image is turned upright and gets the channels that the model was trained on, transparency laid over the
-    background that the training images had.
-
-    Args:
-        model: what `Translates`, with the settings of its run, as `zoo.load` gives it.
-        direction: one of the model's.
-        size: pixels that the shorter side is resized to first; None: as it is.
+    background that the training images had; with `size`, its shorter side is first resized to so many pixels.
 
     Raises:
         ValueError: for a direction that the model does not have.
     """
     if direction not in model.directions:
         raise ValueError(f"--direction={direction} must be {' or '.join(model.directions)}")
-    channels = model.directions[direction]
     background = colour(model.config["data"].get("background", "white"))
 
     def convert(source: Path, target: Path) -> None:
-        image = pictures.read(source, channels, background, size)
+        image = pictures.read(source, model.directions[direction], background, size)
         pictures.write(model.translate(image, direction), target)
 
     return convert
