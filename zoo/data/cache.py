@@ -37,7 +37,7 @@ class NoRoom(ValueError):
 
 
 class Decoded:
-    """The images of a cache. A process that is started anew maps the file itself.
+    """The images of a cache; in a process that is started anew, from the file itself.
 
     Args:
         folder: of the cache.
@@ -50,51 +50,35 @@ class Decoded:
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder, self.digest = folder, digest
         self.shapes: np.ndarray = np.load(folder / "shapes.npy")
-        about = self._about()
-        self.unreadable: dict[int, str] = {int(row): why for row, why in about["unreadable"].items()}
         self.ends = self.shapes.prod(2).cumsum().reshape(self.shapes.shape[:2])  # of each array in the file
-        self._pixels: np.ndarray | None = self._map()
+        file = folder / "pixels"
+        self.pixels = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.empty(0, np.uint8)  # all bytes
+        if len(self.pixels) != self.ends[-1, -1]:
+            raise ValueError("truncated")
+        # After the file is open: another run may put a cache of other images in its place.
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        if (about["digest"], about["pillow"]) != (digest, PIL.__version__):  # another may decode otherwise
+            raise ValueError("made of other images")
+        self.unreadable: dict[int, str] = {int(row): why for row, why in about["unreadable"].items()}
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, row: int) -> Arrays:
         """An image's arrays, in the file's memory."""
-        shapes = self.shapes[row]
-        starts = self.ends[row] - shapes.prod(1)
-        pixels = self.pixels
-        return tuple(
-            pixels[start:end].reshape(shape) for start, end, shape in zip(starts, self.ends[row], shapes, strict=True)
-        )
+        shapes, ends = self.shapes[row], self.ends[row]
+        bounds = zip(ends - shapes.prod(1), ends, shapes, strict=True)
+        return tuple(self.pixels[start:end].reshape(shape) for start, end, shape in bounds)
 
-    @property
-    def pixels(self) -> np.ndarray:
-        """All bytes."""
-        if self._pixels is None:
-            try:
-                self._pixels = self._map()
-            except (OSError, ValueError):
-                raise ValueError(
-                    f"{self.folder} was made anew, of other images, while this run read it: start again"
-                ) from None
-        return self._pixels
+    def __reduce__(self) -> tuple[Any, ...]:
+        return again, (self.folder, self.digest)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pixels": None}
 
-    def _about(self) -> dict[str, Any]:
-        about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-        if (about["digest"], about["pillow"]) != (self.digest, PIL.__version__):  # another may decode otherwise
-            raise ValueError("made of other images")
-        return about
-
-    def _map(self) -> np.ndarray:
-        size, file = int(self.ends[-1, -1]), self.folder / "pixels"
-        pixels = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.empty(0, np.uint8)
-        if len(pixels) != size:
-            raise ValueError("truncated")
-        self._about()  # after it is open: another run may put a cache of other images in its place
-        return pixels
+def again(folder: Path, digest: str) -> Decoded:
+    """A cache that was there before."""
+    if (decoded := find(folder, digest)) is None:
+        raise ValueError(f"{folder} was made anew, of other images, while this run read it: start again")
+    return decoded
 
 
 def find(folder: Path, digest: str) -> Decoded | None:
@@ -115,8 +99,6 @@ def convert(folder: Path, digest: str, images: Iterable[Arrays | UnreadableImage
     """Fill a cache, or wait until another process has filled it.
 
     Args:
-        folder: of the cache.
-        digest: of the images.
         images: in order; each of as many arrays, or why it has none.
         about: what else to write into about.json.
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from zoo.data.files import EXTENSIONS, check_is_folder, find_files, in_threads
-from zoo.data.reading import MAX_PIXELS, UnreadableImage, eight_bit, height_and_width, opened
-
-GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, eight_bit, height_and_width, opened
 
 
 @dataclass
@@ -52,7 +50,7 @@ class FolderReport:
     @property
     def channels(self) -> int:
         """The channels that keep what the images hold: 1 if all are grey, else 3."""
-        return 1 if self.modes and all(mode in GREY_MODES for mode in self.modes) else 3
+        return 1 if self.modes and all(mode in GREY for mode in self.modes) else 3
 
     @property
     def ok(self) -> bool:
@@ -74,10 +72,7 @@ class FolderReport:
     def lines(self, shown: int = 10) -> list[str]:
         """The report as text, at most `shown` paths of a kind."""
         lines = [f"{self.root}: {self.images:,} images, {self.readable:,} readable"]
-        if not self.images:
-            lines.append(f"  looked for {' '.join(EXTENSIONS)}")
-        else:
-            lines.append(f"  files: {counts(self.extensions)}")
+        lines.append(f"  files: {counts(self.extensions)}" if self.images else f"  looked for {' '.join(EXTENSIONS)}")
         if self.unknown:
             lines.append(f"  passed over: {counts(self.unknown)}")
         if self.sizes:
@@ -109,36 +104,29 @@ def counts(counter: Counter[str], *, by_name: bool = False) -> str:
 def check_folder(
     root: str | Path, *, image_size: int | Sequence[int] = 32, max_pixels: int = MAX_PIXELS
 ) -> FolderReport:
-    """Decode and hash every image under `root`.
-
-    Raises:
-        MissingData: `root` is not a folder.
-    """
+    """Decode and hash every image under `root`; a MissingData where that is not a folder."""
     root = Path(root).expanduser()
     check_is_folder(root)
     report = FolderReport(root, height_and_width(image_size))
     files = []
     for file in sorted(find_files(root)):
         extension = Path(file).suffix.lower()
-        if extension in EXTENSIONS:
-            files.append(file)
-            report.extensions[extension] += 1
-            report.classes[file.split("/", 1)[0] if "/" in file else ""] += 1
-        else:
+        if extension not in EXTENSIONS:
             report.unknown[extension] += 1
+            continue
+        files.append(file)
+        report.extensions[extension] += 1
+        report.classes[file.rpartition("/")[0].split("/")[0]] += 1
 
     def look(file: str) -> tuple[str, tuple[int, int], bool, str] | UnreadableImage:
         """Mode, (width, height), whether there is transparency, and the hash of the bytes."""
         try:
             with opened(root / file, max_pixels=max_pixels) as image:
-                if image.mode.startswith(("F", "I")):
-                    eight_bit(image)  # as training reads it, whatever its scale
+                eight_bit(image)  # as training reads it, whatever its scale
                 digest = hashlib.sha256((root / file).read_bytes()).hexdigest()
                 return image.mode, image.size, image.has_transparency_data, digest
         except UnreadableImage as error:
             return error
-        except ValueError as error:
-            return UnreadableImage(f"{root / file}: {error}")
 
     same: dict[str, list[str]] = {}
     for file, seen in zip(files, in_threads(look, files), strict=True):

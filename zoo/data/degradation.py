@@ -18,6 +18,7 @@ The published values of bicubic enlargement, x4, PSNR on Y, 4 pixels of border l
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +28,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-SCALES = (2, 3, 4, 8)
 A = -0.5  # Keys' parameter: third-order accurate; MATLAB's
 
 
@@ -41,15 +41,8 @@ def cubic(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def contributions(length: int, result: int, scale: float) -> tuple[Tensor, Tensor]:
-    """What each pixel of a resized line is made of.
-
-    Args:
-        length, result: pixels of the line before and after.
-        scale: result / length, up to the rounding of `result`.
-
-    Returns:
-        Which pixels, int64 [result, taps], and how much of each, float64 [result, taps]; rows sum to 1.
-    """
+    """Which pixels of a line of `length` each of the `result` pixels of the resized line is made of, int64
+    [result, taps], and how much of each, float64 [result, taps]; rows sum to 1."""
     stretch = min(scale, 1.0)  # antialiasing: the kernel spans 4 pixels of the smaller image
     centre = (torch.arange(result, dtype=torch.float64) + 0.5) / scale - 0.5  # in pixels of the line
     first = torch.floor(centre - 2 / stretch).long()
@@ -66,13 +59,7 @@ def imresize(image: Tensor, scale: float) -> Tensor:
     """MATLAB's imresize(image, scale): bicubic, antialiased where it shrinks.
 
     Rows are resized before columns, in float64; uint8 images are rounded and clipped after each of the two, as there.
-
-    Args:
-        image: uint8 or float [..., H, W].
-        scale: such as 1/4 or 4.
-
-    Returns:
-        Of the same type, [..., ceil(H * scale), ceil(W * scale)].
+    uint8 or float [..., H, W] -> the same type [..., ceil(H * scale), ceil(W * scale)].
     """
     for dim in (-2, -1):
         length = image.shape[dim]
@@ -105,38 +92,32 @@ def cropped(image: Tensor, scale: int) -> Tensor:
     return image[..., : height - height % scale, : width - width % scale]
 
 
+@dataclass(frozen=True)
 class Degradation:
     """The low-resolution image of a patch: blurred, shrunk, made noisy, compressed as JPEG; each if asked for.
 
-    The strength of each is drawn uniformly from a range, the same for the whole patch. With no range given it is the
-    literature's `shrink`, and `is_plain`.
-
-    Args:
-        scale: 2, 3, 4 or 8.
-        blur: the least and the largest standard deviation of a Gaussian, in pixels of the high-resolution image.
-        noise: of Gaussian noise on each value, in levels of 255.
-        jpeg: of JPEG's quality, 1 to 100.
+    The strength of each is drawn uniformly from a range, [lowest, highest], the same for the whole patch. With no range
+    given it is the literature's `shrink`, and `is_plain`.
 
     Raises:
         ValueError: naming the argument, its value and the remedy.
     """
 
-    def __init__(
-        self,
-        *,
-        scale: int,
-        blur: Sequence[float] | None,
-        noise: Sequence[float] | None,
-        jpeg: Sequence[int] | None,
-    ) -> None:
-        if scale not in SCALES:
-            raise ValueError(f"data.scale={scale} is not a magnification: use 2, 3, 4 or 8.")
-        for name, span, least, most in (("blur", blur, 0, 20), ("noise", noise, 0, 255), ("jpeg", jpeg, 1, 100)):
+    scale: int  # 2, 3, 4 or 8
+    blur: Sequence[float] | None  # standard deviation of a Gaussian, in pixels of the high-resolution image
+    noise: Sequence[float] | None  # of Gaussian noise on each value, in levels of 255
+    jpeg: Sequence[int] | None  # JPEG's quality, 1 to 100
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 3, 4, 8):
+            raise ValueError(f"data.scale={self.scale} is not a magnification: use 2, 3, 4 or 8.")
+        limits = {"blur": (0, 20), "noise": (0, 255), "jpeg": (1, 100)}
+        for name, (least, most) in limits.items():
+            span = getattr(self, name)
             if span is not None and not is_range(span, least, most):
                 raise ValueError(
                     f"data.{name}={span} is no range: give [lowest, highest] within {least} to {most}, or null."
                 )
-        self.scale, self.blur, self.noise, self.jpeg = scale, blur, noise, jpeg
 
     @property
     def is_plain(self) -> bool:
@@ -158,9 +139,8 @@ class Degradation:
 
 def is_range(span: Any, least: float, most: float) -> bool:
     """Whether `span` is two numbers, the lower first, from `least` to `most`."""
-    if not isinstance(span, Sequence) or len(span) != 2 or not all(isinstance(level, int | float) for level in span):
-        return False
-    return least <= span[0] <= span[1] <= most
+    numbers = isinstance(span, Sequence) and all(isinstance(level, int | float) for level in span)
+    return numbers and len(span) == 2 and least <= span[0] <= span[1] <= most
 
 
 def drawn(span: Sequence[float], generator: torch.Generator) -> float:

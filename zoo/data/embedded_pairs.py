@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zoo.data.embedded import DIGITS, mnist_size, read_mnist5k
+from zoo.data.embedded import DIGITS, mnist5k, mnist_size, read_mnist5k
 from zoo.data.module import DataModule, seeded
 from zoo.data.pairs import Pairs, PairSettings
 from zoo.data.sources import Arrays, Domains, Memory, Split, resize
@@ -41,9 +41,11 @@ PHOTOGRAPHS = (
 
 
 def composed(cache_dir: str, *, compose: Callable[[Tensor, Tensor, bool], Domains]) -> dict[Split, Domains]:
-    """The splits, of the domains that `compose` makes of a split's digits and labels."""
-    splits = split_mnist5k(cache_dir).items()
-    return {split: compose(images, labels, split == "test") for split, (images, labels) in splits}
+    """The splits of MNIST5k, of the domains that `compose` makes of their images uint8 [N, 1, 32, 32] and labels."""
+    return {
+        split: compose(mnist_size(digits.images, (SIDE, SIDE)), digits.labels, split == "test")
+        for split, digits in mnist5k(cache_dir).items()
+    }
 
 
 def coloured(images: Tensor, labels: Tensor, test: bool) -> Domains:
@@ -69,8 +71,7 @@ class ColourDigits(DataModule):
     names = DIGITS
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
-        make = partial(composed, compose=coloured)
-        super().__init__(partial(Memory, make=make, fill=read_mnist5k), Pairs, settings)
+        super().__init__(partial(Memory, make=partial(composed, compose=coloured), fill=read_mnist5k), Pairs, settings)
 
 
 class MaskedDigits(DataModule):
@@ -84,37 +85,20 @@ class MaskedDigits(DataModule):
     names = DIGITS
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
-        make = partial(composed, compose=masked)
-        super().__init__(partial(Memory, make=make, fill=read_mnist5k), Pairs, settings)
-
-
-def split_mnist5k(cache_dir: str) -> dict[Split, tuple[Tensor, Tensor]]:
-    """The splits of MNIST5k: images uint8 [N, 1, 32, 32] and labels int64 [N], sorted by class."""
-    images, labels = read_mnist5k(cache_dir)
-    images = mnist_size(images, (SIDE, SIDE))
-    test = torch.arange(len(images)) % 500 >= 400  # the last 100 of each class, as there
-    return {"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}
+        super().__init__(partial(Memory, make=partial(composed, compose=masked), fill=read_mnist5k), Pairs, settings)
 
 
 def colour_in(digits: Tensor, *, seed: int, test: bool) -> Tensor:
-    """Grey digits uint8 [N, 1, 32, 32] in colours over patches of photographs: uint8 [N, 3, 32, 32].
-
-    Args:
-        seed: which patches and colours.
-        test: cut from the part of the photographs that is kept for tests.
-    """
+    """Grey digits uint8 [N, 1, 32, 32] in colours over patches of photographs: uint8 [N, 3, 32, 32]."""
     draw = seeded(COMPOSITION_SEED, seed)
     patches = cut_patches(len(digits), draw, test=test)
     return paint(digits, patches, bright_colours(len(digits), draw))
 
 
 def paint(digits: Tensor, patches: Tensor, colours: Tensor) -> Tensor:
-    """a * colour + (1 - a) * BRIGHTEST * patch, where a is the digit in [0, 1]: uint8 [N, 3, H, W].
+    """a * colour + (1 - a) * BRIGHTEST * patch, where a is the digit in [0, 1].
 
-    Args:
-        digits: uint8 [N, 1, H, W].
-        patches: uint8 [N, 3, H, W].
-        colours: float32 [N, 3] in [0, 1].
+    Digits uint8 [N, 1, H, W], patches uint8 [N, 3, H, W], colours float32 [N, 3] in [0, 1] -> uint8 [N, 3, H, W].
     """
     a = digits.float() / 255
     return torch.lerp(patches * BRIGHTEST, 255 * colours[:, :, None, None], a).round_().to(torch.uint8)

@@ -26,21 +26,13 @@ class MissingData(ValueError):
 
 
 def check_is_folder(root: Path, remedy: str = "set data.root to a folder of images") -> None:
-    """Raises:
-    MissingData: `root` is not a folder.
-    """
-    if not root.exists():
-        raise MissingData(f"{root} does not exist: {remedy}.")
+    """A MissingData where `root` is not a folder."""
     if not root.is_dir():
-        raise MissingData(f"{root} is a file: {remedy}.")
+        raise MissingData(f"{root} {'is a file' if root.exists() else 'does not exist'}: {remedy}.")
 
 
 def images_of(folder: Path) -> list[str]:
-    """The images below a folder, as `find_images` gives them.
-
-    Raises:
-        MissingData: there are none.
-    """
+    """The images below a folder, as `find_images` gives them; a MissingData where there are none."""
     files = find_images(folder)
     if not files:
         raise MissingData(f"{folder} holds no images: looked in it and below for {' '.join(EXTENSIONS)}.")
@@ -84,11 +76,8 @@ def cpus() -> int:
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], *, ahead: int = 64) -> Iterator[Result]:
-    """`function` of each item, in order, by as many threads as there are CPUs.
-
-    Args:
-        ahead: items for each thread that are done, at most, before they are taken: what waits lies in memory.
-    """
+    """`function` of each item, in order, by as many threads as there are CPUs; of `ahead` items for each thread, at
+    most, before they are taken: what waits lies in memory."""
     size = max(1, ahead // 4)  # a thread takes some at a time: small images are quickly decoded
     parts = [items[start : start + size] for start in range(0, len(items), size)]
     step = ahead // size * cpus()

@@ -5,7 +5,7 @@ threads, into memory; a larger one once into a file (zoo/data/cache.py) or, with
 workers of the DataLoader.
 """
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -28,12 +28,9 @@ NO_TEST = "set data.test_fraction=0.1, or measure against the training images in
 
 
 class Folder(Source):
-    """Every image under a folder, and under another one, test_root, or a share of the first for tests.
+    """Every image under a folder; for tests, under another one, test_root, or a share of the first.
 
-    Args:
-        settings: of `FolderSettings` root, test_fraction and how files are read; test_root may be missing.
-        labelled: root/<class>/**/<image>, classes numbered in alphabetical order.
-        no_test_remedy: what to do where there are no test images.
+    `labelled`: root/<class>/**/<image>, classes numbered in alphabetical order.
     """
 
     def __init__(self, settings: Any, name: str, *, labelled: bool = False, no_test_remedy: str = NO_TEST) -> None:
@@ -49,49 +46,47 @@ class Folder(Source):
         Raises:
             MissingData: no folder, no images in it, none left to train on, or classes that are none.
         """
-        files = self._files()
         numbers = {name: label for label, name in enumerate(self.classes)}
-        labels = [numbers[file.split("/", 1)[0]] if self.labelled else 0 for file in files]
-        content = Files(self.root, files, self.reading, torch.tensor(labels))
+        labels = torch.tensor([numbers[file.split("/", 1)[0]] for file in self.files]) if self.labelled else None
+        content = Files(self.root, self.files, self.reading, labels)
         if self.test_root is not None:
             check_is_folder(self.test_root, "set data.test_root to a folder of images")
             return {"train": content, "test": Files(self.test_root, images_of(self.test_root), self.reading)}
         splits = content.splits(self.test_fraction)
         if not splits["train"].files:
             raise MissingData(
-                f"data.test_fraction={self.test_fraction} leaves none of the {len(files):,} images of {self.root} to "
-                "train on: add images or lower it; data for super-resolution take test images of their own, "
-                "data.test_root=FOLDER."
+                f"data.test_fraction={self.test_fraction} leaves none of the {len(self.files):,} images of "
+                f"{self.root} to train on: add images or lower it; data for super-resolution take test images of "
+                "their own, data.test_root=FOLDER."
             )
         return splits
-
-    def class_names(self) -> list[str]:
-        if self.labelled and not self.classes:
-            self._files()
-        return self.classes
 
     def parameters(self) -> dict[str, Any]:
         return {**self.reading.parameters(), **({"classes": self.classes} if self.labelled else {})}
 
-    def _files(self) -> list[str]:
-        """The images, relative to the root; finds the classes."""
+    @cached_property
+    def files(self) -> list[str]:
+        """The images, relative to the root."""
         check_is_folder(self.root)
-        files = images_of(self.root)
+        return images_of(self.root)
+
+    @cached_property
+    def classes(self) -> list[str]:  # type: ignore[override]
         if not self.labelled:
-            return files
-        loose = [file for file in files if "/" not in file]
+            return []
+        loose = [file for file in self.files if "/" not in file]
         if loose:
             raise MissingData(
                 f"{self.root} holds images outside any class folder ({len(loose):,}, first {loose[0]}): "
                 "data=labelled_folder wants root/<class>/<image>. Use data=folder for images without labels."
             )
-        self.classes = sorted({file.split("/", 1)[0] for file in files})
-        if {name.lower() for name in self.classes} <= {"train", "test", "val", "valid", "validation"}:
+        classes = sorted({file.split("/", 1)[0] for file in self.files})
+        if {name.lower() for name in classes} <= {"train", "test", "val", "valid", "validation"}:
             raise MissingData(
-                f"{self.root} holds splits ({', '.join(self.classes)}), not classes: "
-                f"set data.root={self.root / self.classes[-1]}, or whichever of them is to be trained on."
+                f"{self.root} holds splits ({', '.join(classes)}), not classes: "
+                f"set data.root={self.root / classes[-1]}, or whichever of them is to be trained on."
             )
-        return files
+        return classes
 
 
 class ImageFolder(DataModule):

@@ -22,11 +22,7 @@ class ImageSettings(Loading):
 
 
 class Images(Rows):
-    """One image a row: batches of `LabelledImages`.
-
-    Raises:
-        ValueError: naming the argument, its value and the remedy.
-    """
+    """One image a row: batches of `LabelledImages`."""
 
     batch = LabelledImages
 

@@ -10,7 +10,7 @@ on one.
 import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict, TypeVar, get_args, get_type_hints
 
 import numpy as np
@@ -46,16 +46,13 @@ Settings = TypeVar("Settings", bound=Loading)
 
 
 class Rows:
-    """Base of the kinds of rows: what a batch is made of, from whatever source.
-
-    Args:
-        settings: see `Loading`; a kind has more.
-    """
+    """Base of the kinds of rows: what a batch is made of, from whatever source. A kind's settings are a `Loading`."""
 
     batch: type[tuple]  # of zoo.batch; its first field holds images
     channels: tuple[int, ...]  # of each domain: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
     image_size: Size  # that the model sees
     one_size = True  # files are brought to it; else the sets' digests say how they are read
+    nothing = "no images"  # what is missing where a split has no rows
 
     def __init__(self, settings: Loading) -> None:
         self.batch_size, self.flip, self.seed = settings["batch_size"], settings["flip"], settings["seed"]
@@ -72,13 +69,9 @@ class Rows:
         """The sets, one or two, that a split's rows consist of."""
         raise NotImplementedError
 
-    def joined(self, parts: list[Any]) -> Any:
+    def joined(self, parts: list[Any]) -> ImageSet:
         """The set of rows that consists of these."""
         return parts[0]
-
-    def order(self, images: Any, generator: torch.Generator, epoch: int) -> Tensor:
-        """A permutation of a split: all its rows, each once."""
-        return torch.randperm(len(images), generator=generator)
 
     def floats(self, batch: Any) -> Any:
         """A uint8 batch in [-1, 1]."""
@@ -87,18 +80,6 @@ class Rows:
     def augmented(self, batch: Any, images: Any, epoch: int) -> Any:
         """A uint8 batch of the training in [-1, 1], with what is drawn for each image of the epoch."""
         raise NotImplementedError
-
-    def evaluated(self, images: Any) -> Any:
-        """A split as an evaluation sees it, which does not depend on the seed."""
-        return images
-
-    def number(self, images: Any) -> int:
-        """How many rows a split has with no image twice."""
-        return len(images)
-
-    def nothing(self) -> str:
-        """What is missing where a split has no rows."""
-        return "no images"
 
     def sets(self, splits: dict[Split, Any], reading: FileReading | None) -> dict[Split, ImageSet]:
         """The splits of a source as sets of rows, decoded where they fit the memory."""
@@ -109,8 +90,7 @@ class Rows:
 
     def must_prepare(self, splits: dict[Split, Any], reading: FileReading) -> bool:
         """Whether one process of a machine shall decode the files into a cache before the others look for them."""
-        sets = [one for split, content in splits.items() for one in self.parts(split, content)]
-        return reading.is_large(sets)
+        return reading.is_large([one for split, content in splits.items() for one in self.parts(split, content)])
 
 
 class ShuffledBatches(Sampler[list[Any]]):
@@ -131,45 +111,29 @@ class ShuffledBatches(Sampler[list[Any]]):
     """
 
     def __init__(
-        self,
-        length: int,
-        *,
-        batch_size: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        start: int,
+        self, length: int, *, batch_size: int, rank: int, world_size: int, seed: int, start: int,
         order: Callable[[torch.Generator, int], Tensor],
-    ) -> None:
-        self.length, self.batch_size, self.rank, self.world_size, self.seed = length, batch_size, rank, world_size, seed
-        self.start, self.order = start, order
-
-    @property
-    def per_epoch(self) -> int:
-        """Batches in an epoch."""
-        return self.length // (self.batch_size * self.world_size)
+    ) -> None:  # fmt: skip
+        self.rank, self.world_size, self.seed, self.start, self.order = rank, world_size, seed, start, order
+        self.whole = batch_size * world_size  # images a batch of all ranks
+        self.per_epoch = length // self.whole  # batches
 
     def __iter__(self) -> Iterator[list[Any]]:
-        whole = self.batch_size * self.world_size
         epoch, k = divmod(self.start, self.per_epoch)
         while True:
             order = self.order(seeded(self.seed, epoch, ORDER), epoch)
             for batch in range(k, self.per_epoch):
-                yield order[batch * whole : (batch + 1) * whole][self.rank :: self.world_size].tolist()
+                yield order[batch * self.whole : (batch + 1) * self.whole][self.rank :: self.world_size].tolist()
             epoch, k = epoch + 1, 0
 
 
+@dataclass(frozen=True)
 class EvaluationBatches:
-    """A rank's share of an evaluation bank: batches in [-1, 1] whose index is the position in the evaluation.
+    """A rank's share of an evaluation bank: batches in [-1, 1] whose index is the position in the evaluation."""
 
-    Args:
-        loader: of uint8 batches.
-        positions: of each batch's images.
-        floats: turns a uint8 batch into one in [-1, 1].
-    """
-
-    def __init__(self, loader: DataLoader, positions: list[range], floats: Callable[[Any], Any]) -> None:
-        self.loader, self.positions, self.floats = loader, positions, floats
+    loader: DataLoader  # of uint8 batches
+    positions: list[range]  # of each batch's images
+    floats: Callable[[Any], Any]  # turns a uint8 batch into one in [-1, 1]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -205,9 +169,8 @@ class DataModule(LightningDataModule):
         if self.batch_size < 1:
             raise ValueError(f"data.batch_size={self.batch_size} is not a number of images: give 1 or more.")
         if self.num_workers != "auto" and (isinstance(self.num_workers, str) or self.num_workers < 0):
-            raise ValueError(
-                f"data.num_workers={self.num_workers} is neither auto nor a number of processes from 0 on."
-            )
+            number = "a number of processes from 0 on"
+            raise ValueError(f"data.num_workers={self.num_workers} is neither auto nor {number}.")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} is negative: give 0 or more.")
         self.rows = rows(settings)
@@ -221,24 +184,18 @@ class DataModule(LightningDataModule):
 
     @property
     def sets(self) -> dict[Split, Any]:
-        """The splits, "train" and, where there is one, "test": loaded at first use."""
+        """The `ImageSet` of "train" and, where there is one, of "test": loaded at first use."""
         if not self._sets:
             self._sets = self.rows.sets(self.source.splits(), self.source.reading)
         return self._sets
 
     @property
     def classes(self) -> list[str]:
-        """The classes' names by label; none where the set has no labels, and of a folder before it is loaded."""
+        """The classes' names by label, before anything is downloaded; none where the set has no labels."""
         return list(self.names) or self.source.classes
 
     @property
-    def class_names(self) -> list[str]:
-        """The classes' names by label, before anything is downloaded; of a folder, by a look into it."""
-        return list(self.names) or self.source.class_names()
-
-    @property
     def num_classes(self) -> int:
-        """0 where the set has no labels."""
         return len(self.classes)
 
     @property
@@ -251,7 +208,7 @@ class DataModule(LightningDataModule):
     def skipped(self) -> list[str]:
         """Files that could not be read, relative to their folder; of pairs, those of X."""
         reading = self.source.reading
-        return sorted([*reading.left_out, *reading.replaced]) if reading else []
+        return sorted([*reading.left_out, *reading.replaced()]) if reading else []
 
     def parameters(self) -> dict[str, Any]:
         """What besides the content decides the pixels; part of the fingerprint."""
@@ -266,11 +223,7 @@ class DataModule(LightningDataModule):
         return self._digests[split]
 
     def split(self, split: Split) -> Any:
-        """One split, an `ImageSet`.
-
-        Raises:
-            ValueError: the split is unknown, or the set has none of that name.
-        """
+        """One split, an `ImageSet`; a ValueError says what to do where there is none."""
         if split not in ("train", "test"):
             raise ValueError(f"split={split!r} is not a split: use train or test.")
         if split not in self.sets:
@@ -278,17 +231,13 @@ class DataModule(LightningDataModule):
         return self.sets[split]
 
     def num_images(self, split: Split) -> int:
-        """The rows of a split: of pairs, the images of the smaller domain; of patches, as many as fit into the images.
+        """The rows of a split: of pairs, images of the smaller domain; of patches, as many as fit into the images."""
+        return self._filled(split).distinct()
 
-        Raises:
-            ValueError: no such split, or it has none.
-        """
-        return self.rows.number(self._filled(split))
-
-    def _filled(self, split: Split) -> Any:
+    def _filled(self, split: Split) -> ImageSet:
         images = self.split(split)
         if not len(images):
-            raise ValueError(f"{self.where()} has {self.rows.nothing()} in its {split} split.")
+            raise ValueError(f"{self.where()} has {self.rows.nothing} in its {split} split.")
         return images
 
     def where(self) -> str:
@@ -307,30 +256,24 @@ class DataModule(LightningDataModule):
                 self._sets = self.rows.sets(splits, reading)
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the set.
-
-        Raises:
-            ValueError: the training images do not fill one batch, or the batch cannot be shared among the processes.
-        """
+        """Load the set; a ValueError if it does not fill a batch, or processes cannot share the batch."""
         images = len(self.sets["train"])
-        if stage in (None, "fit") and images < self.batch_size:
+        if stage not in (None, "fit"):
+            return
+        if images < self.batch_size:
             remedy = f"set data.batch_size={images} or less" if images else "give a set with images"
             raise ValueError(
                 f"{self.where()} has {images:,} training images, fewer than one batch of "
                 f"data.batch_size={self.batch_size}: {remedy}."
             )
-        if stage in (None, "fit"):
-            self.local_batch_size()
+        self.local_batch_size()
 
     def teardown(self, stage: str | None = None) -> None:
         """Say how many files a streamed or cached set had to skip: its workers have warned of the first only."""
         reading = self.source.reading
-        if reading is not None and (files := reading.replaced):
-            warnings.warn(
-                f"{len(files):,} unreadable files of {self.root} were skipped (data.on_error=skip): "
-                f"{', '.join(sorted(files)[:5])}{', ...' if len(files) > 5 else ''}",
-                stacklevel=2,
-            )
+        if reading is not None and (files := sorted(reading.replaced())):
+            skipped = f"{len(files):,} unreadable files of {self.root} were skipped (data.on_error=skip)"
+            warnings.warn(f"{skipped}: {', '.join(files[:5])}{', ...' if len(files) > 5 else ''}", stacklevel=2)
 
     def rank_and_world_size(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -347,18 +290,13 @@ class DataModule(LightningDataModule):
         return self.batch_size // world_size
 
     def train_dataloader(self) -> DataLoader:
-        """uint8 batches of this rank without end, each epoch reshuffled, going on after those that were shown."""
+        """uint8 batches of this rank without end, going on after those that were shown."""
         rank, world_size = self.rank_and_world_size()
-        images = self.split("train")
+        images, size, start = self.split("train"), self.local_batch_size(), self.shown // self.batch_size
         batches = ShuffledBatches(
-            len(images),
-            batch_size=self.local_batch_size(),
-            rank=rank,
-            world_size=world_size,
-            seed=self.seed,
-            start=self.shown // self.batch_size,
-            order=partial(self.rows.order, images),
-        )
+            len(images), batch_size=size, rank=rank, world_size=world_size, seed=self.seed, start=start,
+            order=images.order,
+        )  # fmt: skip
         return self._loader(images, batches, persistent=True)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -398,23 +336,25 @@ class DataModule(LightningDataModule):
             ValueError: no such split, nothing in it, or a number out of range.
         """
         size = self.batch_size if batch_size is None else batch_size
-        self.split(split)
+        images = self._filled(split).evaluated()
         if num < 1 or size < 1 or not 0 <= rank < world_size:
             raise ValueError(
                 f"an evaluation needs num >= 1, batch_size >= 1 and 0 <= rank < world_size: "
                 f"got num={num}, batch_size={size}, rank={rank}, world_size={world_size}."
             )
-        images = self.rows.evaluated(self._filled(split))
-        order = self.rows.order(images, seeded(EVALUATION_SEED), 0).tolist()
+        order = images.order(seeded(EVALUATION_SEED)).tolist()
         share = range(rank, num, world_size)
         positions = [share[start : start + size] for start in range(0, len(share), size)]
         rows = [[order[i % len(order)] for i in batch] for batch in positions]
         return EvaluationBatches(self._loader(images, rows, persistent=False), positions, self.rows.floats)
 
-    def _loader(self, images: Any, batches: Any, *, persistent: bool) -> DataLoader:
-        workers = self._workers() if images.streams else 0
+    def _loader(self, images: ImageSet, batches: Any, *, persistent: bool) -> DataLoader:
+        workers = self.num_workers if images.streams else 0
+        if isinstance(workers, str):
+            ranks_here = self.trainer.num_devices if self.trainer is not None else 1
+            workers = max(1, min(8, cpus() // ranks_here))
         return DataLoader(
-            images,
+            images,  # type: ignore[arg-type]
             batch_size=None,  # the sampler gives whole batches of rows
             sampler=batches,
             num_workers=workers,
@@ -422,22 +362,11 @@ class DataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _workers(self) -> int:
-        if isinstance(self.num_workers, int):
-            return self.num_workers
-        ranks_here = self.trainer.num_devices if self.trainer is not None else 1
-        return max(1, min(8, cpus() // ranks_here))
-
 
 def check_names(module: type[DataModule], settings: Any) -> None:
-    """Raises:
-    TypeError: arguments that the set's column of settings does not have, or lacks.
-    """
-    columns = get_args(get_type_hints(module.__init__).get("settings"))
-    if not columns:
-        return
-    unknown, missing = settings.keys() - columns[0].__required_keys__, columns[0].__required_keys__ - settings.keys()
-    if unknown:
-        raise TypeError(f"{module.__name__}.__init__() got an unexpected keyword argument '{min(unknown)}'")
-    if missing:
-        raise TypeError(f"{module.__name__}.__init__() missing a required keyword argument: '{min(missing)}'")
+    """A TypeError for arguments that the set's column of settings does not have, or lacks."""
+    for columns in get_args(get_type_hints(module.__init__).get("settings")):  # one, or none
+        if unknown := settings.keys() - columns.__required_keys__:
+            raise TypeError(f"{module.__name__}.__init__() got an unexpected keyword argument '{min(unknown)}'")
+        if missing := columns.__required_keys__ - settings.keys():
+            raise TypeError(f"{module.__name__}.__init__() missing a required keyword argument: '{min(missing)}'")

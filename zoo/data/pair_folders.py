@@ -48,27 +48,21 @@ class PairedFolderSettings(PairFolderSettings):
     swap: bool  # exchange X and Y: the model translates from folder_y, or from the right half
 
 
-NO_TEST_FOLDERS = f"name test folders, or {NO_TEST}"
+class Folders(Source):
+    """Base of the sources in folders of two domains: how these folders are looked for."""
 
-
-class Folders:
-    """The folders of two domains, and how they are looked for."""
+    no_test_remedy = f"name test folders, or {NO_TEST}"
 
     def __init__(self, settings: PairFolderSettings, name: str) -> None:
         self.test_fraction = settings["test_fraction"]
         example = "folders of images: set data.root to the folder that holds them"
         self.root: Path = folder_setting(name, settings["root"], self.test_fraction, example)
-        self.reading = FileReading(settings, name, self.test_fraction)
-        train = {"folder_x": settings["folder_x"], "folder_y": settings["folder_y"]}
-        test = {"test_folder_x": settings["test_folder_x"], "test_folder_y": settings["test_folder_y"]}
-        self.of_domains: tuple[dict[str, str], dict[str, str | None]] = train, test
+        self.reading: FileReading = FileReading(settings, name, self.test_fraction)
+        self.train = {"folder_x": settings["folder_x"], "folder_y": settings["folder_y"]}
+        self.test = {"test_folder_x": settings["test_folder_x"], "test_folder_y": settings["test_folder_y"]}
 
     def folder(self, name: str | None, argument: str) -> Path:
-        """A folder below the root, or anywhere if its path is absolute.
-
-        Raises:
-            MissingData: there is no such folder.
-        """
+        """A folder below the root, or anywhere if its path is absolute; a MissingData if it is not there."""
         check_is_folder(self.root, "set data.root to the folder that holds those of both domains")
         if not name:
             raise MissingData(f"data.{argument} is null: name a folder of images below {self.root}.")
@@ -80,8 +74,7 @@ class Folders:
         """The folders of the training and of the test images by their arguments; no test folders if none is there.
 
         Raises:
-            MissingData: one is not there, or lies in another: since images are looked for below a folder too, its
-                images would be of both domains, or test images be trained on.
+            MissingData: one is not there, or lies in another: images are looked for below a folder too.
         """
         trained = [self.folder(name, argument) for argument, name in train.items()]
         exist = [bool(name) and (self.root / Path(str(name)).expanduser()).exists() for name in test.values()]
@@ -94,34 +87,19 @@ class Folders:
                 )
         return trained, tested
 
-    def files(self, folder: Path, names: Sequence[str] | None = None) -> Files:
-        """Files of a folder, unlabelled; all of its images unless they are named.
-
-        Raises:
-            MissingData: there are none.
-        """
-        files = images_of(folder) if names is None else list(names)
-        return Files(folder, files, self.reading)
-
-    def held_out(self, folders: Sequence[Path], tested: Sequence[Path]) -> list[dict[Split, Files]]:
-        """Of each folder the images to train on, and those for tests: of its test folder or, without it, a share."""
-        if tested:
-            return [
-                {"train": self.files(folder), "test": self.files(test)}
-                for folder, test in zip(folders, tested, strict=True)
-            ]
-        return [self.files(folder).splits(self.test_fraction) for folder in folders]
+    def held_out(self, folder: Path, test: Path | None) -> dict[Split, Files]:
+        """A folder's images to train on, and those for tests: of its test folder or, without it, a share."""
+        files = Files(folder, images_of(folder), self.reading)
+        if test is None:
+            return files.splits(self.test_fraction)
+        return {"train": files, "test": Files(test, images_of(test), self.reading)}
 
 
-class TwoFolders(Source):
+class TwoFolders(Folders):
     """Two folders whose images need not be related, of any two numbers."""
 
-    no_test_remedy = NO_TEST_FOLDERS
-
     def __init__(self, settings: UnpairedFolderSettings, name: str) -> None:
-        self.folders = Folders(settings, name)
-        self.root: Path = self.folders.root
-        self.reading: FileReading = self.folders.reading
+        super().__init__(settings, name)
         self.aligned_test = settings["aligned_test"]
 
     def parameters(self) -> dict[str, Any]:
@@ -133,20 +111,18 @@ class TwoFolders(Source):
         Raises:
             MissingData: a folder that is not there or has no images, or test images that are not aligned.
         """
-        train, test = self.folders.of_domains
-        folders, tested = self.folders.train_and_test(train, test)
+        folders, tested = self.train_and_test(self.train, self.test)
         if self.aligned_test and not tested:
-            names = list(test.values())
             raise MissingData(
                 f"data.aligned_test=true needs folders of test images, and {self.root} has neither "
-                f"{names[0]} nor {names[1]}: set data.test_folder_x and data.test_folder_y."
+                f"{' nor '.join(map(str, self.test.values()))}: set data.test_folder_x and data.test_folder_y."
             )
-        x, y = self.folders.held_out(folders, tested)
+        x, y = (self.held_out(*both) for both in zip(folders, tested or (None, None), strict=True))
         for folder, files in zip(folders, (x, y), strict=True):
             if not files["train"].files or files.keys() != x.keys() | y.keys():
                 missing = "test with" if files["train"].files else "train on"
                 raise MissingData(
-                    f"data.test_fraction={self.folders.test_fraction} leaves none of the images of {folder} to "
+                    f"data.test_fraction={self.test_fraction} leaves none of the images of {folder} to "
                     f"{missing}: set data.test_fraction=0, or give more images or test folders."
                 )
         splits = {split: Domains(x[split], y[split], aligned=False) for split in x}
@@ -165,15 +141,11 @@ class TwoFolders(Source):
         return Domains(x, y, aligned=True)
 
 
-class PairedImages(Source):
+class PairedImages(Folders):
     """Pairs of images, in two folders with equal names or side by side in one file."""
 
-    no_test_remedy = NO_TEST_FOLDERS
-
     def __init__(self, settings: PairedFolderSettings, name: str) -> None:
-        self.folders = Folders(settings, name)
-        self.root: Path = self.folders.root
-        self.reading: FileReading = self.folders.reading
+        super().__init__(settings, name)
         if settings["layout"] not in ("folders", "side_by_side"):
             raise ValueError(f"data.layout={settings['layout']} is unknown: use folders or side_by_side.")
         self.layout, self.swap = settings["layout"], settings["swap"]
@@ -190,26 +162,22 @@ class PairedImages(Source):
             MissingData: a folder that is not there or has no images, or images without a partner.
         """
         if self.layout == "side_by_side":
-            folder, test_folder = {"folder": self.joint_folder or "."}, {"test_folder": self.test_folder}
-            (splits,) = self.folders.held_out(*self.folders.train_and_test(folder, test_folder))
+            joint, test = {"folder": self.joint_folder or "."}, {"test_folder": self.test_folder}
+            (folder,), tested = self.train_and_test(joint, test)
+            splits = self.held_out(folder, tested[0] if tested else None)
             return {split: Halves(files, self.swap) for split, files in splits.items()}
-        (x, y), tested = self.folders.train_and_test(*self.folders.of_domains)
-        (splits,) = self.folders.held_out([x], tested[:1])
+        (x, y), tested = self.train_and_test(self.train, self.test)
+        test_x, test_y = tested or (None, y)
         pairs: dict[Split, Domains | Halves] = {}
-        for split, files in splits.items():
-            of_split = tested[1] if tested and split == "test" else y
-            partners = self._partners(files.root, of_split)
-            x_files, y_files = files, self.folders.files(of_split, [partners[file] for file in files.files])
-            ends = (y_files, x_files) if self.swap else (x_files, y_files)
-            pairs[split] = Domains(*ends, aligned=True)
+        for split, files in self.held_out(x, test_x).items():
+            folder = test_y if split == "test" else y
+            partners = self._partners(files.root, folder)
+            others = Files(folder, [partners[file] for file in files.files], self.reading)
+            pairs[split] = Domains(others, files, aligned=True) if self.swap else Domains(files, others, aligned=True)
         return pairs
 
     def _partners(self, x: Path, y: Path) -> dict[str, str]:
-        """The file in `y` of each file in `x`.
-
-        Raises:
-            MissingData: an image without a partner, or with several.
-        """
+        """The file in `y` of each file in `x`; a MissingData for an image without a partner, or with several."""
         of_x, of_y = images_of(x), images_of(y)
         names_x = [stem(file, self.suffixes[0]) for file in of_x]
         names_y = [stem(file, self.suffixes[1]) for file in of_y]

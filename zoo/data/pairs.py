@@ -24,28 +24,26 @@ from zoo.data.reading import check_channels, height_and_width
 from zoo.data.sources import Domains, Halves, ImageSet, Size, Split, as_rows, resize
 
 
-class UnpairedImages:
+class UnpairedImages(ImageSet):
     """Two sets, each in its own order. A row is (row of x, row of y); `index` is that of the longer set."""
 
     aligned = False
 
     def __init__(self, x: ImageSet, y: ImageSet) -> None:
-        self.x, self.y = x, y
-
-    @property
-    def streams(self) -> bool:
-        return self.x.streams or self.y.streams
+        self.x, self.y, self.streams = x, y, x.streams or y.streams
 
     def __len__(self) -> int:
         """The length of the longer set; 0 where either has no images."""
-        return max(len(self.x), len(self.y)) if min(len(self.x), len(self.y)) else 0
+        return max(len(self.x), len(self.y)) if self.distinct() else 0
 
-    @property
-    def shortest(self) -> int:
-        """How many images there are of each domain, none of them twice."""
+    def distinct(self) -> int:
         return min(len(self.x), len(self.y))
 
-    def order(self, generator: torch.Generator) -> Tensor:
+    def count(self, word: str) -> str:
+        """ "2,000 + 1,500 training images"."""
+        return f"{len(self.x):,} + {len(self.y):,} {word} images"
+
+    def order(self, generator: torch.Generator, epoch: int = 0) -> Tensor:
         """One epoch: rows int64 [len(self), 2]."""
         return torch.stack([passes(len(images), len(self), generator) for images in (self.x, self.y)], dim=1)
 
@@ -59,34 +57,17 @@ class UnpairedImages:
         return hashlib.sha256(f"{self.x.digest()} {self.y.digest()}".encode()).hexdigest()
 
 
-class AlignedImages:
-    """One set whose images are pairs: x in the first channels, y in the others.
-
-    Args:
-        joint: images [N, C_X + C_Y, H, W], with the labels of both.
-        channels_x: C_X.
-    """
+class AlignedImages(ImageSet):
+    """One set whose images [N, C_X + C_Y, H, W] are pairs: x in the first C_X channels, y in the others."""
 
     aligned = True
 
     def __init__(self, joint: ImageSet, channels_x: int) -> None:
-        self.joint, self.channels_x = joint, channels_x
+        self.joint, self.channels_x, self.streams, self.labels = joint, channels_x, joint.streams, joint.labels
 
-    @property
-    def streams(self) -> bool:
-        return self.joint.streams
-
-    def __len__(self) -> int:
-        return len(self.joint)
-
-    @property
-    def shortest(self) -> int:
-        """How many pairs there are."""
-        return len(self.joint)
-
-    def order(self, generator: torch.Generator) -> Tensor:
-        """One epoch: rows int64 [len(self)]."""
-        return torch.randperm(len(self), generator=generator)
+    def count(self, word: str) -> str:
+        """ "4,000 training pairs"."""
+        return f"{len(self):,} {word} pairs"
 
     def __getitem__(self, rows: Sequence[int]) -> ImagePairs:
         pairs = self.joint[rows]
@@ -104,11 +85,11 @@ def passes(length: int, total: int, generator: torch.Generator) -> Tensor:
 
 
 class Placement(NamedTuple):
-    """What is done to each pair of an epoch: domains X and Y in the second dimension."""
+    """What is done to each pair of an epoch, [length, 2]: to X and to Y."""
 
-    mirrored: Tensor  # bool [length, 2]
-    top: Tensor  # int64 [length, 2]: the first row of the crop
-    left: Tensor  # int64 [length, 2]
+    mirrored: Tensor  # bool
+    top: Tensor  # int64: the first row of the crop
+    left: Tensor
 
 
 class PairSettings(Loading):
@@ -126,9 +107,6 @@ class Pairs(Rows):
     Training images are kept at `load_size` and cropped at random to `image_size`, each time anew; test images are kept
     at `image_size`. Where training images are evaluated, they are resampled from the one to the other, uncropped. Flips
     mirror each image alone, or both of an aligned pair.
-
-    Raises:
-        ValueError: naming the argument, its value and the remedy.
     """
 
     batch = ImagePairs
@@ -145,42 +123,31 @@ class Pairs(Rows):
             )
         for new, old, side in zip(self.image_size, self.load_size, ("height", "width"), strict=True):
             if old > 1.3 * new:
-                warnings.warn(
-                    f"training crops are {new} of a {side} of {old}, {new / old:.0%} of it; the papers have "
-                    f"90 %: data.load_size={round(new * 286 / 256)}",
-                    stacklevel=2,
-                )
-        self.channels = tuple(
-            check_channels(number, name)
-            for name, number in (("channels_x", settings["channels_x"]), ("channels_y", settings["channels_y"]))
-        )
+                crops = f"training crops are {new} of a {side} of {old}, {new / old:.0%} of it"
+                warnings.warn(f"{crops}; the papers have 90 %: data.load_size={round(new * 286 / 256)}", stacklevel=2)
+        self.channels = (
+            check_channels(settings["channels_x"], "channels_x"), check_channels(settings["channels_y"], "channels_y"),
+        )  # fmt: skip
         self._placement: tuple[int, Placement] | None = None  # with the epoch
 
     def parameters(self) -> dict[str, Any]:
-        channels = dict(zip(("channels_x", "channels_y"), self.channels, strict=True))
-        return {"image_size": self.image_size, "load_size": self.load_size, **channels}
+        x, y = self.channels
+        return {"image_size": self.image_size, "load_size": self.load_size, "channels_x": x, "channels_y": y}
 
     def describe(self, sets: dict[Split, Any]) -> str:
         """ "1,096 + 1,096 training images and 100 test pairs, 256x256, 3 + 3 channels"."""
-        counts = [count(sets[split], word) for split, word in WORDS.items() if split in sets]
+        counts = [sets[split].count(word) for split, word in WORDS.items() if split in sets]
         height, width = self.image_size
         return f"{' and '.join(counts)}, {height}x{width}, {self.channels[0]} + {self.channels[1]} channels"
 
     def parts(self, split: Split, content: Domains | Halves) -> list[ImageSet]:
         size = self.load_size if split == "train" else self.image_size
         if isinstance(content, Domains) and not content.aligned:
-            return [part.at(size, [c]) for part, c in zip((content.x, content.y), self.channels, strict=True)]
+            return [content.x.at(size, self.channels[:1]), content.y.at(size, self.channels[1:])]
         return [content.at(size, self.channels)]
 
     def joined(self, parts: list[ImageSet]) -> UnpairedImages | AlignedImages:
         return UnpairedImages(*parts) if len(parts) == 2 else AlignedImages(parts[0], self.channels[0])
-
-    def number(self, images: UnpairedImages | AlignedImages) -> int:
-        """The images of the smaller domain: as many of each are no image twice."""
-        return images.shortest
-
-    def order(self, images: UnpairedImages | AlignedImages, generator: torch.Generator, epoch: int) -> Tensor:
-        return images.order(generator)
 
     def floats(self, batch: ImagePairs) -> ImagePairs:
         x, y = (from_bytes(resize(image, self.image_size)) for image in (batch.x, batch.y))
@@ -208,21 +175,8 @@ class Pairs(Rows):
         return self._placement[1]
 
 
-def count(images: UnpairedImages | AlignedImages, word: str) -> str:
-    """How many images there are: "2,000 + 1,500 training images" of two domains, "4,000 training pairs"."""
-    if isinstance(images, UnpairedImages):
-        return f"{len(images.x):,} + {len(images.y):,} {word} images"
-    return f"{len(images):,} {word} pairs"
-
-
 def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: Size) -> Tensor:
-    """Each image's own crop to `size` from (top, left), mirrored left to right or not.
-
-    Args:
-        images: [N, C, H, W].
-        top, left: int64 [N].
-        mirrored: bool [N].
-    """
+    """Each image's own crop to `size` from (top, left), mirrored left to right or not: [N, C, ...], else [N]."""
     height, width = size
     cuts = []
     for image, row, column, mirror in zip(images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):

@@ -15,6 +15,7 @@ ranks of a run on N processes together show the patches of a run on one.
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -30,11 +31,10 @@ from zoo.data.degradation import Degradation, cropped, shrink
 from zoo.data.files import MissingData, in_lines, in_threads
 from zoo.data.images import channels_in_words, count
 from zoo.data.module import DEGRADATION, EVALUATION_SEED, PATCHES, Loading, Rows, seeded
-from zoo.data.reading import UnreadableImage, opened, with_channels
-from zoo.data.sources import FileReading, Files, Split
+from zoo.data.reading import GREY, UnreadableImage, opened, with_channels
+from zoo.data.sources import FileReading, Files, ImageSet, Split
 
 MARGIN = 8  # low-resolution pixels around a patch that is blurred: what the blur takes from beyond its edge
-GREY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes without colour, and I;16
 
 Place = tuple[int, int]  # epoch, row
 
@@ -48,43 +48,41 @@ class Photograph(NamedTuple):
     is_grey: bool  # the file has no colours, whatever C
 
 
-class WholeImage(NamedTuple):
-    """An image of an evaluation."""
+@dataclass(eq=False)
+class PatchSet(ImageSet):
+    """Patches of images, drawn at random: indexed with the places of a batch, it answers with a `LowHigh` of bytes."""
 
-    name: str
-    batch: LowHigh  # of one, in [-1, 1]; its index is the position in the split
-    is_grey: bool
+    whole: Sequence[Photograph]  # patches are of those that are as large as one
+    patch_size: int  # of the high-resolution patch, a multiple of the magnification
+    degradation: Degradation  # how low-resolution patches are made
+    seed: int  # of places and turns
+    turn: bool  # draw one of a square's eight rotations and reflections for each patch
+    at_least: int  # rows in an epoch; few images are repeated
+    key: str  # what the images come from, their files' names, sizes and times: reading all would take too long
 
-
-class PatchSet:
-    """Patches of images, drawn at random: indexed with the places of a batch, it answers with a `LowHigh` of bytes.
-
-    Args:
-        whole: the images; patches are of those that are as large as one.
-        patch_size: of the high-resolution patch, a multiple of the magnification.
-        degradation: how low-resolution patches are made.
-        seed: of places and turns.
-        turn: draw one of a square's eight rotations and reflections for each patch.
-        at_least: rows in an epoch; few images are repeated.
-        key: what the images come from, for the digest.
-    """
-
-    def __init__(
-        self, whole: Sequence[Photograph], *, patch_size: int, degradation: Degradation, seed: int, turn: bool,
-        at_least: int, key: str,
-    ) -> None:  # fmt: skip
-        self.whole, self.key = whole, key
-        self.photographs = [p for p in whole if min(p.high.shape[:2]) >= patch_size]
-        self.patch_size, self.degradation, self.seed, self.turn = patch_size, degradation, seed, turn
-        self.streams = not degradation.is_plain  # then each patch is computed: worth workers
-        fit = torch.tensor([p.high.shape[0] * p.high.shape[1] // patch_size**2 for p in self.photographs])
+    def __post_init__(self) -> None:
+        self.photographs = [p for p in self.whole if min(p.high.shape[:2]) >= self.patch_size]
+        self.streams = not self.degradation.is_plain  # then each patch is computed: worth workers
+        fit = torch.tensor([p.high.shape[0] * p.high.shape[1] // self.patch_size**2 for p in self.photographs])
         if len(fit):
-            fit *= -(-at_least // int(fit.sum()))
-        self.photograph_of = torch.arange(len(fit)).repeat_interleave(fit) if len(fit) else torch.empty(0).long()
+            fit *= -(-self.at_least // int(fit.sum()))
+        self.photograph_of = torch.arange(len(fit)).repeat_interleave(fit.long())  # by row
         self._epoch: tuple[int, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.photograph_of)
+
+    def digest(self) -> str:
+        return self.key
+
+    def order(self, generator: torch.Generator, epoch: int = 0) -> Tensor:
+        """Places, int64 [length, 2]: rows with their epoch, which decides what is drawn for them."""
+        rows = torch.randperm(len(self), generator=generator)
+        return torch.stack([torch.full_like(rows, epoch), rows], dim=1)
+
+    def evaluated(self) -> "PatchSet":
+        """The same images' patches, not turned, from places that do not depend on the seed."""
+        return replace(self, seed=EVALUATION_SEED, turn=False)
 
     def draw(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Of an epoch's rows: where the patch lies in its image, [length, 2] in [0, 1), and its turn, [length]."""
@@ -107,14 +105,9 @@ class PatchSet:
                 min(int(u * ((side - size) // scale + 1)), (side - size) // scale) * scale
                 for u, side in zip(where[row].tolist(), photograph.high.shape, strict=False)
             )
-            of_low, of_high = self._cut(photograph, top, left, epoch, row)
-            turn = int(turns[row])
-            high[n], low[n] = turned(of_high, turn), turned(of_low, turn)
-        return LowHigh(
-            torch.from_numpy(low).permute(0, 3, 1, 2),
-            torch.from_numpy(high).permute(0, 3, 1, 2),
-            torch.tensor([row for _, row in places], dtype=torch.int64),
-        )
+            low[n], high[n] = (turned(patch, int(turns[row])) for patch in self._cut(photograph, top, left, epoch, row))
+        of_low, of_high = (torch.from_numpy(patches).permute(0, 3, 1, 2) for patches in (low, high))
+        return LowHigh(of_low, of_high, torch.tensor([row for _, row in places], dtype=torch.int64))
 
     def _cut(self, photograph: Photograph, top: int, left: int, epoch: int, row: int) -> tuple[np.ndarray, np.ndarray]:
         """The low and the high patch at a place."""
@@ -124,17 +117,11 @@ class PatchSet:
         if self.degradation.is_plain:
             return photograph.low[y : y + small, x : x + small], high
         y0, x0 = max(y - MARGIN, 0), max(x - MARGIN, 0)
-        around = photograph.high[
-            y0 * scale : top + size + MARGIN * scale,
-            x0 * scale : left + size + MARGIN * scale,
-        ]
+        bottom, right = top + size + MARGIN * scale, left + size + MARGIN * scale
+        around = photograph.high[y0 * scale : bottom, x0 * scale : right]
         generator = seeded(self.seed, epoch, row, DEGRADATION)
         low = self.degradation(torch.from_numpy(around.copy()).permute(2, 0, 1), generator).permute(1, 2, 0).numpy()
         return low[y - y0 : y - y0 + small, x - x0 : x - x0 + small], high
-
-    def digest(self) -> str:
-        """Of the files' paths, sizes and times of modification: reading all of a large set would take too long."""
-        return self.key
 
 
 def turned(patch: np.ndarray, turn: int) -> np.ndarray:
@@ -156,11 +143,7 @@ class PatchSettings(Loading):
 
 
 class Patches(Rows):
-    """A patch at two resolutions a row: batches of `LowHigh`.
-
-    Raises:
-        ValueError: naming the argument, its value and the remedy.
-    """
+    """A patch at two resolutions a row: batches of `LowHigh`."""
 
     batch = LowHigh
     one_size = False
@@ -168,9 +151,7 @@ class Patches(Rows):
     def __init__(self, settings: PatchSettings) -> None:
         super().__init__(settings)
         scale, patch_size, channels = settings["scale"], settings["patch_size"], settings["channels"]
-        self.degradation = Degradation(
-            scale=scale, blur=settings["blur"], noise=settings["noise"], jpeg=settings["jpeg"]
-        )
+        self.degradation = Degradation(scale, settings["blur"], settings["noise"], settings["jpeg"])
         if patch_size < scale or patch_size % scale:
             nearest = max(scale, patch_size // scale * scale)
             raise ValueError(f"data.patch_size={patch_size} is no multiple of data.scale={scale}: try {nearest}.")
@@ -178,19 +159,17 @@ class Patches(Rows):
             raise ValueError(f"data.channels={channels} is not supported here: use 1 (grey) or 3 (RGB).")
         self.scale, self.patch_size, self.channels = scale, patch_size, (channels,)
         self.image_size = patch_size, patch_size
+        self.nothing = f"no image as large as data.patch_size={patch_size}"
 
     def parameters(self) -> dict[str, Any]:
-        degradation = self.degradation
-        ranges = {"blur": degradation.blur, "noise": degradation.noise, "jpeg": degradation.jpeg}
-        return {"image_size": self.image_size, "channels": self.channels[0], "scale": self.scale, **ranges}
+        return {"image_size": self.image_size, "channels": self.channels[0], **asdict(self.degradation)}
 
     def describe(self, sets: dict[Split, PatchSet]) -> str:
         """ "8 training and 2 test images, x4, patches of 96x96, 3 channels"."""
         real = "" if self.degradation.is_plain else " of degraded images"
         patches = f"patches of {self.patch_size}x{self.patch_size}, {channels_in_words(self.channels[0])}"
-        return (
-            f"{count({split: images.whole for split, images in sets.items()})} images, x{self.scale}{real}, {patches}"
-        )
+        whole = count({split: images.whole for split, images in sets.items()})
+        return f"{whole} images, x{self.scale}{real}, {patches}"
 
     def must_prepare(self, splits: dict[Split, Files], reading: FileReading) -> bool:
         return True  # whether the images fit the memory shows when they are decoded
@@ -203,37 +182,31 @@ class Patches(Rows):
             ValueError: no file of a split gives an image, or no training image is as large as a patch.
         """
         assert reading is not None
-        reading.left_out = {}
-        sets = {}
+        reading.left_out, sets = {}, {}
         for split, content in splits.items():
             key = self.digest(content)
             whole, unreadable = self.photographs(split, content, key)
-            reading.leave_out(unreadable, len(content.files), content.root)
+            reading.leave_out(unreadable, content)
             if not whole:
-                raise ValueError(
-                    f"{content.root}: none of its {len(content.files):,} {split} files can be read:"
-                    + in_lines(unreadable.values())
-                )
-            sets[split] = self._patches(whole, key, seed=self.seed, turn=self.flip)
-            small = len(whole) - len(sets[split].photographs)
-            if split == "train" and small == len(whole):
+                files = f"{len(content.files):,} {split} files"
+                raise ValueError(f"{content.root}: none of its {files} can be read:{in_lines(unreadable.values())}")
+            size, turn = self.patch_size, self.flip
+            sets[split] = PatchSet(whole, size, self.degradation, self.seed, turn, at_least=self.batch_size, key=key)
+            small = len(whole) - len(sets[split].photographs) if split == "train" else 0
+            if small == len(whole):
                 largest = max(min(photograph.high.shape[:2]) for photograph in whole)
                 raise ValueError(
                     f"{content.root}: none of its {len(whole):,} images is as large as data.patch_size="
                     f"{self.patch_size}: set {largest // self.scale * self.scale} or less."
                 )
-            if split == "train" and small:
-                warnings.warn(
-                    f"{small:,} of {len(whole):,} images of {content.root} are smaller than "
-                    f"data.patch_size={self.patch_size} and are not trained on.",
-                    stacklevel=2,
-                )
+            if small:
+                number = f"{small:,} of {len(whole):,} images of {content.root}"
+                warnings.warn(f"{number} are smaller than data.patch_size={size} and are not trained on.", stacklevel=2)
         return sets
 
     def digest(self, content: Files) -> str:
         """Of the files' names, sizes and times of modification, and of what is done to them."""
-        reading = content.reading
-        how = (self.scale, self.channels[0], reading.background, reading.max_pixels)
+        how = (self.scale, self.channels[0], content.reading.background, content.reading.max_pixels)
         sha = hashlib.sha256(repr(how).encode())
         for name in content.files:
             file = content.root / name
@@ -244,11 +217,7 @@ class Patches(Rows):
     def photographs(self, split: Split, content: Files, key: str) -> tuple[list[Photograph], dict[str, str]]:
         """All images, and why others, by their names, can't be read.
 
-        What exceeds the memory limit lies in a cache, with all that came before.
-
-        Raises:
-            UnreadableImage: the first unreadable file, unless such files are skipped.
-            MissingData: the cache can't be written.
+        What exceeds the memory limit lies in a cache, with all that came before; a MissingData says if it can't.
         """
         reading = content.reading
         folder = reading.place(content, split, self.scale, self.channels, reading.background, reading.max_pixels)
@@ -269,26 +238,26 @@ class Patches(Rows):
         if cached is not None:
             reasons = cached.unreadable
             images = [UnreadableImage(reasons[n]) if n in reasons else cached[n] for n in range(len(cached))]
-        named = list(zip(content.files, images, strict=True))
-        return (
-            [Photograph(n, i[0], i[1], bool(i[2].item())) for n, i in named if not isinstance(i, UnreadableImage)],
-            {name: str(error) for name, error in named if isinstance(error, UnreadableImage)},
-        )
+        whole, unreadable = [], {}
+        for name, image in zip(content.files, images, strict=True):
+            if isinstance(image, UnreadableImage):
+                unreadable[name] = str(image)
+            else:
+                high, low, is_grey = image
+                whole.append(Photograph(name, high, low, bool(is_grey.item())))
+        return whole, unreadable
 
     def decoded(self, content: Files) -> Iterator[caches.Arrays | UnreadableImage]:
         """Of each file in order the arrays of `at_both`, or why it has none."""
         reading = content.reading
-        how = {"background": reading.background, "max_pixels": reading.max_pixels}
-        read = partial(decoded, scale=self.scale, channels=self.channels[0], **how)
+        read = partial(
+            decoded, scale=self.scale, channels=self.channels[0], background=reading.background,
+            max_pixels=reading.max_pixels,
+        )  # fmt: skip
         paths = [content.root / name for name in content.files]
         for result in in_threads(partial(reading.attempt, read), paths, ahead=4):
             # Shrunk here, not by the threads: each would have torch start as many threads again.
             yield result if isinstance(result, UnreadableImage) else at_both(*result, self.scale)
-
-    def order(self, images: PatchSet, generator: torch.Generator, epoch: int) -> Tensor:
-        """Places, int64 [length, 2]: rows with their epoch, which decides what is drawn for them."""
-        rows = torch.randperm(len(images), generator=generator)
-        return torch.stack([torch.full_like(rows, epoch), rows], dim=1)
 
     def floats(self, batch: LowHigh) -> LowHigh:
         return batch._replace(low=from_bytes(batch.low), high=from_bytes(batch.high))
@@ -296,67 +265,17 @@ class Patches(Rows):
     def augmented(self, batch: LowHigh, images: PatchSet, epoch: int) -> LowHigh:
         return self.floats(batch)  # turned already
 
-    def evaluated(self, images: PatchSet) -> PatchSet:
-        """The same images' patches, not turned, from places that do not depend on the seed."""
-        return self._patches(images.whole, images.key, seed=EVALUATION_SEED, turn=False)
-
-    def _patches(self, whole: Sequence[Photograph], key: str, *, seed: int, turn: bool) -> PatchSet:
-        return PatchSet(
-            whole, patch_size=self.patch_size, degradation=self.degradation, seed=seed, turn=turn,
-            at_least=self.batch_size, key=key,
-        )  # fmt: skip
-
-    def nothing(self) -> str:
-        return f"no image as large as data.patch_size={self.patch_size}"
-
-
-class WholeImages:
-    """What a set at two resolutions offers besides its patches: a data module with `Patches` inherits from it."""
-
-    rows: Any  # Patches
-    split: Any  # of the data module
-    source: Any
-
-    @property
-    def scale(self) -> int:
-        """The magnification."""
-        return self.rows.scale
-
-    @property
-    def unreadable(self) -> dict[str, str]:
-        """Files that were left out, and why."""
-        return self.source.reading.left_out
-
-    def whole_images(self, *, split: Split, rank: int = 0, world_size: int = 1) -> Iterator[WholeImage]:
-        """This rank's share of the split's whole images: those at rank, rank + world_size, ...
-
-        Raises:
-            ValueError: no such split.
-        """
-        photographs, degradation = self.split(split).whole, self.rows.degradation
-        for position in range(rank, len(photographs), world_size):
-            name, *pixels, is_grey = photographs[position]
-            high, low = (torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pixels)
-            if not degradation.is_plain:
-                low = degradation(high, seeded(EVALUATION_SEED, position, DEGRADATION))
-            batch = LowHigh(from_bytes(low)[None], from_bytes(high)[None], torch.tensor([position]))
-            yield WholeImage(name, batch, is_grey)
-
-    def num_whole_images(self, split: Split) -> int:
-        """How many whole images a split has."""
-        return len(self.split(split).whole)
-
 
 def decoded(
     file: Path, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
-) -> tuple[Tensor, bool]:
+) -> tuple[Tensor, bool]:  # fmt: skip
     """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
 
     Raises:
         UnreadableImage: with the path and the reason; also if it is smaller than the magnification.
     """
     with opened(file, max_pixels=max_pixels) as image:
-        is_grey = image.mode in GREY or image.mode.startswith("I;16")
+        is_grey = image.mode in GREY
         pixels = np.array(with_channels(image, channels, background))
     high = cropped(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), scale)
     if not high.numel():

@@ -13,7 +13,6 @@ import gzip
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -34,10 +33,6 @@ IDX_FILES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-NPZ_KEYS = (  # of images and labels, ours and Keras'
-    {"train": ("train_images", "train_labels"), "test": ("test_images", "test_labels")},
-    {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")},
-)
 
 
 class PublicSettings(ImageSettings):
@@ -47,24 +42,19 @@ class PublicSettings(ImageSettings):
 
 
 class Public(Source):
-    """A set that is downloaded to `root` unless it is there.
+    """Base of the sources that are downloaded to `root` unless they are there."""
 
-    Args:
-        find: looks for the files of such a set: gives what reads a split, or None. That the files are whole shows when
-            they are read.
-        torchvision: the set's class there, which downloads.
-        layouts: for messages: which files to put into the root.
-        reading: of a set that is streamed.
-    """
+    torchvision: str  # the set's class there, which downloads
+    layouts: str  # for messages: which files to put into the root
 
-    def __init__(
-        self, settings: PublicSettings, name: str, *, find: "Callable[[Public], Read | None]",
-        torchvision: str, layouts: str, reading: FileReading | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, settings: PublicSettings, name: str) -> None:
+        self.name = name
         self.root: Path = Path(settings["root"]).expanduser()
-        self.name, self.find, self.torchvision = name, find, torchvision
-        self.layouts, self.reading = layouts, reading
         self.where = f"data={name} ({self.root})"
+
+    def find(self) -> Read | None:
+        """What reads a split, or None if the files are not there. That they are whole shows when they are read."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Download the set unless it is there.
@@ -72,7 +62,7 @@ class Public(Source):
         Raises:
             MissingData: it is not there and cannot be downloaded.
         """
-        if self.find(self) is not None:
+        if self.find() is not None:
             return
         if self.root.suffix == ".npz":
             raise MissingData(f"data.root={self.root} does not exist: give an .npz file that does, or a folder.")
@@ -90,7 +80,7 @@ class Public(Source):
             ) from None
 
     def splits(self) -> dict[Split, Any]:
-        read = self.find(self)
+        read = self.find()
         if read is None:
             raise MissingData(f"{self.where} is not there: put into that folder {self.layouts}.")
         try:
@@ -100,11 +90,120 @@ class Public(Source):
                 f"{self.where} is missing or damaged (its MD5 sums differ): put into that folder {self.layouts}."
             ) from None
 
+    def npz(self) -> Path | None:
+        """The set's .npz: the root itself, or root/<name>.npz."""
+        path = self.root if self.root.suffix == ".npz" else self.root / f"{self.name}.npz"
+        return path if path.is_file() else None
 
-MNIST_LAYOUTS = (
-    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
-    "(or the same with .gz), or mnist.npz with train_images, train_labels, test_images, test_labels"
-)
+    def arrays(
+        self, split: Split, images: np.ndarray, labels: np.ndarray, to_size: Callable[[Tensor, Size], Tensor],
+        *, where: Any,
+    ) -> Arrays:  # fmt: skip
+        """Images uint8 [N, h, w], [N, h, w, 3] or [N, 3, h, w] with labels of ten classes [N] or [N, 1] as content."""
+        labels = labels.reshape(-1).astype(np.int64)
+        if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+            images = images.transpose(0, 2, 3, 1)
+        if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))):
+            kind = f"{images.dtype} {list(images.shape)}"
+            raise ValueError(f"{where} holds images of {kind}: wanted are uint8 [N, H, W] or [N, H, W, 3].")
+        if len(images) != len(labels):
+            raise ValueError(f"{where} holds {len(images):,} images but {len(labels):,} labels.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < 10:
+            raise ValueError(f"{self.where} has labels outside 0..9 in its {split} split.")
+        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+        return Arrays(pixels, torch.from_numpy(labels), to_size)
+
+
+class MNISTFiles(Public):
+    """As .npz, or as idx files in the root itself or in torchvision's layout below it."""
+
+    torchvision = "MNIST"
+    layouts = (
+        "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte "
+        "(or the same with .gz), or mnist.npz with train_images, train_labels, test_images, test_labels"
+    )
+
+    def find(self) -> Read | None:
+        folders = (self.root, self.root / self.torchvision / "raw")
+        npz = self.npz()
+        idx: dict[Split, list[Path]] = {}
+        for split, files in IDX_FILES.items():
+            paths = ([f / name for f in folders for name in (file, f"{file}.gz")] for file in files)
+            idx[split] = [path for each in paths if (path := next(filter(Path.is_file, each), None))]
+        if npz is None and not all(len(paths) == 2 for paths in idx.values()):
+            return None
+
+        def read(split: Split) -> Arrays:
+            images, labels = read_npz(npz, split) if npz else map(read_idx, idx[split])
+            content = self.arrays(split, images, labels, mnist_size, where=npz or idx[split][0])
+            if content.images.shape[1:] != (1, 28, 28):
+                raise ValueError(f"{self.where} has images of {tuple(content.images.shape[1:])}, not 28x28.")
+            return content
+
+        return read
+
+
+class FashionMNISTFiles(MNISTFiles):
+    """Files of the same layouts."""
+
+    torchvision = "FashionMNIST"
+    layouts = MNISTFiles.layouts.replace("mnist.npz", "fashion_mnist.npz")
+
+
+class CIFAR10Files(Public):
+    """As .npz, or as the authors' batches, in the root itself or below it."""
+
+    torchvision = "CIFAR10"
+    layouts = (
+        "the folder cifar-10-batches-py or cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html), "
+        "or cifar10.npz with train_images, train_labels, test_images, test_labels"
+    )
+
+    def find(self) -> Read | None:
+        from torchvision import datasets
+
+        npz, folder = self.npz(), self.root.parent if self.root.name == BATCHES else self.root
+        if npz is None and not (folder / BATCHES / "test_batch").is_file():
+            return None
+
+        def read(split: Split) -> Arrays:
+            if npz is not None:
+                return self.arrays(split, *read_npz(npz, split), resize, where=npz)
+            batches = datasets.CIFAR10(str(folder), train=split == "train")
+            return self.arrays(split, batches.data, np.array(batches.targets), resize, where=folder)
+
+        return read
+
+
+class CelebAFiles(Public):
+    """In the root itself or in torchvision's folder below it; streamed."""
+
+    torchvision = "CelebA"
+    layouts = (
+        "the folder celeba with img_align_celeba/*.jpg and list_eval_partition.txt "
+        "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; the download needs pip install gdown)"
+    )
+
+    def __init__(self, settings: PublicSettings, name: str) -> None:
+        super().__init__(settings, name)
+        how = {"background": "black", "on_error": "raise", "max_pixels": MAX_PIXELS, "memory_limit_mb": 0}
+        self.reading: FileReading = FileReading({**how, "cache": False, "cache_dir": ""})
+
+    def find(self) -> Read | None:
+        folder = self.root if (self.root / "img_align_celeba").is_dir() else self.root / "celeba"
+        partition = folder / "list_eval_partition.txt"
+        if not (folder / "img_align_celeba").is_dir() or not partition.is_file():
+            return None
+
+        def read(split: Split) -> Files:
+            rows = [line.split() for line in partition.read_text().splitlines() if line.strip()]
+            if not all(len(row) == 2 for row in rows):
+                raise ValueError(f"{partition} is damaged: every line must be a file's name and 0, 1 or 2.")
+            number = {"train": "0", "test": "2"}[split]  # 1 is the validation split, which nothing here uses
+            return Files(folder / "img_align_celeba", [file for file, part in rows if part == number], self.reading)
+
+        return read
 
 
 class MNIST(DataModule):
@@ -114,8 +213,7 @@ class MNIST(DataModule):
     names = DIGITS
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
-        source = partial(Public, find=find_mnist, torchvision="MNIST", layouts=MNIST_LAYOUTS)
-        super().__init__(source, Images, settings)
+        super().__init__(MNISTFiles, Images, settings)
 
 
 class FashionMNIST(DataModule):
@@ -128,9 +226,7 @@ class FashionMNIST(DataModule):
     ]
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
-        layouts = MNIST_LAYOUTS.replace("mnist.npz", "fashion_mnist.npz")
-        source = partial(Public, find=find_mnist, torchvision="FashionMNIST", layouts=layouts)
-        super().__init__(source, Images, settings)
+        super().__init__(FashionMNISTFiles, Images, settings)
 
 
 class CIFAR10(DataModule):
@@ -140,12 +236,7 @@ class CIFAR10(DataModule):
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]  # noqa: RUF012
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
-        layouts = (
-            "the folder cifar-10-batches-py or cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html), "
-            "or cifar10.npz with train_images, train_labels, test_images, test_labels"
-        )
-        source = partial(Public, find=find_cifar10, torchvision="CIFAR10", layouts=layouts)
-        super().__init__(source, Images, settings)
+        super().__init__(CIFAR10Files, Images, settings)
 
 
 class CelebA(DataModule):
@@ -157,102 +248,22 @@ class CelebA(DataModule):
     name = "celeba"
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
-        layouts = (
-            "the folder celeba with img_align_celeba/*.jpg and list_eval_partition.txt "
-            "(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; the download needs pip install gdown)"
-        )
-        how = {"background": "black", "on_error": "raise", "max_pixels": MAX_PIXELS, "memory_limit_mb": 0}
-        reading = FileReading({**how, "cache": False, "cache_dir": ""})
-        source = partial(Public, find=find_celeba, torchvision="CelebA", layouts=layouts, reading=reading)
-        super().__init__(source, Images, settings)
-
-
-def find_mnist(source: Public) -> Read | None:
-    """As .npz, or as idx files in the root itself or in torchvision's layout below it."""
-
-    def find(file: str) -> Path | None:
-        folders = (source.root, source.root / source.torchvision / "raw")
-        paths = (folder / name for folder in folders for name in (file, f"{file}.gz"))
-        return next((path for path in paths if path.is_file()), None)
-
-    npz = find_npz(source)
-    idx = {split: [path for file in files if (path := find(file))] for split, files in IDX_FILES.items()}
-    if npz is None and not all(len(paths) == 2 for paths in idx.values()):
-        return None
-
-    def read(split: Split) -> Arrays:
-        images, labels = read_npz(npz, split) if npz else map(read_idx, idx[split])
-        content = arrays(source, split, images, labels, mnist_size, where=npz or idx[split][0])
-        if content.images.shape[1:] != (1, 28, 28):
-            raise ValueError(f"{source.where} has images of {tuple(content.images.shape[1:])}, not 28x28.")
-        return content
-
-    return read
-
-
-def find_cifar10(source: Public) -> Read | None:
-    """As .npz, or as the authors' batches, in the root itself or below it."""
-    from torchvision import datasets
-
-    npz, folder = find_npz(source), source.root.parent if source.root.name == BATCHES else source.root
-    if npz is None and not (folder / BATCHES / "test_batch").is_file():
-        return None
-
-    def read(split: Split) -> Arrays:
-        if npz is not None:
-            return arrays(source, split, *read_npz(npz, split), resize, where=npz)
-        batches = datasets.CIFAR10(str(folder), train=split == "train")
-        return arrays(source, split, batches.data, np.array(batches.targets), resize, where=folder)
-
-    return read
-
-
-def find_celeba(source: Public) -> Read | None:
-    """In the root itself or in torchvision's folder below it."""
-    folder = source.root if (source.root / "img_align_celeba").is_dir() else source.root / "celeba"
-    partition, reading = folder / "list_eval_partition.txt", source.reading
-    assert reading is not None
-    if not (folder / "img_align_celeba").is_dir() or not partition.is_file():
-        return None
-
-    def read(split: Split) -> Files:
-        rows = [line.split() for line in partition.read_text().splitlines() if line.strip()]
-        if not all(len(row) == 2 for row in rows):
-            raise ValueError(f"{partition} is damaged: every line must be a file's name and 0, 1 or 2.")
-        number = {"train": "0", "test": "2"}[split]  # 1 is the validation split, which nothing here uses
-        return Files(folder / "img_align_celeba", [file for file, part in rows if part == number], reading)
-
-    return read
-
-
-def find_npz(source: Public) -> Path | None:
-    """The set's .npz: the root itself, or root/<name>.npz."""
-    path = source.root if source.root.suffix == ".npz" else source.root / f"{source.name}.npz"
-    return path if path.is_file() else None
+        super().__init__(CelebAFiles, Images, settings)
 
 
 def read_npz(path: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of a split of an .npz.
-
-    Raises:
-        ValueError: with the path and what is wrong in it.
-    """
-
+    """Images and labels of a split of an .npz, under our names or Keras'."""
+    keys = (f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}")
     with naming(path), np.load(path, allow_pickle=False) as file:
-        names = next((keys[split] for keys in NPZ_KEYS if set(keys[split]) <= set(file.files)), None)
+        names = next((names for names in keys if set(names) <= set(file.files)), None)
         if names is None:
-            wanted = " or ".join(" and ".join(keys[split]) for keys in NPZ_KEYS)
+            wanted = " or ".join(map(" and ".join, keys))
             raise ValueError(f"it holds {', '.join(file.files) or 'nothing'}, but neither {wanted}")
         return file[names[0]], file[names[1]]
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An idx file of unsigned bytes (http://yann.lecun.com/exdb/mnist/), possibly gzipped: uint8 of its shape.
-
-    Raises:
-        ValueError: with the path and what is wrong in it.
-    """
-
+    """An idx file of unsigned bytes (http://yann.lecun.com/exdb/mnist/), possibly gzipped: uint8 of its shape."""
     with naming(path):
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             content = file.read()
@@ -273,28 +284,3 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
-
-
-def arrays(
-    source: Public, split: Split, images: np.ndarray, labels: np.ndarray, to_size: Callable[[Tensor, Size], Tensor],
-    *, where: Path,
-) -> Arrays:  # fmt: skip
-    """Images uint8 [N, h, w], [N, h, w, 3] or [N, 3, h, w] with labels of ten classes [N] or [N, 1], as a content.
-
-    Raises:
-        ValueError: they are something else, or differ in number.
-    """
-    labels = labels.reshape(-1).astype(np.int64)
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-        images = images.transpose(0, 2, 3, 1)
-    if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3))):
-        raise ValueError(
-            f"{where} holds images of {images.dtype} {list(images.shape)}: wanted are uint8 [N, H, W] or [N, H, W, 3]."
-        )
-    if len(images) != len(labels):
-        raise ValueError(f"{where} holds {len(images):,} images but {len(labels):,} labels.")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < 10:
-        raise ValueError(f"{source.where} has labels outside 0..9 in its {split} split.")
-    pixels = torch.from_numpy(np.ascontiguousarray(images))
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    return Arrays(pixels, torch.from_numpy(labels), to_size)

@@ -23,6 +23,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes without colour
 MAX_PIXELS = 89_478_485  # Pillow's own limit before it warns: a quarter of a gigabyte of RGB
 
 _opening = threading.Lock()
@@ -40,22 +41,15 @@ class UnreadableImage(ValueError):
 class Reader:
     """How the files of a set become images: `Reader(...)(path)` is uint8 [channels, *size].
 
-    Args:
-        size: (height, width).
-        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
-        fit: see `fit`.
-        background: (red, green, blue), under transparency and around letterboxed images.
-        max_pixels: the largest image that is decoded.
-
     Raises:
         ValueError: naming the argument, its value and the remedy.
     """
 
-    size: tuple[int, int]
-    channels: int
-    fit: str
-    background: tuple[int, int, int]
-    max_pixels: int
+    size: tuple[int, int]  # height, width
+    channels: int  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
+    fit: str  # see `fit`
+    background: tuple[int, int, int]  # red, green, blue: under transparency and around letterboxed images
+    max_pixels: int  # the largest image that is decoded
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -65,11 +59,7 @@ class Reader:
             raise ValueError(f"data.max_pixels={self.max_pixels} refuses every image: the usual limit is {MAX_PIXELS}.")
 
     def __call__(self, path: str | os.PathLike[str]) -> np.ndarray:
-        """The image as uint8 [channels, height, width].
-
-        Raises:
-            UnreadableImage: with the path and the reason.
-        """
+        """The image as uint8 [channels, height, width], or an UnreadableImage."""
         with opened(path, max_pixels=self.max_pixels) as image:
             return self.pixels(image)
 
@@ -133,9 +123,8 @@ def opened(path: str | os.PathLike[str], *, max_pixels: int) -> Iterator[Image.I
         with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise UnreadableImage(
-                    f"{path}: oversized: {width}x{height} pixels are more than data.max_pixels={max_pixels}."
-                )
+                limit = f"data.max_pixels={max_pixels}"
+                raise UnreadableImage(f"{path}: oversized: {width}x{height} pixels are more than {limit}.")
             image.load()
             yield image
     except UnreadableImage:
@@ -168,11 +157,7 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
 
 
 def with_channels(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    """Any image upright, as mode L, LA, RGB or RGBA for 1 to 4 channels.
-
-    Raises:
-        ValueError: the values have no known scale.
-    """
+    """Any image upright, as mode L, LA, RGB or RGBA for 1 to 4 channels; see `eight_bit`."""
     image = eight_bit(ImageOps.exif_transpose(image))
     if image.has_transparency_data and channels in (1, 3):
         image = _with_alpha(image).convert("RGBA")
@@ -240,11 +225,7 @@ def fit(image: Image.Image, size: tuple[int, int], mode: str, background: tuple[
 
 
 def colour(value: str | Sequence[int]) -> tuple[int, int, int]:
-    """(red, green, blue) of a name or code that Pillow knows (white, "#ff8000") or of three numbers in 0..255.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """(red, green, blue) of a name or code that Pillow knows (white, "#ff8000") or of three numbers in 0..255."""
     message = f"data.background={value} is not a colour: use a name such as white, '#ff8000' or [255, 128, 0]."
     try:
         levels = ImageColor.getrgb(value)[:3] if isinstance(value, str) else tuple(value)
@@ -256,11 +237,7 @@ def colour(value: str | Sequence[int]) -> tuple[int, int, int]:
 
 
 def height_and_width(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
-    """(height, width) of a size, which is one int or [height, width].
-
-    Raises:
-        ValueError: it is neither, or not positive.
-    """
+    """(height, width) of a size, which is one positive int or [height, width]."""
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
         raise ValueError(f"data.{name}={image_size} is neither a side in pixels nor [height, width].")
@@ -268,13 +245,8 @@ def height_and_width(image_size: int | Sequence[int], name: str = "image_size") 
 
 
 def check_channels(channels: int, name: str = "channels") -> int:
-    """`channels` itself.
-
-    Raises:
-        ValueError: no image has this number of channels here.
-    """
+    """`channels` itself, or a ValueError."""
     if channels not in MODES:
-        raise ValueError(
-            f"data.{name}={channels} is not supported: use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)."
-        )
+        choices = "use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)"
+        raise ValueError(f"data.{name}={channels} is not supported: {choices}.")
     return channels

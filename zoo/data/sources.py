@@ -9,10 +9,10 @@ import hashlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -29,21 +29,40 @@ Size = tuple[int, int]  # height, width
 Result = TypeVar("Result")
 
 
-class ImageSet(Protocol):
-    """One split of a set: rows -> a batch of images uint8 [N, C, H, W], labels and index int64 [N].
+class ImageSet:
+    """Base of the sets of rows: rows -> a batch of images uint8 [N, C, H, W], labels and index int64 [N]."""
 
-    `streams`: reading a batch decodes files, so that workers are worth their cost. `digest`: a hash that changes when
-    the content changes.
-    """
+    streams = True  # reading a batch takes time, which workers hide
+    labels: Tensor  # [N]
 
-    @property
-    def streams(self) -> bool: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: Sequence[Any]) -> Any: ...
-    def digest(self) -> str: ...
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash that changes when the content changes."""
+        raise NotImplementedError
+
+    def order(self, generator: torch.Generator, epoch: int = 0) -> Tensor:
+        """A permutation: all rows, each once."""
+        return torch.randperm(len(self), generator=generator)
+
+    def distinct(self) -> int:
+        """How many rows there are with no image twice."""
+        return len(self)
+
+    def evaluated(self) -> "ImageSet":
+        """The split as an evaluation sees it, which does not depend on the seed."""
+        return self
+
+    def replaced(self) -> list[str]:
+        """Unreadable files met so far whose places other images took, relative to their folder."""
+        return []
 
 
-class InMemoryImages:
+class InMemoryImages(ImageSet):
     """Images and labels held in memory: uint8 [N, C, H, W] and int64 [N]."""
 
     streams = False
@@ -54,9 +73,6 @@ class InMemoryImages:
         assert len(images) == len(labels), (len(images), len(labels))
         self.images = images.contiguous()
         self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # vectors, or classes
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
         index = as_rows(rows)
@@ -69,31 +85,26 @@ class InMemoryImages:
         return sha.hexdigest()
 
 
-class StreamedImages:
+class StreamedImages(ImageSet):
     """Images decoded when they are asked for.
 
     With on_error=skip, an unreadable file is replaced by the next readable one of the set, in the set's order, whose
     label and index then stand in the batch. `bad` marks those files in memory that all workers share.
     """
 
-    streams = True
-
     def __init__(self, content: "Files", reader: FileReader) -> None:
-        self.content, self.reader = content, reader
-        self.root, self.files, self.labels = content.root, content.files, content.labels
-        self.bad = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()
-
-    def __len__(self) -> int:
-        return len(self.files)
+        self.content, self.reader, self.files, self.labels = content, reader, content.files, content.labels
+        self.shape = (len(self), reader.channels, *reader.size)  # N, C, H, W
+        self.bad = torch.zeros(len(self), dtype=torch.bool).share_memory_()
 
     def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
         index = as_rows(rows).clone()
         images = np.empty((len(index), *self.shape[1:]), np.uint8)
         for n, row in enumerate(index.tolist()):
-            index[n], images[n] = self._read(row)
+            index[n], images[n] = self._readable(row)
         return LabelledImages(torch.from_numpy(images), self.labels[index], index)
 
-    def _read(self, row: int) -> tuple[int, np.ndarray]:
+    def _readable(self, row: int) -> tuple[int, np.ndarray]:
         """An image and the row that it stands in."""
         for step in range(len(self)):
             candidate = (row + step) % len(self)
@@ -108,47 +119,35 @@ class StreamedImages:
         raise self.nothing()
 
     def read(self, row: int) -> np.ndarray | UnreadableImage:
-        """An image uint8 [C, H, W], or why there is none.
+        """An image uint8 [C, H, W], or why there is none: `FileReading.attempt`."""
+        return self.content.reading.attempt(self.reader, self.content.root / self.files[row])
 
-        Raises:
-            UnreadableImage: unless such files are skipped.
-        """
-        return self.content.reading.attempt(self.reader, self.root / self.files[row])
+    def decoded(self) -> Iterator[np.ndarray | UnreadableImage]:
+        """All of them in order, by threads."""
+        return in_threads(self.read, range(len(self)))
 
     def nothing(self) -> UnreadableImage:
-        return UnreadableImage(f"{self.root}: none of its {len(self)} files can be read.")
+        return UnreadableImage(f"{self.content.root}: none of its {len(self)} files can be read.")
 
-    @property
     def replaced(self) -> list[str]:
-        """Unreadable files met so far, relative to the root."""
         return [self.files[row] for row in self.bad.nonzero().flatten().tolist()]
 
     def digest(self) -> str:
         return self.content.digest()
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W): the bytes, decoded."""
-        return (len(self), self.reader.channels, *self.reader.size)
 
-
-class CachedImages:
+class CachedImages(ImageSet):
     """Images in a cache. An unreadable file's place is taken by the next readable one, as when streaming."""
-
-    streams = True  # reading from a disk takes time, which workers hide
 
     def __init__(self, decoded: caches.Decoded, part: StreamedImages) -> None:
         self.decoded, self.files, self.labels, self.shape = decoded, part.files, part.labels, part.shape
-        good = torch.ones(len(self.files), dtype=torch.bool)
+        good = torch.ones(len(self), dtype=torch.bool)
         good[list(decoded.unreadable)] = False
         readable = good.nonzero().flatten()
         if not len(readable):
             raise part.nothing()
         self.place = torch.searchsorted(readable, torch.arange(len(good))) % len(readable)  # among the readable
         self.row = readable[self.place]  # the row that is read for each
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
         asked = as_rows(rows)
@@ -159,9 +158,7 @@ class CachedImages:
     def digest(self) -> str:
         return self.decoded.digest
 
-    @property
     def replaced(self) -> list[str]:
-        """Files that could not be read, relative to their folder."""
         return [self.files[row] for row in self.decoded.unreadable]
 
 
@@ -206,7 +203,7 @@ class FileReading:
         self.cache_dir, self.key = Path(settings["cache_dir"]).expanduser(), key
         self.reader((1, 1), 3)  # says what is wrong with the arguments
         self.left_out: dict[str, str] = {}  # files, relative to their folder, and what is wrong with them
-        self._kept: list[ImageSet] = []
+        self._kept: Sequence[ImageSet] = []
 
     def reader(self, size: Size, channels: int) -> Reader:
         return Reader(size, channels, self.fit, self.background, self.max_pixels)
@@ -216,11 +213,7 @@ class FileReading:
         return {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
 
     def attempt(self, read: Callable[[Path], Result], path: Path) -> Result | UnreadableImage:
-        """What `read` gives; where an unreadable file is to be skipped, what is wrong with it.
-
-        Raises:
-            UnreadableImage: unless such files are skipped.
-        """
+        """What `read` gives; where an unreadable file is to be skipped, what is wrong with it instead of raising it."""
         try:
             return read(path)
         except UnreadableImage as error:
@@ -228,29 +221,25 @@ class FileReading:
                 raise
             return error
 
-    @property
     def replaced(self) -> list[str]:
         """Unreadable files met so far whose places other images took."""
-        sets = (images for images in self._kept if isinstance(images, StreamedImages | CachedImages))
-        return [file for images in sets for file in images.replaced]
+        return [file for images in self._kept for file in images.replaced()]
 
-    def is_large(self, parts: Sequence["StreamedImages"]) -> bool:
+    def is_large(self, parts: Sequence[StreamedImages]) -> bool:
         """Whether the set that consists of these parts stays out of memory."""
         return self.cache is True or sum(math.prod(part.shape) for part in parts) > self.limit
 
-    def kept(self, parts: Sequence["StreamedImages"]) -> list[ImageSet]:
+    def kept(self, parts: Sequence[StreamedImages]) -> Sequence[ImageSet]:
         """The parts of a set: in memory if all of them fit, else in caches, or as they are.
 
         Raises:
             UnreadableImage: the first unreadable file, unless `skip`.
             NoRoom: with cache=true, if a cache can't be written.
         """
-        self.left_out = {}
+        self.left_out, self._kept = {}, parts
         if not self.is_large(parts):
             self._kept = [self._in_memory(part) for part in parts]
-        elif self.cache is False:
-            self._kept = list(parts)
-        else:
+        elif self.cache is not False:
             try:
                 self._kept = self._cached(parts)
             except caches.NoRoom as error:
@@ -258,33 +247,30 @@ class FileReading:
                 if self.cache is True:
                     raise caches.NoRoom(sentence) from None
                 warnings.warn(f"{sentence}. Files are decoded in every epoch.", stacklevel=2)
-                self._kept = list(parts)
         return self._kept
 
-    def leave_out(self, unreadable: Mapping[str, str], total: int, root: Path) -> None:
-        """Note that these of so many files below a folder are left out, and warn."""
+    def leave_out(self, unreadable: Mapping[str, str], content: "Files") -> None:
+        """Note that these of the files are left out, and warn."""
         self.left_out |= unreadable
         if unreadable:
-            warnings.warn(
-                f"{len(unreadable):,} of {total:,} files of {root} were left out (data.on_error=skip):"
-                + in_lines(unreadable.values()),
-                stacklevel=3,
-            )
+            number = f"{len(unreadable):,} of {len(content.files):,} files of {content.root}"
+            reasons = in_lines(unreadable.values())
+            warnings.warn(f"{number} were left out (data.on_error=skip):{reasons}", stacklevel=3)
 
-    def _in_memory(self, part: "StreamedImages") -> InMemoryImages:
+    def _in_memory(self, part: StreamedImages) -> InMemoryImages:
         images = np.empty(part.shape, np.uint8)
         unreadable: dict[int, str] = {}
-        for row, pixels in enumerate(in_threads(part.read, range(len(part)))):
+        for row, pixels in enumerate(part.decoded()):
             if isinstance(pixels, UnreadableImage):
                 unreadable[row] = str(pixels)
             else:
                 images[row] = pixels
-        self.leave_out({part.files[row]: why for row, why in unreadable.items()}, len(part), part.root)
+        self.leave_out({part.files[row]: why for row, why in unreadable.items()}, part.content)
         readable = [row for row in range(len(part)) if row not in unreadable]
         everything = torch.from_numpy(images)
         return InMemoryImages(everything[readable] if unreadable else everything, part.labels[readable])
 
-    def _cached(self, parts: Sequence["StreamedImages"]) -> list[ImageSet]:
+    def _cached(self, parts: Sequence[StreamedImages]) -> list[ImageSet]:
         """The parts, each from its cache, which is filled where it is not there."""
         folders = [self.place(part.content, repr(part.reader), number) for number, part in enumerate(parts)]
         digests = [part.digest() for part in parts]
@@ -293,19 +279,18 @@ class FileReading:
         free = caches.room(self.cache_dir)
         if needed > (free if self.cache is True else free / 2):
             raise caches.NoRoom(
-                f"{parts[0].root}: its images take {needed / 2**30:.1f} GiB once converted, and {self.cache_dir} has "
-                f"{free / 2**30:.1f} GiB free"
+                f"{parts[0].content.root}: its images take {needed / 2**30:.1f} GiB once converted, and "
+                f"{self.cache_dir} has {free / 2**30:.1f} GiB free"
             )
-        for n, part in enumerate(parts):
-            if decoded[n] is None:
-                size = f"{math.prod(part.shape) / 2**30:.1f} GiB"
-                print(f"{part.root}: {len(part):,} images are converted, once, into {folders[n]} ({size})", flush=True)
-                images = (
-                    pixels if isinstance(pixels, UnreadableImage) else (pixels,)
-                    for pixels in in_threads(part.read, range(len(part)))
-                )
-                decoded[n] = caches.convert(folders[n], digests[n], images, root=str(part.root))
-        return [CachedImages(cache, part) for cache, part in zip(decoded, parts, strict=True) if cache is not None]
+        sets: list[ImageSet] = []
+        for part, folder, digest, cache in zip(parts, folders, digests, decoded, strict=True):
+            if cache is None:
+                root, size = part.content.root, f"{math.prod(part.shape) / 2**30:.1f} GiB"
+                print(f"{root}: {len(part):,} images are converted, once, into {folder} ({size})", flush=True)
+                images = (pixels if isinstance(pixels, UnreadableImage) else (pixels,) for pixels in part.decoded())
+                cache = caches.convert(folder, digest, images, root=str(root))
+            sets.append(CachedImages(cache, part))
+        return sets
 
     def place(self, content: "Files", *key: Any) -> Path:
         """The folder of a content's cache, one for each way to read it."""
@@ -314,21 +299,14 @@ class FileReading:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images in memory; `at` gives them at (height, width), `joined` with partners as one image of both's channels.
+    """Images in memory; `at` gives them at (height, width), `joined` with partners as one image of both's channels."""
 
-    Args:
-        images: uint8 [N, 1 or 3, h, w].
-        labels: int64 [N].
-        to_size: uint8 [N, C, h, w] -> uint8 [N, C, H, W].
-    """
-
-    images: Tensor
-    labels: Tensor
-    to_size: Callable[[Tensor, Size], Tensor]
+    images: Tensor  # uint8 [N, 1 or 3, h, w]
+    labels: Tensor  # int64 [N]
+    to_size: Callable[[Tensor, Size], Tensor]  # uint8 [N, C, h, w] -> uint8 [N, C, H, W]
 
     def at(self, size: Size, channels: Sequence[int]) -> InMemoryImages:
-        (number,) = channels
-        return InMemoryImages(with_channels(self.to_size(self.images, size), number), self.labels)
+        return InMemoryImages(with_channels(self.to_size(self.images, size), *channels), self.labels)
 
     def joined(self, y: "Arrays", size: Size, channels: Sequence[int]) -> InMemoryImages:
         parts = [part.at(size, [number]).images for part, number in zip((self, y), channels, strict=True)]
@@ -338,10 +316,7 @@ class Arrays:
 class Files:
     """Images as files, relative to a folder, with forward slashes.
 
-    An archive's content is to give the same: names, labels, images by name, and a digest.
-
     Args:
-        reading: how they are read.
         labels: int64 [N]; None: 0 for all.
         partners: the files of Y, in the same order, where these are those of X.
     """
@@ -354,8 +329,7 @@ class Files:
         self.labels = torch.zeros(len(files), dtype=torch.int64) if labels is None else labels
 
     def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
-        (number,) = channels
-        return StreamedImages(self, self.reading.reader(size, number))
+        return StreamedImages(self, self.reading.reader(size, *channels))
 
     def joined(self, y: "Files", size: Size, channels: Sequence[int]) -> StreamedImages:
         reader_x, reader_y = (self.reading.reader(size, number) for number in channels)
@@ -365,11 +339,9 @@ class Files:
 
     def splits(self, test_fraction: float) -> "dict[Split, Files]":
         """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
-        test = [in_test(file, test_fraction) for file in self.files]
-        sides: dict[Split, list[int]] = {
-            "train": [row for row, held_out in enumerate(test) if not held_out],
-            "test": [row for row, held_out in enumerate(test) if held_out],
-        }
+        sides: dict[Split, list[int]] = {"train": [], "test": []}
+        for row, file in enumerate(self.files):
+            sides["test" if in_test(file, test_fraction) else "train"].append(row)
         return {
             split: Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
             for split, rows in sides.items()
@@ -387,9 +359,10 @@ class Files:
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             try:
                 stat = (self.root / file).stat()
-                sha.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n".encode(errors="surrogateescape"))
+                line = f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n"
             except OSError:
-                sha.update(f"{file}\0missing\n".encode(errors="surrogateescape"))
+                line = f"{file}\0missing\n"
+            sha.update(line.encode(errors="surrogateescape"))
         if self.partners is None:
             return sha.hexdigest()
         return hashlib.sha256(f"{sha.hexdigest()} {self.partners.digest()}".encode()).hexdigest()
@@ -420,11 +393,11 @@ class Domains:
 
 
 class Source:
-    """Base of the sources. A subclass gives `splits`; whatever else does not hold for it, it replaces."""
+    """Base of the sources, which give `splits` and replace whatever else does not hold for them."""
 
     root: Path | None = None  # where the user said that the images lie
     reading: FileReading | None = None  # of the files, where there are any
-    classes: list[str] = []  # noqa: RUF012  # by label; empty where there are none, or before they were looked for
+    classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
     no_test_remedy: str = "measure against the training images instead (split=train)"
 
     def prepare(self) -> None:
@@ -438,26 +411,17 @@ class Source:
         """
         raise NotImplementedError
 
-    def class_names(self) -> list[str]:
-        """The classes' names by label, before anything is downloaded; of a folder, by a look into it."""
-        return self.classes
-
     def parameters(self) -> dict[str, Any]:
         """What besides content and rows decides the pixels."""
         return {}
 
 
 class Memory(Source):
-    """Images that a function makes from the folder `cache_dir`, in which it may keep what took time.
-
-    Args:
-        make: gives the content of the splits.
-        fill: fills the cache, so that no two processes do so at the same time.
-    """
+    """Content that `make` gives from the folder `cache_dir`, which `fill` may fill before with what takes time."""
 
     def __init__(
         self, settings: Any, name: str, *, make: Callable[[str], dict[Split, Any]], fill: Callable[[str], Any] = str
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.cache_dir, self.make, self.fill = os.path.expanduser(settings["cache_dir"]), make, fill
 
     def prepare(self) -> None:
@@ -468,11 +432,7 @@ class Memory(Source):
 
 
 def folder_setting(name: str, root: str | None, test_fraction: float, example: str) -> Path:
-    """The path of data.root, and the range of data.test_fraction.
-
-    Raises:
-        MissingData, ValueError: with the remedy.
-    """
+    """The path of data.root, which has to be given; and data.test_fraction has to be in its range."""
     if not root:
         raise MissingData(f"data={name} needs {example}.")
     if not 0 <= test_fraction < 1:
@@ -481,12 +441,8 @@ def folder_setting(name: str, root: str | None, test_fraction: float, example: s
 
 
 def as_rows(rows: Sequence[Any]) -> Tensor:
-    """The rows of one batch as int64 [N], or [N, 2] where a row is one of each of two domains.
-
-    Raises:
-        TypeError: for a single row, which is what a sampler that Lightning put in place of ours asks for.
-    """
-    if isinstance(rows, int):
+    """The rows of one batch as int64 [N], or [N, 2] where a row is one of each of two domains."""
+    if isinstance(rows, int):  # asked for by a sampler that Lightning put in place of ours
         raise TypeError(
             "an image set is indexed with the rows of a batch, but was asked for a single row: its sampler was "
             "replaced. Set trainer.use_distributed_sampler=false and leave trainer.overfit_batches at 0."

@@ -1,14 +1,19 @@
 """Photographs for super-resolution: any folder of them, or those inside a package."""
 
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Unpack
+from typing import ClassVar, NamedTuple, Unpack
 
+import numpy as np
+import torch
+
+from zoo.batch import LowHigh, from_bytes
 from zoo.data.files import MissingData
 from zoo.data.folder import Folder
-from zoo.data.module import DataModule
-from zoo.data.patches import Patches, PatchSettings, WholeImages
+from zoo.data.module import DEGRADATION, EVALUATION_SEED, DataModule, seeded
+from zoo.data.patches import Patches, PatchSettings
 from zoo.data.sources import Decoding, FileReading, Files, Source, Split
 
 
@@ -27,11 +32,13 @@ class PhotographFolderSettings(PhotosSettings):
 class PackagePhotographs(Source):
     """Nine photographs inside the scikit-image package, all in the public domain or CC0 (see its data/_fetchers.py)."""
 
-    TRAIN = (
-        *("astronaut.png", "brick.png", "camera.png", "grass.png", "gravel.png"),
-        *("hubble_deep_field.jpg", "rocket.jpg"),
-    )
-    TEST = ("chelsea.png", "coffee.png")
+    FILES: ClassVar[dict[Split, list[str]]] = {
+        "train": [
+            *("astronaut.png", "brick.png", "camera.png", "grass.png", "gravel.png"),
+            *("hubble_deep_field.jpg", "rocket.jpg"),
+        ],
+        "test": ["chelsea.png", "coffee.png"],
+    }
 
     def __init__(self, settings: PhotosSettings, name: str) -> None:
         self.reading: FileReading = FileReading(settings, name)
@@ -41,15 +48,50 @@ class PackagePhotographs(Source):
         package = find_spec("skimage")
         if package is None or package.origin is None:
             raise MissingData("data=photos are inside the package scikit-image, which is missing: install it.")
-        names: dict[Split, tuple[str, ...]] = {"train": self.TRAIN, "test": self.TEST}
-        return {
-            split: Files(Path(package.origin).parent / "data", list(files), self.reading)
-            for split, files in names.items()
-        }
+        folder = Path(package.origin).parent / "data"
+        return {split: Files(folder, files, self.reading) for split, files in self.FILES.items()}
 
 
-class SuperResolutionFolder(WholeImages, DataModule):
-    """Random patches of every image under a folder to train on, whole images to be measured against."""
+class WholeImage(NamedTuple):
+    """An image of an evaluation."""
+
+    name: str
+    batch: LowHigh  # of one, in [-1, 1]; its index is the position in the split
+    is_grey: bool
+
+
+class Photographs(DataModule):
+    """Base of the sets at two resolutions: random patches to train on, whole images to be measured against."""
+
+    rows: Patches
+
+    @property
+    def scale(self) -> int:
+        return self.rows.scale
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that were left out, and why."""
+        assert self.source.reading is not None
+        return self.source.reading.left_out
+
+    def whole_images(self, *, split: Split, rank: int = 0, world_size: int = 1) -> Iterator[WholeImage]:
+        """This rank's share of the split's whole images: those at rank, rank + world_size, ..."""
+        photographs, degradation = self.split(split).whole, self.rows.degradation
+        for position in range(rank, len(photographs), world_size):
+            name, *pixels, is_grey = photographs[position]
+            high, low = (torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pixels)
+            if not degradation.is_plain:
+                low = degradation(high, seeded(EVALUATION_SEED, position, DEGRADATION))
+            batch = LowHigh(from_bytes(low)[None], from_bytes(high)[None], torch.tensor([position]))
+            yield WholeImage(name, batch, is_grey)
+
+    def num_whole_images(self, split: Split) -> int:
+        return len(self.split(split).whole)
+
+
+class SuperResolutionFolder(Photographs):
+    """Every image under a folder."""
 
     name = "super_resolution_folder"
 
@@ -58,7 +100,7 @@ class SuperResolutionFolder(WholeImages, DataModule):
         super().__init__(partial(Folder, no_test_remedy=no_test), Patches, settings)
 
 
-class Photos(WholeImages, DataModule):
+class Photos(Photographs):
     """Nine photographs inside a package, seven to train on: enough to see that everything works, no more."""
 
     name = "photos"

@@ -51,10 +51,10 @@ def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
     datamodule = instantiate(cfg.data, _convert_="all")
     of_data = {}
     if "classes" in cfg.model and cfg.model.classes is None:
-        of_data = {"classes": datamodule.class_names}
-    elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.class_names):
+        of_data = {"classes": datamodule.classes}
+    elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.classes):
         raise ValueError(
-            f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.class_names)}"
+            f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.classes)}"
         )
     return datamodule, instantiate(cfg.model, **of_data, _convert_="all")
 
