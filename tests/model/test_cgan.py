@@ -1,6 +1,7 @@
 """The conditional GAN: how the condition enters both players, held against the papers' formulas."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import zoo
 from train import run
 from zoo.batch import LabelledImages
 from zoo.data.sources import InMemoryImages
-from zoo.model.cgan import ConditionalBatchNorm
+from zoo.model.cgan import ConditionalBatchNorm, Embed
 
 SMALL = ["data.image_size=16", "model.width=4"]
 FORMS = ["joined", "projection"]
@@ -34,7 +35,7 @@ def test_sizes_and_channels(form: str, size: object, channels: int) -> None:
 
 
 def test_conditional_batchnorm_is_batchnorm_with_the_class_s_scale_and_shift() -> None:
-    norm = ConditionalBatchNorm(3, classes=2, vector=None)
+    norm = ConditionalBatchNorm(3, partial(Embed, 2, None))
     nn.init.normal_(norm.scale_shift.table.weight)
     x, y = torch.randn(8, 3, 4, 4), torch.tensor([0, 1] * 4)
     normal = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
