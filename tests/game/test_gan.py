@@ -78,15 +78,18 @@ class Duel(GAN, FromLatents):
             if self.forget != "judge":
                 self.judge(torch.tensor([1.0, 2.0]), torch.tensor([-1.0, 1.0]))
             terms = {} if self.forget == "penalties" else self.penalties(self.logit, real, fake)
+            terms = {} if self.forget == "terms" else terms
             if self.forget != "step":
                 minimize(match=(d - g) ** 2, small=d**2 + self.bad * d, **terms)
         assert self.G.weight.requires_grad
-        if self.forget == "due" or self.due("G"):
+        if self.forget != "G" and (self.forget == "due" or self.due("G")):
             with self.turn("G") as minimize:
                 assert not self.D.weight.requires_grad
                 if self.forget != "T in G's turn":
                     self.T(fake)
-                minimize(match=(self.G.weight.squeeze() - self.D.weight.squeeze()) ** 2)
+                if self.forget == "whose judgement":
+                    self.judge(torch.tensor([1.0]), torch.tensor([1.0]))
+                minimize(adversarial=(self.G.weight.squeeze() - self.D.weight.squeeze()) ** 2)
 
     def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.best(self.G)(z[:, :1])
@@ -219,6 +222,11 @@ def test_penalties_are_terms_of_the_critics_turn() -> None:
         ("penalties", {"regularizer": R1}, "no gradient penalties"),
         ("T", {"augment": ADA}, "without augmentation in D's turn"),
         ("T in G's turn", {"augment": ADA}, "without augmentation in G's turn"),
+        ("T in G's turn", {"augment": ADA, "loss": "relativistic_pairing"}, "without augmentation in G's turn"),
+        ("", {"augment": ADA, "loss": "relativistic_pairing"}, "without augmentation in G's turn"),  # of the real ones
+        ("terms", {"regularizer": R1}, "r1 not minimised"),
+        ("whose judgement", {}, "judge belongs into a turn of D"),
+        ("G", {}, "D had 2 turns and G 0"),
         ("average", {}, "averages nothing"),
         ("due", {"n_critic": 2}, "not G's turn after 1 turns of D with n_critic=2"),
     ],
@@ -241,6 +249,13 @@ def test_what_is_off_may_be_forgotten() -> None:
         ({"lr": {"D": -0.1, "G": 0.1}}, r"model\.lr\.D=-0\.1"),
         ({"betas": [0.5]}, r"model\.betas=\[0\.5\]"),
         ({"n_critic": 0}, r"model\.n_critic=0"),
+        ({"n_critic": 1.5}, r"model\.n_critic=1\.5"),
+        ({"lr": 0.1}, r"model\.lr=0\.1 must be a rate for each player"),
+        ({"betas": None}, r"model\.betas=None"),
+        ({"clip_norm": -1.0}, r"model\.clip_norm=-1\.0"),
+        ({"clip_norm": float("nan")}, r"model\.clip_norm=nan"),
+        ({"ema_half_life": -5}, r"model\.ema_half_life=-5"),
+        ({"decay_start": -5, "decay_end": 9}, r"model\.decay_start=-5"),
         ({"skip_d_above": 90}, r"model\.skip_d_above=90"),
         ({"decay_start": 5}, r"model\.decay_start=5 needs an end"),
         ({"decay_start": "third", "decay_end": 9}, r"model\.decay_start=third"),
@@ -276,7 +291,7 @@ def test_time_is_images_and_the_log_holds_every_term() -> None:
     assert model.images == 12
     assert [step for step, _ in rows.rows] == [4, 8, 12]
     first = rows.rows[0][1]
-    terms = {"D/match", "D/small", "G/match", "D/grad_norm", "G/grad_norm", "D/lr", "G/lr"}
+    terms = {"D/match", "D/small", "G/adversarial", "D/grad_norm", "G/grad_norm", "D/lr", "G/lr"}
     judgement = {"D/accuracy_real", "D/accuracy_fake", "D/logit_real", "D/logit_fake"}
     assert first.keys() == terms | judgement
     d1 = 2.0 - 0.1 * 6.0
@@ -301,6 +316,41 @@ def test_misused_turns(game: str) -> None:
     expected = {"unknown": "no player 'E'; the players are D, G", "twice": "once", "nothing": "at least one"}
     with pytest.raises(ValueError, match=expected[game]):
         play(Wrong())
+
+
+def test_a_step_that_is_inherited_or_extended_ends_once() -> None:
+    class Mixin:
+        training_step = vars(Duel)["training_step"].__wrapped__
+
+    class Inherits(Mixin, Duel):
+        pass
+
+    class Extends(Duel):
+        def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
+            super().training_step(batch, batch_idx)
+
+    plain, *others = Duel(augment=ADA), Inherits(augment=ADA), Extends(augment=ADA)
+    for model in (plain, *others):
+        play(model)
+        assert isinstance(model.T, Augment)
+        assert model.T.p.item() == pytest.approx(0.54)
+        assert model.G_ema.module.weight.item() == plain.G_ema.module.weight.item()  # type: ignore[union-attr]
+
+
+def test_a_step_without_a_turn_is_refused() -> None:
+    class Idle(Duel):
+        def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
+            pass
+
+    with pytest.raises(ValueError, match="gave no player a turn"):
+        play(Idle())
+
+
+def test_batch_normalisation_under_a_gradient_penalty_is_refused() -> None:
+    model = Duel(regularizer={**R1, "r1": 0.0, "gradient_penalty": 10.0})
+    model.D = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 1))  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="BatchNorm mixes the images"):
+        play(model)
 
 
 @pytest.mark.parametrize("method", ["judge", "penalties"])

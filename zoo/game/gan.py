@@ -16,6 +16,7 @@ from typing import Any, Unpack
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from zoo.batch import Preview
@@ -71,7 +72,11 @@ class GAN(L.LightningModule):
         self._players: dict[str, Optimizer] = {}
         self._parameters_of: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's, named
         self._averages: list[tuple[EMA, nn.Module]] = []  # and the networks that they follow
+        self._stepping = False  # within `training_step`
+        self._step_images = 0  # of this step, over all ranks
         self._averages_moved = False  # in this step
+        self._moved: set[str] = set()  # the players that had a turn in this step
+        self._turns_at_start: dict[str, int] = {}
         self._turn: Turn | None = None  # the present one
         self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
@@ -80,14 +85,19 @@ class GAN(L.LightningModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the variant's `training_step` end as every step does, before any callback looks at the model."""
         super().__init_subclass__(**kwargs)
-        if algorithm := vars(cls).get("training_step"):
+        algorithm = cls.training_step  # its own, or one that it inherits
 
-            @wraps(algorithm)
-            def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
+        @wraps(algorithm)
+        def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
+            outermost, self._stepping = not self._stepping, True
+            try:
                 algorithm(self, batch, batch_idx)
+            finally:
+                self._stepping = not outermost
+            if outermost:
                 self._end_step()
 
-            cls.training_step = training_step  # type: ignore[method-assign, assignment]
+        cls.training_step = training_step  # type: ignore[method-assign, assignment]
 
     # What a variant writes ------------------------------------------------------------------------------------------
 
@@ -178,6 +188,7 @@ class GAN(L.LightningModule):
                 f"{self.game['n_critic']}: begin it with `if self.due({player!r}):`"
             )
         self.turns[player] += 1
+        self._moved.add(player)
         self._turn = turn = Turn(player, is_critic=player == self.critic)
         T = self.T if isinstance(self.T, Augment) and self.T.active else None
         if T is not None:
@@ -188,7 +199,7 @@ class GAN(L.LightningModule):
             parameter.requires_grad_(False)
         try:
             yield partial(self._minimize, turn)
-            turn.check(type(self).__name__, T, self.regularizer)
+            turn.check(type(self).__name__, T, self.regularizer, paired=self.loss.paired)
         finally:
             self._turn = None
             for parameter in trainable:
@@ -204,8 +215,8 @@ class GAN(L.LightningModule):
             real, fake: logits [N, ...].
             of: the discriminator's name in the log, where the critic has several; None: the player's.
         """
-        if self._turn is None:
-            raise ValueError("judge belongs into a turn: with self.turn('D') as minimize")
+        if self._turn is None or not self._turn.is_critic:
+            raise ValueError(f"judge belongs into a turn of {self.critic if self._players else 'D'}")
         self._turn.judgements[of or self._turn.player] = self.loss.judgement(real, fake)
         return real, fake
 
@@ -218,15 +229,14 @@ class GAN(L.LightningModule):
         """
         if self._turn is None:
             raise ValueError("penalties belong into a turn: with self.turn('D') as minimize")
-        self._turn.penalised = True
-        if self.regularizer is None or self._skips(self._turn):
-            return {}
-        return self.regularizer(D, real, fake, turn=self.turns[self._turn.player], generator=self.rng)
+        terms: dict[str, Tensor] = {}
+        if self.regularizer is not None and not self._skips(self._turn):
+            terms = self.regularizer(D, real, fake, turn=self.turns[self._turn.player], generator=self.rng)
+        self._turn.penalties = frozenset(terms)
+        return terms
 
     def _minimize(self, turn: Turn, **terms: Tensor) -> None:
-        if turn.moved or not terms:
-            raise ValueError(f"a turn of {turn.player} minimises once, and at least one term")
-        turn.moved = True
+        turn.take(terms)
         if self._skips(turn):
             return
         optimizers = self.optimizers()
@@ -282,6 +292,8 @@ class GAN(L.LightningModule):
                 f"model.ema_half_life={self.game['ema_half_life']}, but {type(self).__name__} averages nothing: write "
                 "self.G_ema = self.average(self.G) in its constructor, or set model.ema_half_life=null"
             )
+        if any(isinstance(layer, _BatchNorm) for network in self.players()[self.critic] for layer in network.modules()):
+            self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
         if self._trainer is not None:
             refuse_trainer(self.trainer)
         return list(self._players.values())
@@ -341,11 +353,12 @@ class GAN(L.LightningModule):
         self._step_images = len(batch[0]) * self.world_size
         self.images += self._step_images
         self.run_log.begin_step(self.images, self._step_images)
-        self._averages_moved, self._judgements = False, {}
+        self._averages_moved, self._judgements, self._moved = False, {}, set()
         if isinstance(self.T, Augment):
             self.T.generator = self.rng
 
     def _end_step(self) -> None:
+        self._check_step()
         self.move_averages()
         for name, judgement in self._judgements.items():
             self.run_log.observe(name, judgement)
@@ -354,6 +367,25 @@ class GAN(L.LightningModule):
                 accuracies = [judgement["accuracy_real"] for judgement in self._judgements.values()]
                 self.T.adapt(torch.stack(accuracies).mean(), images=self._step_images)
             self.run_log.observe("T", {"p": self.T.p.clone()})
+
+    def _check_step(self) -> None:
+        """Raises:
+        ValueError: if the variant let nobody move, a player waits for its turns in vain, or a resumed run was not
+            taken up.
+        """
+        name = type(self).__name__
+        if not self._moved:
+            raise ValueError(f"{name}.training_step gave no player a turn: with self.turn({self.critic!r}) as minimize")
+        if self._resumed is not None:
+            raise ValueError(f"{name}.on_train_start must call super().on_train_start(), or a run can't be resumed")
+        had = {player: turns - self._turns_at_start.get(player, 0) for player, turns in self.turns.items()}
+        due = had[self.critic] // self.game["n_critic"] - 1
+        late = [player for player in had if had[player] < due]
+        if late and not self.phase:  # in a phase somebody may rest
+            raise ValueError(
+                f"{name}: {self.critic} had {had[self.critic]} turns and {late[0]} {had[late[0]]}: write "
+                f"`if self.due({late[0]!r}):` and its turn"
+            )
 
     # Randomness and ranks -------------------------------------------------------------------------------------------
 
@@ -438,6 +470,7 @@ class GAN(L.LightningModule):
         for optimizer in self._players.values():
             for group in optimizer.param_groups:
                 group.update(optimizer.defaults)
+        self._turns_at_start = dict(self.turns)
         if self._resumed is None:
             return
         state, self._resumed = self._resumed, None

@@ -36,7 +36,7 @@ class Objective:
         return self.G(fake, real)  # type: ignore[arg-type]
 
     def judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What D thinks, for the books: its accuracy on real and on fake images in [0, 1], and its mean logits.
+        """What D thinks, for the log: its accuracy on real and on fake images in [0, 1], and its mean logits.
 
         Accuracy is the share of real logits above the boundary, and of fake ones below it; a logit that is on it counts
         half. Near 1 on both, D has won; near 0.5 on both, it can't tell: that holds for every objective.

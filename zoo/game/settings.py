@@ -5,7 +5,7 @@ conf/game.yaml has the same defaults for the command line. A variant's own YAML 
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
@@ -45,16 +45,23 @@ def completed(game: Game) -> Game:
         if name not in complete:
             raise TypeError(f"unexpected keyword argument '{name}'")
     complete |= game
+    if not isinstance(complete["lr"], Mapping):
+        raise ValueError(f"model.lr={complete['lr']} must be a rate for each player, such as {{D: 0.0002, G: 0.0002}}")
     for player, lr in complete["lr"].items():
-        if not 0 <= lr < math.inf:
+        if not isinstance(lr, int | float) or not 0 <= lr < math.inf:
             raise ValueError(f"model.lr.{player}={lr} must be a finite number from 0 on; 0 keeps the player as it is")
     betas, n_critic, skip_d_above = complete["betas"], complete["n_critic"], complete["skip_d_above"]
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"model.betas={list(betas)} must be two numbers in [0, 1), such as [0.5,0.999]")
-    if n_critic < 1:
+    if not isinstance(betas, Sequence) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(f"model.betas={betas} must be two numbers in [0, 1), such as [0.5,0.999]")
+    if not isinstance(n_critic, int) or n_critic < 1:
         raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
     if skip_d_above is not None and not 0 <= skip_d_above <= 1:
         raise ValueError(f"model.skip_d_above={skip_d_above} must be an accuracy in [0, 1]; null never skips a turn")
+    for name, least in {"clip_norm": math.ulp(0.0), "ema_half_life": 0, "decay_end": 0}.items():
+        value = complete[name]  # type: ignore[literal-required]
+        if value is not None and (not isinstance(value, int | float) or not least <= value < math.inf):
+            words = "positive" if least else "0 or more"
+            raise ValueError(f"model.{name}={value} must be a finite number, {words}; null is without")
     decay(complete, 0)  # says what is wrong with it
     return complete
 
@@ -74,6 +81,8 @@ def decay(game: Game, images: int) -> float:
         if start != "half":
             raise ValueError(f"model.decay_start={start} must be a number of images, half (of decay_end) or null")
         start = end // 2
+    if start < 0:
+        raise ValueError(f"model.decay_start={start} must not be negative: images from which on the rates fall")
     if images <= start:
         return 1.0
     return (end - images) / (end - start) if images < end else 0.0

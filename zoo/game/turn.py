@@ -25,9 +25,22 @@ class Turn:
     player: str
     is_critic: bool
     moved: bool = False
-    penalised: bool = False
+    adversarial: bool = False  # whether the player's objective depends on what D makes of images
+    penalties: frozenset[str] | None = None  # the names of those that were asked for
     skipped: bool | None = None  # None: not decided yet
     judgements: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # by discriminator
+
+    def take(self, terms: Mapping[str, Tensor]) -> None:
+        """The terms that the player minimises.
+
+        Raises:
+            ValueError: if there are none, or some already; if penalties that were computed are not among them.
+        """
+        if self.moved or not terms:
+            raise ValueError(f"a turn of {self.player} minimises once, and at least one term")
+        if lost := (self.penalties or frozenset()) - terms.keys():
+            raise ValueError(f"{', '.join(sorted(lost))} not minimised: minimize(..., **self.penalties(...))")
+        self.moved, self.adversarial = True, "adversarial" in terms
 
     def accuracy(self) -> Tensor:
         """The critic's mean accuracy on real and on fake images, a scalar; a ValueError where it was not judged."""
@@ -37,8 +50,8 @@ class Turn:
             raise ValueError(f"{self.player} was not judged: real, fake = self.judge(self.D(real), self.D(fake))")
         return torch.stack(accuracies).mean()
 
-    def check(self, variant: str, T: Augment | None, regularizer: Regularizer | None) -> None:
-        """At its end; T, if it changes anything, has counted the turn's calls.
+    def check(self, variant: str, T: Augment | None, regularizer: Regularizer | None, *, paired: bool) -> None:
+        """At its end; T, if it changes anything, has counted the turn's calls. `paired`: G's objective needs reals.
 
         Raises:
             ValueError: naming what the variant forgot.
@@ -48,12 +61,13 @@ class Turn:
             raise ValueError(f"{whose} minimised nothing: call minimize(adversarial=...) in it")
         if self.is_critic and not self.judgements:
             raise ValueError(f"{whose} was not judged: call self.judge(real_logit, fake_logit) in it")
-        if T is not None and T.calls < (2 if self.is_critic else 1):
+        shown = 2 if self.is_critic or paired else 1  # batches of images
+        if T is not None and (self.is_critic or self.adversarial) and T.calls < shown:
             raise ValueError(
                 f"{variant} shows D images without augmentation in {self.player}'s turn: wrap real and fake ones in "
                 "self.T(...), or train it with augment=none"
             )
-        if self.is_critic and regularizer is not None and regularizer.active and not self.penalised:
+        if self.is_critic and regularizer is not None and regularizer.active and self.penalties is None:
             raise ValueError(
                 f"{whose} has no gradient penalties: add **self.penalties(self.D, real, fake) to its terms, or train "
                 "it with regularizer=none"

@@ -168,7 +168,7 @@ class Distribution(Metric):
         return [CACHE_VERSION, self.task.key, *labels, *map(self.task.stamp.get, names)]
 
     def update(self, shown: Preview, index: Tensor) -> None:
-        if shown.real is not None and not self.reals_known:
+        if shown.real is not None and not self.reals_cached:
             self.real.update(shown.real, index, shown.real_label)
         self.fake.update(shown.fake, index, shown.label)
 

@@ -141,9 +141,9 @@ class Evaluator:
             tasks = [Task(key, names, data, *numbers, device, stamp) for key, names in fields.items()]
             metrics = [metric.begun(task) for task in tasks for metric in self.metrics if metric.measures(task)]
             # Only rank 0 looks into the cache: it tells the others.
-            known = from_rank_0([rank == 0 and self._take_up(metric) for metric in metrics], device)
-            for metric, is_known in zip(metrics, known, strict=True):
-                metric.reals_known = is_known
+            cached = from_rank_0([rank == 0 and self._take_up(metric) for metric in metrics], device)
+            for metric, is_cached in zip(metrics, cached, strict=True):
+                metric.reals_cached = is_cached
             last = max((metric.positions for metric in metrics), default=0)
 
             for index, previews in chain([first] if first else [], batches):
@@ -180,7 +180,7 @@ class Evaluator:
                 )
             values |= {metric.prefix + name: value for name, value in metric.values().items()}
             protocol |= {metric.prefix + name: value for name, value in metric.protocol().items()}
-            if metric.reals and not metric.reals_known:
+            if metric.reals and not metric.reals_cached:
                 self._keep(metric)
         means = {}
         for headline in [metric.headline for metric in self.metrics if metric.headline]:

@@ -102,7 +102,7 @@ class Metric(States):
     headline: str | None = None  # the value that sums it up: for the progress bar and the choice of the best checkpoint
     higher_is_better = True  # of the headline
     reals: States | None = None  # what depends on real images alone: it is kept from one evaluation to the next
-    reals_known = False  # whether `reals` have been taken up from there
+    reals_cached = False  # whether `reals` have been taken up from there
     task: Task
     seen: Tensor  # [1] how many positions it was shown
 
@@ -150,7 +150,7 @@ class Metric(States):
 
     def reduce(self) -> None:
         super().reduce()
-        if self.reals and not self.reals_known:
+        if self.reals and not self.reals_cached:
             self.reals.reduce()
 
     def cache_key(self) -> list[Any]:
@@ -160,7 +160,7 @@ class Metric(States):
     @property
     def positions(self) -> int:
         """How many positions of the evaluation are to be seen."""
-        number = {"real": 0 if self.reals_known else self.task.num_real, "fake": self.task.num_fake}
+        number = {"real": 0 if self.reals_cached else self.task.num_real, "fake": self.task.num_fake}
         return max((number[side] for side in self.sides), default=0)
 
     @property

@@ -28,7 +28,7 @@ def command_line(arguments: list[str]) -> list[str]:
     arguments = [quoted(argument) for argument in arguments]
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 and "hydra.output_subdir=null" in arguments:  # started by Lightning
         return arguments
-    arguments = _resumed(arguments)
+    arguments = [a for a in _resumed(arguments) if a != "callbacks=default"]  # the only choice that there was
     # torchrun and srun start every rank with the same line, and a user every machine: the first rank has the folder.
     if not first_process():
         folder = [] if _value("hydra.run.dir", arguments) else ["hydra.run.dir=."]

@@ -1,4 +1,4 @@
-"""The run's books: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
+"""The run's log: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
 
 A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages` and `Alerts`.
 """

@@ -1,6 +1,6 @@
 """What happens beside training: metrics, sample grids, checkpoints, progress, the report.
 
-A callback meets a model only through `preview`, `images` (the time), and `latest` and `publish` (the books), and
+A callback meets a model only through `preview`, `images` (the time), and `run_log` and `publish` (the log), and
 `synchronise` (many processes).
 """
 

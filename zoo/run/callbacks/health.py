@@ -14,7 +14,7 @@
                         It looks among the training images of the evaluation's precision and recall (prc_images): where
                         these are a tenth of the set, a tenth of the duplicates is found
 
-D's accuracies and the players' gradient norms are in the books already, as D/accuracy_real, D/accuracy_fake,
+D's accuracies and the players' gradient norms are in the log already, as D/accuracy_real, D/accuracy_fake,
 D/grad_norm. The features are those that an evaluation has compared: a look follows each. With `metrics=none` the gap
 and the accuracies remain. The gap and the duplicates need HELD_OUT images that no player has seen.
 """
