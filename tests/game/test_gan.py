@@ -176,8 +176,21 @@ def test_a_critic_that_is_too_strong_skips_by_its_accuracy_on_real_and_fake(limi
     assert rows.rows[0][1]["D/accuracy_fake"] == 0.5, "it is judged all the same"
 
 
-def test_averages_follow_at_the_end_of_each_step() -> None:
-    model = Duel(ema_half_life=2.0)
+def test_a_critic_skips_by_the_mean_over_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GAN, "over_ranks", lambda self, value: torch.zeros_like(value))  # elsewhere D is always wrong
+    model = Duel(skip_d_above=0.7)
+    play(model)
+    assert weights(model) == pytest.approx(by_hand(2)[:2])
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_averages_follow_once_in_each_step(early: bool) -> None:
+    class Early(Duel):
+        def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
+            super().training_step(batch, batch_idx)
+            self.move_averages()
+
+    model = (Early if early else Duel)(ema_half_life=2.0)
     play(model, epochs=2)
     mean, seen = 1.0, 0
     for g in by_hand(4)[2]:

@@ -86,7 +86,8 @@ def test_balance(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> N
 def test_averages_follow(model: str, small: Small) -> None:
     """With a half-life of 0 an average is its network, at the end of every step; with none there is no average."""
     gan = trained(small(model, "max_images=32", "logger=none", "model.ema_half_life=0"))
-    assert gan.averaged
+    generators = [n for player, networks in gan.players().items() if player != gan.critic for n in networks]
+    assert [network for _, network in gan._averages] == generators
     for average, network in gan._averages:
         state = {k: v for k, v in network.state_dict().items() if k != "w_mean"}  # moves after the average
         assert same({k: v for k, v in average.module.state_dict().items() if k != "w_mean"}, state)
@@ -145,10 +146,11 @@ def test_d_sees_augmented_images_only_in_both_turns(model: str, small: Small, mo
     monkeypatch.setattr(Augment, "forward", marked)
     monkeypatch.setattr(GAN, "on_fit_start", watched)
     settings = ["augment=ada", "model.augment.speed=1_000", "model.augment.interval=16", "regularizer=none"]
+    settings += ["loss=relativistic_pairing"]  # which needs D's logits on real images in G's turn too
     gan = trained(
         small(model, "max_images=32", "model.growth=none" if model == "stylegan_lite" else "seed=1", *settings)
     )
-    assert turns == [(player, step) for step in (1, 2) for player in ("D", "D", "G")]
+    assert turns == [(player, step) for step in (1, 2) for player in ("D", "D", "G", "G")]
     assert gan.T.p.item() > 0 or gan.T.signs.item() == 0
     assert gan.state_dict()["T.p"] == gan.T.p
 
