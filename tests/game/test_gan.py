@@ -15,6 +15,7 @@ from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.augment import Augment
 from zoo.game.gan import GAN
+from zoo.game.regularizers import Regularizer
 from zoo.game.settings import Count, Game, Share, completed, decay
 
 OFF = dict.fromkeys(
@@ -167,9 +168,18 @@ def test_other_players_wait_for_n_critic_turns() -> None:
 
 
 @pytest.mark.parametrize(("limit", "moves"), [(0.0, False), (0.7, False), (0.8, True), (1.0, True)])
-def test_a_critic_that_is_too_strong_skips_by_its_accuracy_on_real_and_fake(limit: float, moves: bool) -> None:
+def test_a_critic_that_is_too_strong_skips_by_its_accuracy_on_real_and_fake(
+    limit: float, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    penalties = Regularizer.__call__
+    watched = lambda self, *args, turn, **kwargs: (computed.append(turn), penalties(self, *args, turn=turn, **kwargs))[
+        1
+    ]
+    monkeypatch.setattr(Regularizer, "__call__", watched)
     model = Duel(skip_d_above=limit, regularizer=R1)
     rows = play(model)
+    assert computed == ([1, 2] if moves else []), "no penalty is computed for a turn that is skipped"
     assert (weights(model)[0] != 2.0) is moves
     assert model.turns == {"D": 2, "G": 2}, "a turn that is skipped counts"
     assert ("D/match" in rows.rows[0][1]) is moves
@@ -190,11 +200,11 @@ def test_averages_follow_once_in_each_step(early: bool) -> None:
             super().training_step(batch, batch_idx)
             self.move_averages()
 
-    model = (Early if early else Duel)(ema_half_life=2.0)
-    play(model, epochs=2)
+    model = (Early if early else Duel)(ema_half_life=0.2)
+    play(model, epochs=4)
     mean, seen = 1.0, 0
-    for g in by_hand(4)[2]:
-        half_life = min(2.0, 0.05 * seen)  # the warm-up
+    for g in by_hand(8)[2]:
+        half_life = min(0.2, 0.05 * seen)  # the warm-up
         beta = 0.5 ** (2 / half_life) if half_life else 0.0
         mean, seen = beta * mean + (1 - beta) * g, seen + 2
     assert model.G_ema is not None
