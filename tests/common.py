@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
@@ -16,6 +17,12 @@ from zoo.run.config import compose
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def some_slow(models: list[str], *quick: str) -> list[Any]:
+    """Parameters: every model, `slow` unless it is named: what they share is tried with the others."""
+    return [m if m in quick else pytest.param(m, marks=pytest.mark.slow) for m in models]
+
 
 # A model that is not named here is trained on `digits` as configured: name it when that is too slow.
 SMALL: dict[str, list[str]] = {

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from common import MODELS, same
+from common import MODELS, same, some_slow
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -108,6 +108,7 @@ def test_previews_depend_on_the_row_alone_and_disturb_nothing(model: str, small:
     assert torch.equal(own, gan.rng.get_state())
 
 
+@pytest.mark.parametrize("model", some_slow(MODELS, "cgan", "dcgan", "stylegan_lite", "vanilla"))
 def test_compiled_networks_train_alike(model: str, small: Small, tmp_path: Path) -> None:
     """The same weights to float tolerance, in a few graphs; and the state has the names that it always has."""
     eager = trained(small(model, "max_images=48"))[1].state_dict()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import MODELS, ROOT, same
+from common import MODELS, ROOT, same, some_slow
 from omegaconf import DictConfig
 
 import zoo
@@ -28,7 +28,7 @@ def run(*command: str, timeout: int = 280) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", some_slow(MODELS, "cyclegan", "dcgan", "srgan", "stylegan_lite"))
 def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     """Without batch statistics, on the same images and latents; and a turn reduces its player's bytes, once."""
     result = run("tests/many.py", "equality", str(tmp_path), model)
@@ -47,7 +47,7 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
 
 
-@pytest.mark.parametrize("model", ["dcgan", "cyclegan", "pix2pix", "stylegan_lite"])
+@pytest.mark.parametrize("model", some_slow(["cyclegan", "dcgan", "pix2pix", "stylegan_lite"], "cyclegan", "pix2pix"))
 def test_two_processes_resume_bit_for_bit(model: str, tmp_path: Path) -> None:
     """What each rank keeps for itself included: CycleGAN's histories, pix2pix's stream of dropout."""
     result = run("tests/many.py", "resume", str(tmp_path), model)
@@ -123,6 +123,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_torchrun_and_resume_on_fewer_processes(tmp_path: Path) -> None:
     """Two ranks of torchrun share one folder, resume in it, and one process goes on with a sentence."""
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}"]
