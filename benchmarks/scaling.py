@@ -117,7 +117,7 @@ def main() -> None:
     rows: list[Row] = [(n, "32-true", False) for n in options.processes]
     if options.settings:
         rows = [(options.processes[0], p, c) for p in ("32-true", "bf16-mixed") for c in (False, True)]
-    found: dict[Row, list[dict[str, Any]]] = {row: [] for row in rows}
+    measured: dict[Row, list[dict[str, Any]]] = {row: [] for row in rows}
     for turn in range(options.rounds):
         for row in rows[turn % len(rows) :] + rows[: turn % len(rows)]:
             command = [sys.executable, *sys.argv, "--row", json.dumps(row)]
@@ -125,14 +125,14 @@ def main() -> None:
             result = subprocess.run(command, env=environment, capture_output=True, text=True)
             if result.returncode:
                 sys.exit(result.stderr)
-            found[row].append(json.loads(result.stdout.splitlines()[-1]))
+            measured[row].append(json.loads(result.stdout.splitlines()[-1]))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.accelerator}")
     print("processes  precision   compile  images/s  ratio                bytes in a turn / the player's")
     for row in rows:
-        ratios = [a["images"] / b["images"] for a, b in zip(found[row], found[rows[0]], strict=True)]
-        images = statistics.median(a["images"] for a in found[row])
+        ratios = [a["images"] / b["images"] for a, b in zip(measured[row], measured[rows[0]], strict=True)]
+        images = statistics.median(a["images"] for a in measured[row])
         spread = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
-        sent = "  ".join(f"{p} {b:.2f}" for p, b in found[row][0]["bytes"].items()) if row[0] > 1 else "-"
+        sent = "  ".join(f"{p} {b:.2f}" for p, b in measured[row][0]["bytes"].items()) if row[0] > 1 else "-"
         print(f"{row[0]:<9}  {row[1]:<10}  {row[2]!s:<7}  {images:>8.0f}  {spread:<19}  {sent}")
 
 

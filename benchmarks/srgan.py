@@ -186,12 +186,12 @@ def last_callback(callback: L.Callback, channels_last: bool) -> Iterator[None]:
 
 def differences(zoo: SRGAN, loop: Loop) -> list[str]:
     """Parameters and buffers that are not equal bit for bit."""
-    found = []
+    unequal = []
     for name, a, b in (("G", zoo.G, loop.G), ("D", zoo.D, loop.D), ("G_ema", zoo.G_ema.module, loop.G_ema.module)):
         for (key, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
             if not torch.equal(x, y):
-                found.append(f"{name}.{key}: largest difference {(x - y).abs().max().item():.3g}")
-    return found
+                unequal.append(f"{name}.{key}: largest difference {(x - y).abs().max().item():.3g}")
+    return unequal
 
 
 def spread(values: list[float], digits: int) -> str:

@@ -352,17 +352,17 @@ def last_callback(callback: L.Callback) -> Iterator[None]:
 
 def differences(zoo: Any, loop: Any) -> list[str]:
     """Parameters, buffers and logged values that are not equal bit for bit."""
-    found = []
+    unequal = []
     for name, a, b in (("G", zoo.G, loop.G), ("D", zoo.D, loop.D), ("G_ema", zoo.G_ema.module, loop.G_ema)):
         for (key, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
             if not torch.equal(x, y):
-                found.append(f"{name}.{key}: largest difference {(x - y).abs().max().item():.3g}")
+                unequal.append(f"{name}.{key}: largest difference {(x - y).abs().max().item():.3g}")
     if loop.window:
         loop.read()  # as zoo does when training ends
     for key, value in loop.latest.items():
         if zoo.run_log.latest[key] != value:
-            found.append(f"{key} in the last row: {zoo.run_log.latest[key]} and {value}")
-    return found
+            unequal.append(f"{key} in the last row: {zoo.run_log.latest[key]} and {value}")
+    return unequal
 
 
 # Report -------------------------------------------------------------------------------------------------------------

@@ -79,8 +79,8 @@ def accuracy(
         schedule.step()
     network.eval()
     with torch.no_grad():
-        found = torch.cat([network(from_bytes(part)).argmax(1) for part in test[0].split(500)])
-    return (found == test[1]).double().mean().item()
+        predicted = torch.cat([network(from_bytes(part)).argmax(1) for part in test[0].split(500)])
+    return (predicted == test[1]).double().mean().item()
 
 
 def data_module(overrides: list[str], **settings: Any) -> Any:

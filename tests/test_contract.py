@@ -55,9 +55,9 @@ def test_a_turn_moves_its_player_only(model: str, small: Small, monkeypatch: pyt
         @contextmanager
         def watching() -> Iterator[Any]:
             others = [p for name, named in self._parameters_of.items() if name != player for _, p in named]
-            mine = [p for _, p in self._parameters_of[player]]
-            values, grads, own = copy.deepcopy(
-                [[p.data for p in others], [p.grad for p in others], [p.data for p in mine]]
+            of_player = [p for _, p in self._parameters_of[player]]
+            values, grads, values_of_player = copy.deepcopy(
+                [[p.data for p in others], [p.grad for p in others], [p.data for p in of_player]]
             )
             with turn(self, player, **kwargs) as minimize:
                 yield minimize
@@ -65,7 +65,7 @@ def test_a_turn_moves_its_player_only(model: str, small: Small, monkeypatch: pyt
             assert all(
                 p.grad is None if g is None else torch.equal(p.grad, g) for p, g in zip(others, grads, strict=True)
             )
-            assert not same([p.data for p in mine], own)
+            assert not same([p.data for p in of_player], values_of_player)
             seen.add(player)
 
         return watching()
@@ -89,7 +89,7 @@ def test_previews_depend_on_the_row_alone_and_disturb_nothing(model: str, small:
     data = trainer.datamodule  # type: ignore[attr-defined]
     batch = next(iter(data.evaluation_loader(split="train", num=12, batch_size=12)))
     gan.train()
-    before, random, own = copy.deepcopy(gan.state_dict()), torch.get_rng_state(), gan.rng.get_state()
+    before, random, stream = copy.deepcopy(gan.state_dict()), torch.get_rng_state(), gan.rng.get_state()
     with torch.no_grad():
         previews, again = gan.preview(batch), gan.preview(batch)
         rows = type(batch)(*(tensor[3:5] for tensor in batch))
@@ -105,7 +105,7 @@ def test_previews_depend_on_the_row_alone_and_disturb_nothing(model: str, small:
         torch.testing.assert_close(part[name].fake, preview.fake[3:5], rtol=0, atol=1e-5)
     assert same(before, gan.state_dict())
     assert torch.equal(random, torch.get_rng_state())
-    assert torch.equal(own, gan.rng.get_state())
+    assert torch.equal(stream, gan.rng.get_state())
 
 
 @pytest.mark.parametrize("model", some_slow(MODELS, "cgan", "dcgan", "stylegan_lite", "vanilla"))

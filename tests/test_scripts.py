@@ -43,19 +43,21 @@ def test_classification_accuracy_score(small_digits: Path, capsys: pytest.Captur
     """Of the set's own images: as good as them. Of wrongly named ones: worse than chance."""
     module = script("classification_accuracy")
     module.BATCH_SIZE = 20  # more steps from few images
-    found = module.main([str(small_digits / "right"), "--data", "digits", "data.image_size=16", "--shown", "3_000"])
-    assert list(found) == ["synthetic", "as many real", "all real"]
-    assert min(found.values()) > 0.7
+    accuracies = module.main(
+        [str(small_digits / "right"), "--data", "digits", "data.image_size=16", "--shown", "3_000"]
+    )
+    assert list(accuracies) == ["synthetic", "as many real", "all real"]
+    assert min(accuracies.values()) > 0.7
     printed = capsys.readouterr().out
     assert "accuracy on 355 real test images, after 3,000 training images, seed 0" in printed
-    assert f"synthetic          300 images  {found['synthetic']:.2%}" in printed
+    assert f"synthetic          300 images  {accuracies['synthetic']:.2%}" in printed
 
     real = module.data_module(["data=digits", "data.image_size=16"])
     sets = [module.synthetic_like(real, small_digits / name) for name in ("wrong", "right")]
     settings = {"classes": 10, "seed": 0, "shown": 3_000}
     wrong, right = (module.accuracy(images, module.everything(real, "test"), **settings) for images in sets)
     assert wrong < 0.1
-    assert right == found["synthetic"]
+    assert right == accuracies["synthetic"]
 
 
 def test_classification_accuracy_needs_the_same_classes(small_digits: Path, tmp_path: Path) -> None:
@@ -91,13 +93,13 @@ def test_train_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_flip_and_crop_moves_each_image_by_itself() -> None:
     x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x, (4, 4, 4, 4), mode="reflect")
-    found = []
+    moves = []
     for i, y in enumerate(script("train_classifier").flip_and_crop(x)):
         windows = ((a, b, flip) for a in range(9) for b in range(9) for flip in (False, True))
         for a, b, flip in windows:
             window = padded[i, :, a : a + 32, b : b + 32]
             if torch.equal(y, window.flip(2) if flip else window):
-                found.append((a, b, flip))
-    assert len(found) == 64
-    assert len(set(found)) > 30
-    assert {flip for _, _, flip in found} == {False, True}
+                moves.append((a, b, flip))
+    assert len(moves) == 64
+    assert len(set(moves)) > 30
+    assert {flip for _, _, flip in moves} == {False, True}

@@ -50,15 +50,15 @@ def reads(monkeypatch):
 @pytest.mark.parametrize(("workers", "fit"), [(0, "pad"), (2, "crop")])
 def test_it_equals_the_stream_bit_for_bit(images, of_folder, workers, fit):
     settings = {"fit": fit, "num_workers": workers, "test_fraction": 0.4, "flip": True}
-    there = folder(images, of_folder, **settings)
+    cached = folder(images, of_folder, **settings)
     stream = folder(images, of_folder, cache=False, memory_limit_mb=0, **settings)
     for split in ("train", "test"):
-        assert (type(there.split(split)), type(stream.split(split))) == (CachedImages, StreamedImages)
-        assert there.fingerprint(split) == stream.fingerprint(split)
-        banks = [data.evaluation_loader(split=split, num=9, batch_size=4) for data in (there, stream)]
+        assert (type(cached.split(split)), type(stream.split(split))) == (CachedImages, StreamedImages)
+        assert cached.fingerprint(split) == stream.fingerprint(split)
+        banks = [data.evaluation_loader(split=split, num=9, batch_size=4) for data in (cached, stream)]
         for one, other in zip(*banks, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    for one, other in islice(zip(there.train_dataloader(), stream.train_dataloader(), strict=True), 5):
+    for one, other in islice(zip(cached.train_dataloader(), stream.train_dataloader(), strict=True), 5):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 

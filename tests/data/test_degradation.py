@@ -49,9 +49,9 @@ def reference(image: np.ndarray, scale: float, *, whole: bool) -> np.ndarray:
 @pytest.mark.parametrize("whole", [True, False])
 def test_imresize_is_its_formula(scale: float, whole: bool) -> None:
     image = np.random.default_rng(1).integers(0, 256, (11, 16)).astype(np.uint8 if whole else float)
-    found = imresize(torch.from_numpy(image)[None, None], scale)[0, 0]
-    assert found.dtype == (torch.uint8 if whole else torch.float64)
-    np.testing.assert_allclose(found.numpy(), reference(image, scale, whole=whole), atol=1e-9)
+    resized = imresize(torch.from_numpy(image)[None, None], scale)[0, 0]
+    assert resized.dtype == (torch.uint8 if whole else torch.float64)
+    np.testing.assert_allclose(resized.numpy(), reference(image, scale, whole=whole), atol=1e-9)
 
 
 def test_imresize_keeps_constants_and_lines_and_commutes_with_turns() -> None:

@@ -109,8 +109,8 @@ def test_two_processes_crop_and_flip_as_one(of_pairs):
     settings = {**of_pairs, "load_size": 12, "flip": True}
     one, other = on(Noise(**settings)), on(Noise(**settings), 1, 2)
     batch = next(iter(one.train_dataloader()))
-    mine = ImagePairs(*(field[1::2] for field in batch))
-    whole, part = one.on_after_batch_transfer(batch, 0), other.on_after_batch_transfer(mine, 0)
+    half = ImagePairs(*(field[1::2] for field in batch))
+    whole, part = one.on_after_batch_transfer(batch, 0), other.on_after_batch_transfer(half, 0)
     assert torch.equal(whole.x[1::2], part.x)
     assert torch.equal(whole.y[1::2], part.y)
 

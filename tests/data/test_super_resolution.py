@@ -69,8 +69,8 @@ def turns(patch: Tensor) -> list[Tensor]:
 def where(patch: Tensor, image: Tensor) -> tuple[int, int] | None:
     """Where a patch lies in an image, or None."""
     windows = image.unfold(1, patch.shape[1], 1).unfold(2, patch.shape[2], 1)  # [C, y, x, h, w]
-    found = (windows == patch[:, None, None]).all(4).all(3).all(0).nonzero()
-    return tuple(found[0].tolist()) if len(found) else None  # type: ignore[return-value]
+    places = (windows == patch[:, None, None]).all(4).all(3).all(0).nonzero()
+    return tuple(places[0].tolist()) if len(places) else None  # type: ignore[return-value]
 
 
 def test_a_patch_is_one_place_at_both_resolutions(root: Path, settings: dict[str, Any]) -> None:
@@ -151,10 +151,10 @@ def test_a_degraded_patch_is_that_of_its_surroundings(root: Path, settings: dict
     data = SuperResolutionFolder(root=str(root), **{**settings, "blur": [1.5, 1.5], "flip": False})
     high = torch.from_numpy(data.split("train").whole[1].high).permute(2, 0, 1)
     whole = data.rows.degradation(high, torch.Generator())
-    found = 0
+    recognised = 0
     for batch in islice(data.train_dataloader(), 9):
-        found += sum(where(low, whole) is not None for low in batch.low)
-    assert found == 10  # every row of b.png: 16 x 40 pixels hold ten patches
+        recognised += sum(where(low, whole) is not None for low in batch.low)
+    assert recognised == 10  # every row of b.png: 16 x 40 pixels hold ten patches
 
 
 def test_batches_reach_the_model_as_floats_and_are_counted(root: Path, settings: dict[str, Any]) -> None:

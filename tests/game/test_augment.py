@@ -246,8 +246,10 @@ def test_what_does_not_leak_leaves_the_true_orientation_the_most_frequent() -> N
     x = pictures(1, 1, 8, 8).expand(4000, 1, 8, 8)
     for p, shares in ((0.5, [0.625, 0.125, 0.125, 0.125]), (1.0, [0.25] * 4)):
         out = augment(probability=p, quarter_turn=True)(x, seeded())
-        found = [((out - torch.rot90(x, k, (2, 3))).abs().amax((1, 2, 3)) < 1e-4).float().mean() for k in range(4)]
-        assert found == pytest.approx(shares, abs=0.03)
+        frequencies = [
+            ((out - torch.rot90(x, k, (2, 3))).abs().amax((1, 2, 3)) < 1e-4).float().mean() for k in range(4)
+        ]
+        assert frequencies == pytest.approx(shares, abs=0.03)
 
 
 def test_images_are_drawn_for_singly_from_the_generator_alone() -> None:

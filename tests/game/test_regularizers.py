@@ -94,15 +94,15 @@ def test_values_and_weight_gradients_against_another_differentiation(size: int) 
         "r2": lambda weights: 0.5 * (slopes(weights, fake) ** 2).sum(1).mean(),
         "gradient_penalty": lambda weights: (((slopes(weights, between) ** 2).sum(1) ** 0.5 - 1) ** 2).mean(),
     }
-    mine = {
+    penalties = {
         "r1": zero_centred(D, real),
         "r2": zero_centred(D, fake),
         "gradient_penalty": gradient_penalty(D, real, fake, generator=stream()),
     }
     weights = {name: value.detach() for name, value in D.named_parameters()}
     for name, reference in references.items():
-        torch.testing.assert_close(mine[name], reference(weights))
-        gradients = torch.autograd.grad(mine[name], list(D.parameters()), allow_unused=True)
+        torch.testing.assert_close(penalties[name], reference(weights))
+        gradients = torch.autograd.grad(penalties[name], list(D.parameters()), allow_unused=True)
         for gradient, expected in zip(gradients, grad(reference)(weights).values(), strict=True):  # type: ignore[arg-type]
             torch.testing.assert_close(torch.zeros_like(expected) if gradient is None else gradient, expected)
 
@@ -194,8 +194,8 @@ def test_a_compiled_discriminator() -> None:
             D.zero_grad()
             terms = regularizer(lambda image, D=D: D(image), real, fake, turn=1, generator=stream())  # type: ignore[misc]
             (D(real).mean() + sum(terms.values())).backward()
-        for mine, reference in zip(compiled.parameters(), eager.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, reference.grad)
+        for parameter, reference in zip(compiled.parameters(), eager.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, reference.grad)
     assert counter.frame_count == 1
 
 

@@ -231,11 +231,11 @@ def test_accuracy_counts_the_fakes_of_the_class_that_was_asked_for():
     result = evaluate(evaluation(num_fake=43, batch_size=10), preview=labelled)
     (batch,) = Data().evaluation_loader(split="train", num=50, rank=0, world_size=1, batch_size=50)
     brightest = [image.flatten().tolist().index(image.max()) for image in labelled(batch)["samples"].fake[:43]]
-    right = sum(found == asked for found, asked in zip(brightest, batch.label.tolist(), strict=False))
+    right = sum(read == asked for read, asked in zip(brightest, batch.label.tolist(), strict=False))
     assert 0.3 < right / 43 < 0.9
     assert result.values["accuracy_pixels"] == right / 43
     of_reals = [image.flatten().tolist().index(image.max()) for image in batch.image]
-    right = sum(found == label for found, label in zip(of_reals, batch.label.tolist(), strict=True))
+    right = sum(read == label for read, label in zip(of_reals, batch.label.tolist(), strict=True))
     assert result.protocol["accuracy_of_reals"] == right / 50
 
 

@@ -41,22 +41,22 @@ def accept_random(monkeypatch, random_inception):
 
 @pytest.mark.usefixtures("accept_random")
 def test_inception_features_equal_torch_fidelitys(random_inception):
-    ours = Inception(str(random_inception))
-    theirs = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(random_inception))
+    extractor = Inception(str(random_inception))
+    reference = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(random_inception))
     images = torch.randint(0, 256, (2, 3, 40, 32), dtype=torch.uint8)
 
     state = torch.get_rng_state()
-    features = ours(images)
+    features = extractor(images)
     assert torch.equal(torch.get_rng_state(), state), "loading drew from the training's random state"
     assert features.dtype == torch.float32
     assert features.std() > 0
-    assert torch.equal(features, theirs(images)[0])
+    assert torch.equal(features, reference(images)[0])
 
     grey = images[:, :1]
-    assert torch.equal(ours(grey), theirs(grey.repeat(1, 3, 1, 1))[0])
-    assert ours.weights_sha256 == sha256(random_inception)
-    assert not any(p.requires_grad for p in ours.parameters())
-    assert not any(m.training for m in ours.train().modules())
+    assert torch.equal(extractor(grey), reference(grey.repeat(1, 3, 1, 1))[0])
+    assert extractor.weights_sha256 == sha256(random_inception)
+    assert not any(p.requires_grad for p in extractor.parameters())
+    assert not any(m.training for m in extractor.train().modules())
 
 
 def test_inception_refuses_a_wrong_file(random_inception, tmp_path):

@@ -65,7 +65,7 @@ def test_ssim_in_closed_form() -> None:
 @pytest.mark.parametrize("border", [0, 4])
 def test_the_four_figures(border: int) -> None:
     a, b = pair()
-    found = measure(a, b, border=border, is_grey=False)
+    figures = measure(a, b, border=border, is_grey=False)
     for n in range(2):
         x, y = (
             image[n, :, border : 40 - border, border : 33 - border].permute(1, 2, 0).double().numpy()
@@ -78,7 +78,7 @@ def test_the_four_figures(border: int) -> None:
             "psnr_rgb": peak_signal_noise_ratio(x, y, data_range=255),
             "ssim_rgb": np.mean([reference(x[:, :, c], y[:, :, c]) for c in range(3)]),
         }
-        assert {name: value[n].item() for name, value in found.items()} == pytest.approx(expected, abs=1e-9)
+        assert {name: value[n].item() for name, value in figures.items()} == pytest.approx(expected, abs=1e-9)
 
 
 def test_grey_files_are_measured_by_their_levels() -> None:

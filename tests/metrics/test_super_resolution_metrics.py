@@ -136,8 +136,8 @@ def test_several_processes_equal_one(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(evaluate_on, (3, str(tmp_path)), nprocs=3, start_method="forkserver")
     expected = [judge().evaluate(preview, Data(size), device="cpu") for size in (5, 2)]
     for rank in range(3):
-        *found, failure = torch.load(tmp_path / f"{rank}.pt")
-        for one, many in zip(expected, found, strict=True):
+        *of_rank, failure = torch.load(tmp_path / f"{rank}.pt")
+        for one, many in zip(expected, of_rank, strict=True):
             assert many["values"] == one.values
             assert many["images"] == one.images
             assert many["protocol"] == one.protocol

@@ -88,9 +88,9 @@ def test_steps_are_those_of_a_plain_loop() -> None:
     train_on(model, batches)
     for name, network in {"G": G, "F": F, "D_X": D_X, "D_Y": D_Y}.items():
         for key, value in network.state_dict().items():
-            mine = model.state_dict()[f"{name}.{key}"]
-            torch.testing.assert_close(mine, value, rtol=0, atol=2e-5, msg=f"{name}.{key}")
-            assert (mine - initial[f"{name}.{key}"]).abs().max() > 2e-4
+            trained = model.state_dict()[f"{name}.{key}"]
+            torch.testing.assert_close(trained, value, rtol=0, atol=2e-5, msg=f"{name}.{key}")
+            assert (trained - initial[f"{name}.{key}"]).abs().max() > 2e-4
     for history, pool in ((model.history_x, pools["x"]), (model.history_y, pools["y"])):
         torch.testing.assert_close(torch.cat(history.images), torch.stack(pool), rtol=0, atol=1e-3)
 
@@ -123,8 +123,8 @@ def test_history_is_a_rank_s_own_state_and_no_part_of_the_weights() -> None:
     other = gan("model.history=3")
     other.load_rank_state(model.rank_state())
     assert len(other.history_x.images) == 3
-    for mine, theirs in zip(other.history_y.images, model.history_y.images, strict=True):
-        assert torch.equal(mine, theirs)
+    for loaded, image in zip(other.history_y.images, model.history_y.images, strict=True):
+        assert torch.equal(loaded, image)
     assert not [name for name in model.state_dict() if "history" in name]
 
 
@@ -156,12 +156,12 @@ def test_previews() -> None:
     ]
     assert aligned["X->Y"].target is batch.y
     assert aligned["Y->X"].target is batch.x
-    there = model.translate(batch.x)
-    back = model.translate(there, "Y->X")
-    torch.testing.assert_close(previews["X->Y"].fake, there)
+    translated = model.translate(batch.x)
+    back = model.translate(translated, "Y->X")
+    torch.testing.assert_close(previews["X->Y"].fake, translated)
     torch.testing.assert_close(previews["X->Y->X"].fake, back)
     assert previews["X->Y->X"].target is batch.x
-    expected = batch.x, there, back, model.translate(batch.x, "Y->X")
+    expected = batch.x, translated, back, model.translate(batch.x, "Y->X")
     for shown, image in zip(previews["X->Y"].panel, expected, strict=True):
         torch.testing.assert_close(shown, image)
 

@@ -253,14 +253,14 @@ def test_vgg_is_torchvisions_up_to_its_layer(weights: Path) -> None:
     """phi_54: its sixteenth convolution, activated, of ImageNet's normalised RGB."""
     network = vgg.load(str(weights))
     with torch.device("meta"):
-        theirs = vgg19().features[:36]
-    theirs.to_empty(device="cpu").load_state_dict(
+        layers = vgg19().features[:36]
+    layers.to_empty(device="cpu").load_state_dict(
         {name.removeprefix("features."): value for name, value in torch.load(weights).items()}
     )
     image = torch.rand(2, 3, 32, 48)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    expected = theirs((image - mean.view(3, 1, 1)) / std.view(3, 1, 1))
-    assert isinstance(theirs[34], torch.nn.Conv2d)
+    expected = layers((image - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+    assert isinstance(layers[34], torch.nn.Conv2d)
     assert expected.shape == (2, 512, 2, 3)
     torch.testing.assert_close(network(image * 2 - 1), expected)
     grey = torch.rand(2, 1, 32, 32)
@@ -274,9 +274,9 @@ def test_content_of_vgg(weights: Path) -> None:
     fake = model.G(low)
     phi = vgg.load(str(weights))
     expected = (phi(fake) - phi(high)).square().mean() / 12.75**2
-    found = model.perceptual(fake, high)["content"]
-    torch.testing.assert_close(found, expected)
-    gradient = torch.autograd.grad(found, next(model.G.parameters()))[0]
+    content = model.perceptual(fake, high)["content"]
+    torch.testing.assert_close(content, expected)
+    gradient = torch.autograd.grad(content, next(model.G.parameters()))[0]
     assert gradient.abs().sum() > 0
 
 

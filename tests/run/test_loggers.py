@@ -60,6 +60,13 @@ def books(tmp_path: Path, **changes: object) -> WeightsAndBiases:
     return WeightsAndBiases(**(settings | changes))  # type: ignore[arg-type]
 
 
+def inspected(tmp_path: Path, *options: str) -> str:
+    """What W&B's own command reads in an offline run."""
+    folder = next((tmp_path / "wandb").glob("offline-run-*"))
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def test_wandb_offline_carries_everything_on_the_axis_of_images(tmp_path: Path) -> None:
     run = books(tmp_path, log_checkpoints=True)
     (tmp_path / "checkpoints").mkdir()
@@ -70,23 +77,18 @@ def test_wandb_offline_carries_everything_on_the_axis_of_images(tmp_path: Path) 
     run.log_image("samples", [np.zeros((8, 8, 3), np.uint8)], step=1280)
     run.finalize("success")
 
-    folder = next((tmp_path / "wandb").glob("offline-run-*"))
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--summary", str(folder)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
-    assert found["config"] == {"model": {"width": 32}, "seed": 7}
-    assert found["summary"].items() >= {"D/adversarial": 1.25, "fid_mnist": 9.5, "images": 1280}.items()
-    assert found["summary"]["samples"]["count"] == 1
-    assert found["state"] == "finished"
+    recorded = json.loads(inspected(tmp_path, "--summary"))
+    assert recorded["config"] == {"model": {"width": 32}, "seed": 7}
+    assert recorded["summary"].items() >= {"D/adversarial": 1.25, "fid_mnist": 9.5, "images": 1280}.items()
+    assert recorded["summary"]["samples"]["count"] == 1
+    assert recorded["state"] == "finished"
 
 
 def test_wandb_offline_keeps_alerts(tmp_path: Path) -> None:
     run = books(tmp_path)
     run.alert("mode collapse", "all images alike at image 640")
     run.finalize("success")
-    folder = next((tmp_path / "wandb").glob("offline-run-*"))
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    alerts = [line for line in found.splitlines() if '"alert"' in line]
+    alerts = [line for line in inspected(tmp_path).splitlines() if '"alert"' in line]
     assert len(alerts) == 1
     assert "mode collapse" in alerts[0]
     assert "all images alike at image 640" in alerts[0]

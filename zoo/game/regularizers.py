@@ -55,7 +55,7 @@ class Regularizer:
 
     With every = k the penalties are lazy (Karras et al. 2020, arXiv:1912.04958, section 3.1 and appendix B): computed
     in D's turns 1, 1 + k, 1 + 2k, ... and multiplied by k there, so that their mean over all turns stays. The log
-    show the mean over the turns that computed them: k times the mean over all. StyleGAN2 takes them in the same turns,
+    shows the mean over the turns that computed them: k times the mean over all. StyleGAN2 takes them in the same turns,
     but in a second step of the same optimizer, with Adam's rate and betas corrected for the additional step; here they
     are part of the one step that a turn makes, and nothing needs correction.
 
