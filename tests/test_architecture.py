@@ -10,14 +10,15 @@ HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvisio
 
 # room -> (rooms of zoo that it may import, libraries of HEAVY that it may import)
 RULES: dict[str, tuple[set[str], set[str]]] = {
+    "atomic": (set(), set()),
     "batch": (set(), set()),
     "game": ({"batch", "game"}, {"lightning"}),
     "networks": ({"networks"}, set()),
     "model": ({"batch", "game", "networks"}, set()),
-    "data": ({"batch", "data"}, {"lightning", "torchvision"}),
-    "metrics": ({"batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "run": ({"batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
-    "use": ({"batch", "data", "game", "use"}, {"torchvision"}),
+    "data": ({"atomic", "batch", "data"}, {"lightning", "torchvision"}),
+    "metrics": ({"atomic", "batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
+    "run": ({"atomic", "batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
+    "use": ({"atomic", "batch", "data", "game", "use"}, {"torchvision"}),
     "cli": (
         {"batch", "cli", "data", "game", "metrics", "run", "use"},
         {"hydra", "omegaconf", "torchvision", "typer"},

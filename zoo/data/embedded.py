@@ -7,8 +7,6 @@
 """
 
 import contextlib
-import os
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.atomic import replacing
 from zoo.data.images import Images, ImageSettings
 from zoo.data.module import DataModule
 from zoo.data.sources import Arrays, Memory, Size, Split, resize
@@ -103,12 +102,6 @@ def read_mnist5k(cache_dir: str) -> tuple[Tensor, Tensor]:
 
     pixels, labels = mnist_data()
     images, labels = pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64)
-    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.npz")  # other processes see it whole or not at all
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez_compressed(unfinished, images=images, labels=labels)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), replacing(path) as part:
+        np.savez_compressed(part, images=images, labels=labels)
     return torch.from_numpy(images)[:, None], torch.from_numpy(labels)

@@ -11,8 +11,6 @@ distance, say), `mean/HEADLINE`, their mean, comes first among the values: by it
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from zoo.atomic import replacing
 from zoo.batch import Preview
 from zoo.metrics.metric import Data, Metric, Plain, Result, Task, fields_of
 
@@ -250,18 +249,12 @@ class Evaluator:
         self._reals[key] = kept = {name: tensor.detach().cpu().clone() for name, tensor in states.items()}
         if self.cache_dir is None:
             return
-        folder, part = Path(self.cache_dir).expanduser(), None
+        folder = Path(self.cache_dir).expanduser()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Written beside its place and then moved: readers see a whole file or none.
-            handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
-            os.close(handle)
-            save_file(kept, part)
-            os.replace(part, folder / f"{key}.safetensors")
+            with replacing(folder / f"{key}.safetensors") as part:
+                save_file(kept, part)
         except (OSError, SafetensorError) as error:
             log.warning("the real statistics cannot be kept in %s: %s", folder, error)
-            if part is not None:
-                Path(part).unlink(missing_ok=True)
 
 
 def default_panel(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from zoo.atomic import replacing
 from zoo.game.gan import GAN
 
 
@@ -21,19 +22,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
         """Replace `path` by `checkpoint`, atomically."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
+            with replacing(target) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, target)
         except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
             kept = "the earlier file there is intact" if target.exists() else "there was none before"
             raise OSError(f"{target} could not be written ({error}); {kept}") from error
-        finally:
-            part.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """A file of plain data, without running code: see `read`."""

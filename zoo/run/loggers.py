@@ -17,6 +17,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.atomic import replacing
+
 log = logging.getLogger(__name__)
 
 
@@ -89,13 +91,10 @@ class CSV(Logger):
             return [row for row in csv.DictReader(file) if None not in row.values()]  # not a half-written last line
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with replacing(self.path) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(part, self.path)
 
 
 class TensorBoard(TensorBoardLogger, ShowsImages):

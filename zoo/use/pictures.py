@@ -1,6 +1,5 @@
 """Files of pictures: which go where, how they are read, sheets of images, films. Every file is written whole."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
+from zoo.atomic import replacing
 from zoo.batch import from_bytes, to_bytes
 from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
@@ -27,19 +27,9 @@ GAP = 4  # pixels between the images of a sheet
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when the block ends well and vanishes when it does not.
-
-    Raises:
-        ValueError: if the folder can't be written to.
-    """
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    make_folder(path)
-    try:
-        with _refused(path):
-            yield part
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """As `zoo.atomic.replacing`; a ValueError names the file that can't be written."""
+    with _refused(path), replacing(path) as part:
+        yield part
 
 
 def make_folder(path: Path) -> None:

@@ -102,6 +102,15 @@ class Run:
         self.published.append(values)
 
 
+def test_what_a_killed_save_has_left_goes_when_training_starts(small: Callable[..., DictConfig]) -> None:
+    cfg = small("vanilla", "max_images=32")
+    left = Path(cfg.run_dir, "checkpoints", ".last.ckpt.abc.part")
+    left.mkdir(parents=True)
+    (left / "last.ckpt").write_bytes(b"half")
+    run(cfg)
+    assert [path.name for path in left.parent.iterdir()] == ["last.ckpt"]
+
+
 def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
     callback = Evaluate(evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, max_images=500, folder=str(tmp_path))
     it: Any = Run()

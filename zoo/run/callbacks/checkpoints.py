@@ -1,5 +1,6 @@
 """The newest state of a run, on disk."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Checkpoints(Checkpoint):
         self.every.start(pl_module.images)
         if trainer.is_global_zero:
             for part in self.path.parent.glob(".*.part"):  # of a save that was killed
-                part.unlink(missing_ok=True)
+                shutil.rmtree(part, ignore_errors=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
