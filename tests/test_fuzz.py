@@ -109,13 +109,13 @@ def command_lines() -> list[list[str]]:
                 key = dice.choice([*settings[model], *NAMES])
                 typed = dice.choice(SHAPES).format(key, dice.choice(VALUES), dice.choice(VALUES))
             elif kind < 0.6:
-                key, value = dice.choice(
-                    [(k, v) for k, v in settings[model].items() if isinstance(v, int | float | list)]
-                )
+                numbers = {k: v for k, v in settings[model].items() if isinstance(v, int | float | list)}
+                key, value = dice.choice(list(numbers.items()))
                 typed = f"{key}={near(value, dice)}"
             elif kind < 0.8:
                 group = dice.choice(groups())
-                typed = f"{group}={dice.choice([*choices(group), 'nothing'])}"
+                names = [name for name in [*choices(group), "nothing"] if "ddp" not in name]  # one process
+                typed = f"{group}={dice.choice(names)}"
             else:
                 typed = mutated(dice.choice(line), dice)
             line.append(typed)
