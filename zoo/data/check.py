@@ -10,7 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from zoo.data.deep import Levels
-from zoo.data.files import EXTENSIONS, check_is_folder, find, in_threads, in_words, opened_regular
+from zoo.data.files import EXTENSIONS, check_is_folder, find, in_threads, in_words, opened_regular, printable
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, decoded, height_and_width
 
 
@@ -106,7 +106,7 @@ class FolderReport:
             lines += [f"    {' = '.join(group[:4])}{' = ...' * (len(group) > 4)}" for group in self.duplicates[:shown]]
         if self.readable:
             lines.append(f"  train on it with: python train.py {self.override()}")
-        return lines
+        return [printable(line) for line in lines]
 
 
 class Seen(NamedTuple):
@@ -156,7 +156,7 @@ def check_folder(
     same: dict[str, list[str]] = {}
     for file, seen in zip(files, in_threads(look, files), strict=True):
         if isinstance(seen, UnreadableImage):
-            report.unreadable[file] = str(seen).removeprefix(f"{root / file}: ")
+            report.unreadable[file] = str(seen).removeprefix(printable(f"{root / file}: "))
             continue
         report.modes[seen.mode] += 1
         report.sizes.append(seen.size)
