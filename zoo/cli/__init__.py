@@ -52,7 +52,10 @@ def check_data(
 
 def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
-    from zoo.run.command import readable_errors
-
-    with readable_errors("zoo"):
+    try:
         app()
+    except Exception as error:
+        from zoo.run.command import readable_errors  # late: it brings Hydra
+
+        with readable_errors("zoo"):
+            raise error

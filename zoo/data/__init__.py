@@ -17,7 +17,7 @@ A set is a class of a few lines that names one of each; its settings are one fla
 An archive (.zip, .npz) would be one more source: the arrays of an .npz are `Arrays`, the members of a .zip a content
 with the methods of `Files`.
 
-`files`, `reading` and `cache` find, decode and keep files, and know neither torch nor Lightning; `check` looks a folder
-over before it is trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution`
-hold the sets.
+`files`, `deep`, `reading`, `values` and `cache` find, decode and keep files and the range of their values, and know
+neither torch nor Lightning; `check` looks a folder over before it is trained on; `embedded`, `embedded_pairs`,
+`public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
 """

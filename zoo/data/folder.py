@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import torch
 
-from zoo.data.files import MissingData, check_is_folder, images_of
+from zoo.data.files import MissingData, check_is_folder
 from zoo.data.images import Images, ImageSettings
 from zoo.data.module import DataModule
 from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_setting
@@ -51,7 +51,8 @@ class Folder(Source):
         content = Files(self.root, self.files, self.reading, labels)
         if self.test_root is not None:
             check_is_folder(self.test_root, "set data.test_root to a folder of images")
-            return {"train": content, "test": Files(self.test_root, images_of(self.test_root), self.reading)}
+            files = self.reading.images_of(self.test_root)
+            return {"train": content, "test": Files(self.test_root, files, self.reading)}
         splits = content.splits(self.test_fraction)
         if not splits["train"].files:
             raise MissingData(
@@ -68,7 +69,7 @@ class Folder(Source):
     def files(self) -> list[str]:
         """The images, relative to the root."""
         check_is_folder(self.root)
-        return images_of(self.root)
+        return self.reading.images_of(self.root)
 
     @cached_property
     def classes(self) -> list[str]:  # type: ignore[override]

@@ -83,6 +83,8 @@ class Rows:
 
     def sets(self, splits: dict[Split, Any], reading: FileReading | None) -> dict[Split, ImageSet]:
         """The splits of a source as sets of rows, decoded where they fit the memory."""
+        if reading:
+            reading.settle(splits)
         parts = {split: self.parts(split, content) for split, content in splits.items()}
         sets = [one for of_split in parts.values() for one in of_split]
         kept = iter(reading.kept(sets) if reading else sets)
@@ -202,13 +204,20 @@ class DataModule(LightningDataModule):
     def description(self) -> str:
         """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel" (height x width)."""
         skipped = f", {len(self.skipped):,} unreadable files skipped" if self.sets and self.skipped else ""
-        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}"
+        notes = "".join(f"; {note}" for note in self.source.reading.notes()) if self.source.reading else ""
+        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}{notes}"
 
     @property
     def skipped(self) -> list[str]:
         """Files that could not be read, relative to their folder; of pairs, those of X."""
         reading = self.source.reading
         return sorted([*reading.left_out, *reading.replaced()]) if reading else []
+
+    @property
+    def ranges(self) -> list[list[float]]:
+        """Which values of the files are black and white, where that was found in them; of each domain."""
+        reading = self.source.reading
+        return reading.values.used() if reading and reading.range == "min_max" else []
 
     def parameters(self) -> dict[str, Any]:
         """What besides the content decides the pixels; part of the fingerprint."""
@@ -267,6 +276,11 @@ class DataModule(LightningDataModule):
                 f"data.batch_size={self.batch_size}: {remedy}."
             )
         self.local_batch_size()
+        if self.source.reading is not None and self.rank_and_world_size()[0] == 0:
+            for note in self.source.reading.notes():
+                print(f"data={self.name}: {note}", flush=True)
+            for complaint in self.source.reading.complaints():
+                warnings.warn(complaint, stacklevel=2)
 
     def teardown(self, stage: str | None = None) -> None:
         """Say how many files a streamed or cached set had to skip: its workers have warned of the first only."""

@@ -11,7 +11,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, Unpack
 
-from zoo.data.files import MissingData, check_is_folder, images_of
+from zoo.data.files import MissingData, check_is_folder
 from zoo.data.folder import NO_TEST
 from zoo.data.module import DataModule
 from zoo.data.pairs import Pairs, PairSettings
@@ -89,10 +89,10 @@ class Folders(Source):
 
     def held_out(self, folder: Path, test: Path | None) -> dict[Split, Files]:
         """A folder's images to train on, and those for tests: of its test folder or, without it, a share."""
-        files = Files(folder, images_of(folder), self.reading)
+        files = Files(folder, self.reading.images_of(folder), self.reading)
         if test is None:
             return files.splits(self.test_fraction)
-        return {"train": files, "test": Files(test, images_of(test), self.reading)}
+        return {"train": files, "test": Files(test, self.reading.images_of(test), self.reading)}
 
 
 class TwoFolders(Folders):
@@ -178,7 +178,7 @@ class PairedImages(Folders):
 
     def _partners(self, x: Path, y: Path) -> dict[str, str]:
         """The file in `y` of each file in `x`; a MissingData for an image without a partner, or with several."""
-        of_x, of_y = images_of(x), images_of(y)
+        of_x, of_y = self.reading.images_of(x), self.reading.images_of(y)
         names_x = [stem(file, self.suffixes[0]) for file in of_x]
         names_y = [stem(file, self.suffixes[1]) for file in of_y]
         for folder, names in ((x, names_x), (y, names_y)):
