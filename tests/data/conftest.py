@@ -31,6 +31,8 @@ def of_folder(common):
         "memory_limit_mb": 100,
         "cache": False,
         "test_fraction": 0.0,
+        "labels": None,
+        "label_column": None,
     }
 
 

@@ -37,7 +37,8 @@ def maps(tmp_path):
 
 @pytest.fixture
 def arguments(of_folder):
-    del of_folder["channels"]
+    for name in ("channels", "labels", "label_column"):
+        del of_folder[name]
     return {**of_folder, "load_size": None, "channels_x": 3, "channels_y": 1}
 
 

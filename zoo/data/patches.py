@@ -27,6 +27,7 @@ from torch import Tensor
 
 from zoo.batch import LowHigh, from_bytes
 from zoo.data import cache as caches
+from zoo.data.archives import Member, stamp_of
 from zoo.data.degradation import Degradation, cropped, shrink
 from zoo.data.files import MissingData, in_lines, in_threads
 from zoo.data.images import channels_in_words, count
@@ -209,9 +210,7 @@ class Patches(Rows):
         how = (self.scale, self.channels[0], content.reading.background, content.reading.max_pixels)
         sha = hashlib.sha256(repr(how).encode())
         for name in content.files:
-            file = content.root / name
-            stat = file.stat() if file.exists() else None
-            sha.update(f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape"))
+            sha.update(f"{name}\0{stamp_of(content.root, name)}\n".encode(errors="surrogateescape"))
         return sha.hexdigest()
 
     def photographs(self, split: Split, content: Files, key: str) -> tuple[list[Photograph], dict[str, str]]:
@@ -267,7 +266,7 @@ class Patches(Rows):
 
 
 def decoded(
-    file: Path, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
+    file: Path | Member, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
 ) -> tuple[Tensor, bool]:  # fmt: skip
     """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
 

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from zoo.data.archives import Member, image_of_npy
+
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes without colour
@@ -117,10 +119,10 @@ FileReader = Reader | PartnerReader | HalvesReader
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], *, max_pixels: int) -> Iterator[Image.Image]:
+def opened(path: str | os.PathLike[str] | Member, *, max_pixels: int) -> Iterator[Image.Image]:
     """The file's image, decoded; whatever goes wrong inside the block is the file's fault and an UnreadableImage."""
     try:
-        with _open(path) as image:
+        with _open(path, max_pixels) as image:
             width, height = image.size
             if width * height > max_pixels:
                 limit = f"data.max_pixels={max_pixels}"
@@ -133,17 +135,23 @@ def opened(path: str | os.PathLike[str], *, max_pixels: int) -> Iterator[Image.I
         raise UnreadableImage(f"{path}: {_reason(path, error)}.") from None
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
-    """Image.open without Pillow's own limit, which warns or raises without saying the size."""
+def _open(path: str | os.PathLike[str] | Member, max_pixels: int) -> Image.Image:
+    """An array's image; else Image.open without Pillow's own limit, which warns or raises without saying the size."""
+    content = path.open(max_pixels) if isinstance(path, Member) else path
+    if isinstance(content, Image.Image):
+        return content
+    if str(path).lower().endswith(".npy"):
+        with open(path, "rb") as file:
+            return image_of_npy(file, max_pixels)
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(content)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+def _reason(path: str | os.PathLike[str] | Member, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError):
@@ -151,7 +159,8 @@ def _reason(path: str | os.PathLike[str], error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "a folder, not an image"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image that Pillow knows" if Path(path).stat().st_size else "an empty file"
+        empty = not isinstance(path, Member) and not Path(path).stat().st_size
+        return "an empty file" if empty else "not an image that Pillow knows"
     detail = str(error).strip().rstrip(".") or type(error).__name__
     return f"truncated: {detail}" if "truncated" in detail else f"corrupt: {detail}"
 

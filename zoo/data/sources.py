@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
 from zoo.data import cache as caches
+from zoo.data.archives import Member, Root, stamp_of
 from zoo.data.files import MissingData, in_lines, in_test, in_threads
 from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
 
@@ -33,7 +34,7 @@ class ImageSet:
     """Base of the sets of rows: rows -> a batch of images uint8 [N, C, H, W], labels and index int64 [N]."""
 
     streams = True  # reading a batch takes time, which workers hide
-    labels: Tensor  # [N]
+    labels: Tensor  # [N], or [N, A]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,7 +64,7 @@ class ImageSet:
 
 
 class InMemoryImages(ImageSet):
-    """Images and labels held in memory: uint8 [N, C, H, W] and int64 [N]."""
+    """Images and labels held in memory: uint8 [N, C, H, W]; int64 [N], classes, or float32 [N, A], attributes."""
 
     streams = False
 
@@ -72,7 +73,7 @@ class InMemoryImages(ImageSet):
         assert images.ndim == 4, images.shape
         assert len(images) == len(labels), (len(images), len(labels))
         self.images = images.contiguous()
-        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # vectors, or classes
+        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # attributes, or classes
 
     def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
         index = as_rows(rows)
@@ -212,7 +213,7 @@ class FileReading:
         """What decides the pixels of images of one size."""
         return {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
 
-    def attempt(self, read: Callable[[Path], Result], path: Path) -> Result | UnreadableImage:
+    def attempt(self, read: Callable[[Path | Member], Result], path: Path | Member) -> Result | UnreadableImage:
         """What `read` gives; where an unreadable file is to be skipped, what is wrong with it instead of raising it."""
         try:
             return read(path)
@@ -314,15 +315,16 @@ class Arrays:
 
 
 class Files:
-    """Images as files, relative to a folder, with forward slashes.
+    """Images as files, relative to a folder or an archive, with forward slashes.
 
     Args:
-        labels: int64 [N]; None: 0 for all.
+        root: a folder, or an archive.
+        labels: int64 [N], classes, or float32 [N, A], attributes; None: 0 for all.
         partners: the files of Y, in the same order, where these are those of X.
     """
 
     def __init__(
-        self, root: Path, files: list[str], reading: FileReading, labels: Tensor | None = None,
+        self, root: Root, files: list[str], reading: FileReading, labels: Tensor | None = None,
         partners: "Files | None" = None,
     ) -> None:  # fmt: skip
         self.root, self.files, self.reading, self.partners = root, files, reading, partners
@@ -357,11 +359,8 @@ class Files:
         """Of the paths, sizes and times of modification: reading all of a large set would take too long."""
         sha = hashlib.sha256()
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            try:
-                stat = (self.root / file).stat()
-                line = f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n"
-            except OSError:
-                line = f"{file}\0missing\n"
+            stamp = stamp_of(self.root, file)
+            line = f"{file}\0missing\n" if stamp is None else f"{file}\0{stamp}\0{label}\n"
             sha.update(line.encode(errors="surrogateescape"))
         if self.partners is None:
             return sha.hexdigest()
@@ -398,6 +397,8 @@ class Source:
     root: Path | None = None  # where the user said that the images lie
     reading: FileReading | None = None  # of the files, where there are any
     classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
+    attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are
+    remarks: list[str] = []  # noqa: RUF012  # sentences to say of the images, once they are found
     no_test_remedy: str = "measure against the training images instead (split=train)"
 
     def prepare(self) -> None:
