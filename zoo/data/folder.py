@@ -126,7 +126,7 @@ class Folder(Source):
         return tables.of_folders(files, root, [] if isinstance(root, Archive) else empty_folders(root, files))
 
     def _content(self, name: str) -> bytes | None:
-        """The bytes of a table, a file or one in the root; None where none was asked for and there is no dataset.json."""
+        """The bytes of a table, a file or one in the root; None: there is no dataset.json, and none was asked for."""
         root, _ = self.found
         path = Path(name).expanduser()
         if self.table and path.exists():

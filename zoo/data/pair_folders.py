@@ -75,7 +75,7 @@ class Folders(Source):
             raise MissingData(f"data.{argument} is null: name a folder of images below {self.root}.")
         folder = self.root / Path(name).expanduser()
         if folder.suffix.lower() not in ARCHIVES or not folder.is_file():
-            check_is_folder(folder, f"name a folder of images, or a .zip, .npz or .npy, data.{argument}=NAME")
+            check_is_folder(folder, f"name a folder of images, data.{argument}=NAME, or a .zip, .npz or .npy")
         return folder
 
     def train_and_test(self, train: dict[str, str], test: dict[str, str | None]) -> tuple[list[Path], list[Path]]:
