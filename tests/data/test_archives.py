@@ -312,7 +312,7 @@ def test_python_objects_are_never_read(tmp_path, of_folder, kind):
     else:
         zipped(path, {"0.npy": npy(objects)})
     with pytest.raises((MissingData, UnreadableImage), match=r"set\.\w+.*(Python objects|allow_pickle)"):
-        LabelledImageFolder(root=str(path), **{**of_folder, "labels": None}).setup("fit")
+        (LabelledImageFolder if kind == "labels" else ImageFolder)(root=str(path), **of_folder).setup("fit")
     assert not (tmp_path / "pwned").exists()
 
 

@@ -7,8 +7,6 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.game.abilities import classes_of, rows_of
-
 CONF = Path(__file__).parents[2] / "conf"
 IN_WORDS = {  # of zoo.batch
     "LabelledImages": "single images",
@@ -26,6 +24,8 @@ def check_rows(config: DictConfig) -> None:
     Raises:
         ValueError: naming data that fit.
     """
+    from zoo.game.abilities import rows_of  # with torch, which takes seconds: --help does without
+
     model, data = (_class_of(config, group) for group in ("model", "data"))
     if model is None or data is None or _fit(model, data):
         return
@@ -44,6 +44,8 @@ def _class_of(config: DictConfig, group: str) -> Any:
 
 
 def _fit(model: Any, data: Any) -> bool:
+    from zoo.game.abilities import rows_of
+
     rows, given = rows_of(model), getattr(data, "batch", None)
     if rows is None or given is None:
         return True
@@ -78,6 +80,8 @@ def check_classes(model: Any, data: Any) -> None:
     Raises:
         ValueError: naming where several classes can come from.
     """
+    from zoo.game.abilities import classes_of
+
     if len(classes := classes_of(model)) == 1:
         raise ValueError(
             f"{type(model).__name__} is told the class of each image, but {data.where()} has one class only, "
