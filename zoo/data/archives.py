@@ -63,8 +63,8 @@ class Archive:
     def resolve(self) -> Path:
         return self.path.resolve()
 
-    def open(self, name: str, max_pixels: int) -> IO[bytes] | Image.Image:
-        """The bytes of a member's image file, or its image where it is an array.
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
+        """The bytes of a member's image file, or its pixels [H, W, C] where it is an array.
 
         Raises:
             ValueError, BadZipFile, OSError: naming what is wrong with it.
@@ -99,7 +99,7 @@ class Member:
     def __str__(self) -> str:
         return f"{self.archive}/{self.name}"
 
-    def open(self, max_pixels: int) -> IO[bytes] | Image.Image:
+    def open(self, max_pixels: int) -> IO[bytes] | np.ndarray:
         return self.archive.open(self.name, max_pixels)
 
 
@@ -179,7 +179,7 @@ class Zip(Archive):
             raise ValueError(f"{self}/{name} would take {_gib(info.file_size)}, too much for a table of labels")
         return self._inflated(info)
 
-    def open(self, name: str, max_pixels: int) -> IO[bytes] | Image.Image:
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
         info = self.infos[name]
         if info.flag_bits & 1:
             raise ValueError("encrypted")
@@ -193,7 +193,7 @@ class Zip(Archive):
             if info.file_size > BYTES_A_PIXEL * width * height:
                 raise ValueError(f"it claims {_gib(info.file_size)} for {width}x{height} pixels")
         content = io.BytesIO(self._inflated(info))
-        return image_of_npy(content, max_pixels) if array else content
+        return pixels_of_npy(content, max_pixels) if array else content
 
     def _inflated(self, info: zipfile.ZipInfo) -> bytes:
         """A member's bytes, whose checksum is right."""
@@ -231,12 +231,12 @@ class Stack(Archive):
     def stamp(self, name: str) -> str:
         return f"{self.key}\0{self._stamp}"
 
-    def open(self, name: str, max_pixels: int) -> Image.Image:
+    def open(self, name: str, max_pixels: int) -> np.ndarray:
         with self._lock:
             if self._array is None:
                 with np.load(self.path, allow_pickle=False) as file:
                     self._array = file[self.key]
-        return image_of(self._array[int(name)], max_pixels)
+        return pixels_of(self._array[int(name)], max_pixels)
 
     def _look(self) -> tuple[tuple[int, ...], np.dtype]:
         """Find the arrays of an .npz, read its labels, and give the shape and type of its images."""
@@ -296,8 +296,8 @@ def check_array(
     return shape, dtype
 
 
-def image_of_npy(file: IO[bytes], max_pixels: int) -> Image.Image:
-    """The image of a .npy file that holds one.
+def pixels_of_npy(file: IO[bytes], max_pixels: int) -> np.ndarray:
+    """The pixels [H, W, C] of a .npy file that holds one image.
 
     Raises:
         ValueError: naming what is wrong.
@@ -306,34 +306,42 @@ def image_of_npy(file: IO[bytes], max_pixels: int) -> Image.Image:
     file.seek(0)
     check_array(file, max_pixels, size=size)
     file.seek(0)
-    return image_of(np.lib.format.read_array(file, allow_pickle=False), max_pixels)
+    return pixels_of(np.lib.format.read_array(file, allow_pickle=False), max_pixels)
 
 
-def image_of(pixels: np.ndarray, max_pixels: int) -> Image.Image:
-    """The image of an array [H, W], [H, W, C] or [C, H, W] of 1 to 4 channels.
-
-    uint8 and booleans are taken as they are; grey of 16 bit and floats as an image file holds them, see
-    `zoo.data.reading`; 16-bit colour is rounded to 8 bit, and so are floats in [0, 1].
+def pixels_of(array: np.ndarray, max_pixels: int) -> np.ndarray:
+    """An image's array [H, W], [H, W, C] or [C, H, W] of 1 to 4 channels as [H, W, C], in this machine's byte order.
 
     Raises:
-        ValueError: another shape, more pixels, or values whose scale is not known.
+        ValueError: another shape, more pixels, or values that are no numbers.
     """
-    shape = pixels.shape
-    if pixels.ndim == 3 and shape[2] not in (1, 2, 3, 4) and shape[0] in (1, 2, 3, 4):
+    pixels = array
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4) and pixels.shape[0] in (1, 2, 3, 4):
         pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] > 4) or not pixels.size:
-        raise ValueError(f"an array of shape {list(shape)}: an image is [H, W], [H, W, C] or [C, H, W]")
+    pixels = np.atleast_3d(pixels)
+    if pixels.ndim != 3 or pixels.shape[2] > 4 or not pixels.size or array.ndim < 2:
+        raise ValueError(f"an array of shape {list(array.shape)}: an image is [H, W], [H, W, C] or [C, H, W]")
     height, width = pixels.shape[:2]
     if height * width > max_pixels:
         raise ValueError(f"oversized: {width}x{height} pixels are more than data.max_pixels={max_pixels}")
-    kind, itemsize = pixels.dtype.kind, pixels.dtype.itemsize
-    if kind not in "buif":
+    if pixels.dtype.kind not in "buif":
         raise ValueError(f"an array of {pixels.dtype}: an image holds numbers")
-    if kind == "b":
+    if pixels.dtype.kind == "b":
         pixels = pixels * np.uint8(255)
-    elif pixels.ndim == 2 and kind == "f":
+    return np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+
+
+def image_of(pixels: np.ndarray) -> Image.Image:
+    """The image of an array [H, W, C]: grey of 16 bit and floats as an image file holds them, see `zoo.data.reading`;
+    colours of 16 bit and floats in [0, 1] rounded to 8.
+
+    Raises:
+        ValueError: values whose scale is not known.
+    """
+    kind, itemsize = pixels.dtype.kind, pixels.dtype.itemsize
+    if pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.ndim == 2 and kind == "f":
         pixels = pixels.astype(np.float32)
     elif pixels.ndim == 2 and (kind, itemsize) != ("u", 1):
         if pixels.min() < -(2**31) or pixels.max() >= 2**31:
@@ -347,7 +355,7 @@ def image_of(pixels: np.ndarray, max_pixels: int) -> Image.Image:
         if pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError("integers outside 0..65535: their scale is not known")
         pixels = ((pixels.astype(np.int64) + 128) // 257).astype(np.uint8) if itemsize == 2 else _bytes(pixels)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return Image.fromarray(pixels)
 
 
 def _bytes(pixels: np.ndarray) -> np.ndarray:

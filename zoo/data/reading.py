@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from zoo.data.archives import Member, image_of_npy
+from zoo.data.archives import Member, image_of, pixels_of_npy
 
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
@@ -138,11 +138,11 @@ def opened(path: str | os.PathLike[str] | Member, *, max_pixels: int) -> Iterato
 def _open(path: str | os.PathLike[str] | Member, max_pixels: int) -> Image.Image:
     """An array's image; else Image.open without Pillow's own limit, which warns or raises without saying the size."""
     content = path.open(max_pixels) if isinstance(path, Member) else path
-    if isinstance(content, Image.Image):
-        return content
-    if str(path).lower().endswith(".npy"):
+    if str(path).lower().endswith(".npy") and not isinstance(path, Member):
         with open(path, "rb") as file:
-            return image_of_npy(file, max_pixels)
+            content = pixels_of_npy(file, max_pixels)
+    if isinstance(content, np.ndarray):
+        return image_of(content)
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
