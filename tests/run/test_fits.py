@@ -1,6 +1,7 @@
 """Data that do not fit a model are refused before anything is built, and data that fit are named."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_one_class_is_nothing_to_a_model_without_classes(pictures):
         make(*model, *pictures)
 
 
-def test_attributes_become_the_condition_from_the_command_to_the_sample(pictures, small, tmp_path):
+def test_attributes_become_the_condition_from_the_command_to_the_sample(pictures, small):
     config = small("cgan", *pictures, "data.labels=attributes.csv", "max_images=32", "callbacks.samples.count=4")
     run(config)
     model = zoo.load(config.run_dir)
@@ -91,7 +92,7 @@ def test_attributes_become_the_condition_from_the_command_to_the_sample(pictures
     assert not torch.equal(model.sample(3, labels=[[0, 1, 0.5]] * 3), images)
     with pytest.raises(ValueError, match=r"conditioned on vectors \(odd, even, level\)"):
         model.sample(3)
-    assert "3 attributes: odd, even, level" in (tmp_path / "report.md").read_text()
+    assert "3 attributes: odd, even, level" in Path(config.run_dir, "report.md").read_text()
 
 
 def test_other_attributes_than_the_data_have_are_refused(pictures):
