@@ -28,6 +28,7 @@ def of_folder(common):
         "background": "white",
         "on_error": "raise",
         "max_pixels": 10_000,
+        "range": None,
         "memory_limit_mb": 100,
         "cache": False,
         "test_fraction": 0.0,

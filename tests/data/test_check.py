@@ -21,7 +21,7 @@ def test_everything_is_reported(images):
     assert report.images == 17
     assert report.readable == 15
     assert report.extensions == {".png": 14, ".jpg": 2, ".webp": 1}
-    assert report.unknown == {".txt": 1}
+    assert report.passed_over == {".txt": 1, "hidden": 2}
     assert report.modes == {"RGB": 12, "L": 2, "RGBA": 1}
     assert report.transparent == 1
     assert report.upscaled == 12  # 14 pixels wide

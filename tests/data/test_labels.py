@@ -251,7 +251,7 @@ def test_what_is_odd_is_said(shards, of_folder):
 
 
 def test_a_table_that_is_not_there_is_named(shards, of_folder, tmp_path):
-    for name, said in (("nowhere.csv", "does not exist"), (str(tmp_path), "is no regular file")):
+    for name, said in (("nowhere.csv", "does not exist"), (str(tmp_path), "can't be read, a folder")):
         data = ImageFolder(root=str(shards), **{**of_folder, "labels": name})
         with pytest.raises(MissingData, match=rf"data\.labels={name} {said}"):
             data.setup("fit")

@@ -82,7 +82,6 @@ def test_wide_integers_and_floats(tmp_path):
     assert reader((1, 3), 1)(tmp_path / "unit.tif").tolist() == [[[0, 128, 255]]]
     for name, values in [
         ("float", np.array([[0, 255]], np.float32)),
-        ("nan", np.array([[0, np.nan]], np.float32)),
         ("integer", np.array([[0, 70000]], np.int32)),
         ("negative", np.array([[-1, 0]], np.int32)),
     ]:
@@ -219,19 +218,12 @@ def test_damaged_files_are_named_with_the_reason(tmp_path, name, kind, reason):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_missing_folder_and_forbidden_files(tmp_path, monkeypatch):
+def test_missing_files_and_folders(tmp_path):
     with pytest.raises(UnreadableImage, match=r"no\.png: no such file"):
         reader((8, 8))(tmp_path / "no.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(UnreadableImage, match=r"folder\.png: a folder"):
+    with pytest.raises(UnreadableImage, match=r"folder\.png: a folder, no file"):
         reader((8, 8))(tmp_path / "folder.png")
-
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(UnreadableImage, match=r"secret\.png: permission denied"):
-        reader((8, 8))(tmp_path / "secret.png")
 
 
 def test_oversized_images_are_refused_before_decoding(tmp_path, recwarn):

@@ -17,7 +17,7 @@ from zoo.batch import LowHigh, from_bytes
 from zoo.data.degradation import shrink
 from zoo.data.files import MissingData
 from zoo.data.patches import at_both, decoded, turned
-from zoo.data.reading import UnreadableImage
+from zoo.data.reading import Reader, UnreadableImage
 from zoo.data.super_resolution import Photos, SuperResolutionFolder
 
 
@@ -34,6 +34,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "background": "white",
         "on_error": "raise",
         "max_pixels": 10_000,
+        "range": None,
         "memory_limit_mb": 100,
         "batch_size": 4,
         "num_workers": 0,
@@ -350,21 +351,21 @@ def test_grey_colour_and_orientation_are_read_as_elsewhere(tmp_path: Path) -> No
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     image.save(tmp_path / "turned.png", exif=exif)
-    how = {"scale": 4, "background": (255, 255, 255), "max_pixels": 1000}
-    high, is_grey = decoded(tmp_path / "turned.png", channels=3, **how)  # type: ignore[arg-type]
+    reader = lambda channels: Reader((1, 1), channels, "crop", (255, 255, 255), max_pixels=1000)
+    high, is_grey = decoded(tmp_path / "turned.png", scale=4, reader=reader(3))
     of_high, of_low, grey = at_both(high, is_grey, 4)
     assert np.array_equal(of_high, np.rot90(np.asarray(image), -1))
     assert of_low.shape == (3, 5, 3)
     assert not grey
-    grey, is_grey = decoded(tmp_path / "turned.png", channels=1, **how)  # type: ignore[arg-type]
+    grey, is_grey = decoded(tmp_path / "turned.png", scale=4, reader=reader(1))
     assert grey.shape == (1, 12, 20)
     assert not is_grey
     with pytest.raises(UnreadableImage, match=r"12x20 pixels|20x12 pixels"):
-        decoded(tmp_path / "turned.png", channels=3, **{**how, "scale": 16})  # type: ignore[arg-type]
+        decoded(tmp_path / "turned.png", scale=16, reader=reader(3))
 
 
 def test_photos_are_in_the_package(settings: dict[str, Any]) -> None:
-    del settings["test_root"], settings["test_fraction"]
+    del settings["test_root"], settings["test_fraction"], settings["range"]
     data = Photos(**{**settings, "max_pixels": 10**7, "scale": 4, "patch_size": 48})
     assert data.description == "photos: 7 training and 2 test images, x4, patches of 48x48, 3 channels"
     assert [image.name for image in data.whole_images(split="test")] == ["chelsea.png", "coffee.png"]

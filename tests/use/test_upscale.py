@@ -25,6 +25,7 @@ class Repeat:
 
     device = torch.device("cpu")
     reach = 0
+    config: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, channels: int = 3, scale: int = 2) -> None:
         self.channels, self.scale = channels, scale

@@ -1,5 +1,6 @@
 """From images to images: zoo translate, zoo upscale."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +55,7 @@ def upscale(
         enlarge = lambda source, target: enlarge_file(model, source, target, tile=tile)
         _convert_each(enlarge, results(source, output), f"enlarged by {model.scale}: {output}")
         return
-    if not source.exists():
+    if not os.path.lexists(source):
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     target = output or source.with_name(f"{source.stem}-x{model.scale}.png")
     target = target / f"{source.stem}.png" if target.is_dir() else target

@@ -238,11 +238,12 @@ def _project(
     model: Any, path: Path, steps: int, plus: bool, features: str | None, label: int | None
 ) -> tuple[Any, Any]:
     """A picture [1, C, H, W] as the model would make it, and its projection; says how near it is."""
+    from zoo.data.deep import range_of
     from zoo.metrics.extractors import SmallClassifier
     from zoo.use import pictures, styles
 
     channels, height, width = styles.render(model, styles.of_seeds(model, [0], label)).shape[1:]
-    image, changes = pictures.read_centre(path, channels, (height, width))
+    image, changes = pictures.read_centre(path, channels, (height, width), range_of(model.config))
     for change in changes:
         typer.echo(f"{path} {change}")
     if features is None:  # what the run was measured by, if that is a classifier of this zoo

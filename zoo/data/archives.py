@@ -23,15 +23,25 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from zoo.data.files import EXTENSIONS, MissingData, check_is_folder, images_of
+from zoo.data.files import (
+    EXTENSIONS,
+    Found,
+    MissingData,
+    check_is_folder,
+    find,
+    in_words,
+    opened_regular,
+    why_not_opened,
+)  # fmt: skip
 
 IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
 LABELS = ("labels", "label", "y", "Y", "targets", "y_train", "train_labels", "Y_train", "classes", "arr_1")
@@ -48,7 +58,7 @@ class Archive:
 
     path: Path
     names: list[str]
-    passed_over: list[str]  # the names of what is no image, hidden or not
+    passed_over: Counter[str]  # how many of each kind are no images
 
     def __truediv__(self, name: str) -> "Member":
         return Member(self, name)
@@ -106,20 +116,49 @@ class Member:
 Root = Path | Archive  # where the images of a set lie
 
 
-def images_in(root: Path, remedy: str = f"set data.root to {WANTED}") -> tuple[Root, list[str]]:
-    """Where the images of a folder or an archive lie, and their names in order.
+def images_in(path: Path, remedy: str) -> tuple[Root, Found]:
+    """Where the images of a folder or an archive lie, and what there is.
 
     Raises:
-        MissingData: it is neither, is damaged, or holds no images.
+        MissingData: as `look_in`, or it holds no images.
     """
-    if root.suffix.lower() not in ARCHIVES or root.is_dir():
-        check_is_folder(root, remedy)
-        return root, images_of(root)
-    archive = opened_archive(root)
-    if not archive.names:
-        others = ", ".join(archive.passed_over[:3]) + ", ..." * (len(archive.passed_over) > 3)
-        raise MissingData(f"{root} holds no images: looked for {' '.join(EXTENSIONS)}, found {others or 'nothing'}.")
-    return archive, archive.names
+    root, found = look_in(path, remedy)
+    if not found.images:
+        others = f"; passed over: {in_words(found.passed_over)}" if found.passed_over else ""
+        raise MissingData(f"{path} holds no images: looked in it and below for {' '.join(EXTENSIONS)}{others}.")
+    return root, found
+
+
+def look_in(path: Path, remedy: str) -> tuple[Root, Found]:
+    """A folder or an archive, and what there is in it, be it nothing.
+
+    Raises:
+        MissingData: it is neither, or is damaged. `remedy` is what to do where it is neither.
+    """
+    if path.suffix.lower() not in ARCHIVES or path.is_dir():
+        check_is_folder(path, remedy)
+        return path, find(path)
+    archive = opened_archive(path)
+    return archive, Found(archive.names, archive.passed_over)
+
+
+def read_in(root: Root, name: str) -> bytes | None:
+    """The content of a file beside the images, by its name; None where there is none.
+
+    Raises:
+        MissingData: it can't be read.
+    """
+    try:
+        if isinstance(root, Archive):
+            return root.read(name)
+        with opened_regular(root / name) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MissingData(f"{root / name} can't be read: {why_not_opened(str(root / name), error)}.") from None
+    except DAMAGED as error:
+        raise MissingData(f"{root / name} can't be read: {reason(error)}.") from None
 
 
 def opened_archive(path: Path) -> Archive:
@@ -161,9 +200,9 @@ class Zip(Archive):
             infos = {_normal(info.filename): info for info in file.infolist() if not info.is_dir()}
         top = _common_folder([name for name in infos if not _hidden(name)])
         self.infos = {name.removeprefix(top): info for name, info in infos.items()}
-        wanted = {name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name)}
-        self.names = sorted(wanted)
-        self.passed_over = sorted(self.infos.keys() - wanted)
+        self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name))
+        others = self.infos.keys() - {*self.names, "dataset.json"}
+        self.passed_over = Counter("hidden" if _hidden(name) else _kind(name) for name in others)
         self._lock = threading.Lock()
         self._file: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
 
@@ -214,7 +253,7 @@ class Stack(Archive):
         self.path = path
         self.labels: np.ndarray | None = None
         self.class_names: list[str] = []
-        self.passed_over: list[str] = []
+        self.passed_over: Counter[str] = Counter()
         self._array: np.ndarray | None = None
         self._lock = threading.Lock()
         self.key = ""  # of the images' array
@@ -263,7 +302,7 @@ class Stack(Archive):
         with np.load(self.path, allow_pickle=False) as arrays:
             self.labels = arrays[of_labels] if of_labels else None
             self.class_names = [str(name) for name in arrays[of_names].reshape(-1)] if of_names else []
-        self.passed_over = sorted(heads.keys() - {self.key, of_labels, of_names})
+        self.passed_over = Counter(f"array {name}" for name in heads.keys() - {self.key, of_labels, of_names})
         return heads[self.key]
 
 
@@ -331,40 +370,6 @@ def pixels_of(array: np.ndarray, max_pixels: int) -> np.ndarray:
     return np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
 
 
-def image_of(pixels: np.ndarray) -> Image.Image:
-    """The image of an array [H, W, C]: grey of 16 bit and floats as an image file holds them, see `zoo.data.reading`;
-    colours of 16 bit and floats in [0, 1] rounded to 8.
-
-    Raises:
-        ValueError: values whose scale is not known.
-    """
-    kind, itemsize = pixels.dtype.kind, pixels.dtype.itemsize
-    if pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim == 2 and kind == "f":
-        pixels = pixels.astype(np.float32)
-    elif pixels.ndim == 2 and (kind, itemsize) != ("u", 1):
-        if pixels.min() < -(2**31) or pixels.max() >= 2**31:
-            raise ValueError("integers beyond 32 bit: their scale is not known")
-        pixels = pixels.astype(np.int32)
-    elif kind == "f":
-        if not ((pixels >= 0) & (pixels <= 1)).all():  # also false for NaN
-            raise ValueError("floating-point values outside [0, 1]: their scale is not known")
-        pixels = (pixels * 255).round().astype(np.uint8)
-    elif (kind, itemsize) != ("u", 1):
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError("integers outside 0..65535: their scale is not known")
-        pixels = ((pixels.astype(np.int64) + 128) // 257).astype(np.uint8) if itemsize == 2 else _bytes(pixels)
-    return Image.fromarray(pixels)
-
-
-def _bytes(pixels: np.ndarray) -> np.ndarray:
-    """Integers of a wide type, which hold levels of 8 bit: anything else has no scale."""
-    if pixels.max() > 255:
-        raise ValueError(f"values up to {pixels.max()} in {pixels.dtype}: their scale is not known")
-    return pixels.astype(np.uint8)
-
-
 def stamp_of(root: Root, name: str) -> str | None:
     """What changes when an image changes, without reading it; None: it is not there."""
     if isinstance(root, Archive):
@@ -388,6 +393,10 @@ def _check_stack(shape: tuple[int, ...], dtype: np.dtype, key: str) -> None:
 def _normal(name: str) -> str:
     """A member's name as a path below the archive, whatever wrote it."""
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _kind(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or "without an extension"
 
 
 def _hidden(name: str) -> bool:

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import IO, NamedTuple
 
-from zoo.data.files import EXTENSIONS, check_is_folder, find_files, in_threads
-from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, eight_bit, height_and_width, opened
+import numpy as np
+
+from zoo.data.archives import WANTED, Root, look_in, read_in
+from zoo.data.deep import Levels
+from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
+from zoo.data.labels import of_table, read_table
+from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
 
 
 @dataclass
@@ -19,13 +25,19 @@ class FolderReport:
     root: Path
     image_size: tuple[int, int]  # (height, width)
     extensions: Counter[str] = field(default_factory=Counter)  # of the images, lower case
-    unknown: Counter[str] = field(default_factory=Counter)  # extensions of the files that are passed over
-    modes: Counter[str] = field(default_factory=Counter)  # Pillow's, of the readable images
+    passed_over: Counter[str] = field(default_factory=Counter)  # what else lies there, by kind
+    modes: Counter[str] = field(default_factory=Counter)  # Pillow's, or of deep images what they hold
+    grey: int = 0  # readable images without colours
+    levels: Levels = field(default_factory=Levels)  # of the deep images
     transparent: int = 0  # readable images with transparency of any kind
     sizes: list[tuple[int, int]] = field(default_factory=list)  # of the readable images
+    without_scale: list[str] = field(default_factory=list)  # paths of readable images whose values need a range
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> what is wrong
     duplicates: list[list[str]] = field(default_factory=list)  # groups of paths with the same bytes
-    classes: Counter[str] = field(default_factory=Counter)  # images by first folder; "" for those in the root itself
+    classes: Counter[str] = field(
+        default_factory=Counter
+    )  # images by the dataset.json's class, or by first folder; "": none
+    labels: str | None = None  # what is wrong with a dataset.json
 
     @property
     def images(self) -> int:
@@ -50,12 +62,12 @@ class FolderReport:
     @property
     def channels(self) -> int:
         """The channels that keep what the images hold: 1 if all are grey, else 3."""
-        return 1 if self.modes and all(mode in GREY for mode in self.modes) else 3
+        return 1 if self.readable and self.grey == self.readable else 3
 
     @property
     def ok(self) -> bool:
         """Whether the folder can be trained on as it is."""
-        return self.readable > 0 and not self.unreadable
+        return self.readable > 0 and not self.unreadable and not self.without_scale
 
     def override(self) -> str:
         """What to put after `python train.py` to train on this folder."""
@@ -63,6 +75,8 @@ class FolderReport:
         words = [f"data={'labelled_folder' if self.labelled else 'folder'}", f"data.root={self.root}"]
         words.append(f"data.image_size={height}" if height == width else f"data.image_size=[{height},{width}]")
         words.append(f"data.channels={self.channels}")
+        if self.levels.complaint(None):
+            words.append(self.levels.remedy())
         if self.unreadable:
             words.append("data.on_error=skip")
         if 0 < self.readable < 64:
@@ -73,14 +87,23 @@ class FolderReport:
         """The report as text, at most `shown` paths of a kind."""
         lines = [f"{self.root}: {self.images:,} images, {self.readable:,} readable"]
         lines.append(f"  files: {counts(self.extensions)}" if self.images else f"  looked for {' '.join(EXTENSIONS)}")
-        if self.unknown:
-            lines.append(f"  passed over: {counts(self.unknown)}")
+        if self.passed_over:
+            lines.append(f"  passed over: {in_words(self.passed_over)}")
         if self.sizes:
             lines.append(f"  modes: {counts(self.modes)}; {self.transparent:,} with transparency")
+            if self.levels.images:
+                lines.append(f"  {self.levels.in_words(None)}")
+            if self.without_scale:
+                listed = f"{', '.join(self.without_scale[:shown])}{', ...' * (len(self.without_scale) > shown)}"
+                lines.append(f"  their scale is not known: {len(self.without_scale):,} ({listed})")
+            if complaint := self.levels.complaint(None):
+                lines.append(f"  warning: {complaint}")
             for side, values in (("width", [w for w, _ in self.sizes]), ("height", [h for _, h in self.sizes])):
                 lines.append(f"  {side}: {min(values)} to {max(values)} pixels, median {median(values):g}")
             height, width = self.image_size
             lines.append(f"  smaller than {width}x{height} (width x height), would be enlarged: {self.upscaled:,}")
+        if self.labels:
+            lines.append(f"  labels: {self.labels}")
         if self.labelled:
             lines.append(f"  classes ({len(self.classes)}): {counts(self.classes, by_name=True)}")
         if self.unreadable:
@@ -95,48 +118,89 @@ class FolderReport:
         return lines
 
 
+class Seen(NamedTuple):
+    """A readable image."""
+
+    mode: str
+    size: tuple[int, int]  # width, height
+    is_grey: bool
+    is_transparent: bool
+    digest: str  # of the file's bytes
+    is_known: bool = True  # the scale of its values
+
+
 def counts(counter: Counter[str], *, by_name: bool = False) -> str:
     """ "png 12, jpg 3", the most frequent first."""
     items = sorted(counter.items()) if by_name else counter.most_common()
     return ", ".join(f"{name or '(none)'} {number:,}" for name, number in items)
 
 
+def classes_of(root: Root, files: list[str]) -> Counter[str]:
+    """Images by their class in a dataset.json, "" for those without; else by their first folder.
+
+    Raises:
+        MissingData: the dataset.json makes no sense.
+    """
+    content = read_in(root, "dataset.json")
+    table = read_table(content, "dataset.json", []) if content is not None else None
+    if content is None:
+        return Counter(file.rpartition("/")[0].split("/")[0] for file in files)
+    if table is None:
+        return Counter([""] * len(files))
+    labels = of_table(table, files, root, skip=True)
+    without = len(files) - len(labels.files)
+    return Counter([*(labels.classes[label] for label in labels.values if labels.classes), *[""] * without])
+
+
+def digest_of(content: IO[bytes] | np.ndarray) -> str:
+    """The hash of a file's bytes, or of an array's."""
+    if isinstance(content, np.ndarray):
+        return hashlib.sha256(content.data).hexdigest()
+    return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
 def check_folder(
     root: str | Path, *, image_size: int | Sequence[int] = 32, max_pixels: int = MAX_PIXELS
 ) -> FolderReport:
-    """Decode and hash every image under `root`; a MissingData where that is not a folder."""
+    """Decode and hash every image of a folder or an archive; a MissingData where `root` is neither."""
     root = Path(root).expanduser()
-    check_is_folder(root)
-    report = FolderReport(root, height_and_width(image_size))
-    files = []
-    for file in sorted(find_files(root)):
-        extension = Path(file).suffix.lower()
-        if extension not in EXTENSIONS:
-            report.unknown[extension] += 1
-            continue
-        files.append(file)
-        report.extensions[extension] += 1
-        report.classes[file.rpartition("/")[0].split("/")[0]] += 1
+    where, (files, passed_over) = look_in(root, f"give {WANTED}")
+    report = FolderReport(root, height_and_width(image_size), passed_over=passed_over)
+    report.extensions.update(Path(file).suffix.lower() for file in files)
+    try:
+        report.classes = classes_of(where, files)
+    except MissingData as error:
+        report.labels = str(error)
 
-    def look(file: str) -> tuple[str, tuple[int, int], bool, str] | UnreadableImage:
-        """Mode, (width, height), whether there is transparency, and the hash of the bytes."""
+    def look(file: str) -> Seen | UnreadableImage:
         try:
-            with opened(root / file, max_pixels=max_pixels) as image:
-                eight_bit(image)  # as training reads it, whatever its scale
-                digest = hashlib.sha256((root / file).read_bytes()).hexdigest()
-                return image.mode, image.size, image.has_transparency_data, digest
+            with decoded(where / file, max_pixels=max_pixels) as (image, deep):
+                with content_of(where / file, max_pixels) as content:
+                    is_array = isinstance(content, np.ndarray)
+                    digest = (
+                        hashlib.sha256(content) if is_array else hashlib.file_digest(content, "sha256")
+                    ).hexdigest()
+                if deep is not None:
+                    report.levels.add(deep)
+                    height, width, channels = deep.values.shape
+                    mode = f"{deep.kind}, {'grey' if channels < 3 else 'RGB'}{' and alpha' * (channels % 2 == 0)}"
+                    return Seen(mode, (width, height), channels < 3, channels % 2 == 0, digest, deep.is_known)
+                assert image is not None
+                return Seen(image.mode, image.size, image.mode in GREY, image.has_transparency_data, digest)
         except UnreadableImage as error:
             return error
 
     same: dict[str, list[str]] = {}
     for file, seen in zip(files, in_threads(look, files), strict=True):
         if isinstance(seen, UnreadableImage):
-            report.unreadable[file] = str(seen).removeprefix(f"{root / file}: ")
+            report.unreadable[file] = str(seen).removeprefix(f"{where / file}: ")
             continue
-        mode, size, transparent, digest = seen
-        report.modes[mode] += 1
-        report.sizes.append(size)
-        report.transparent += transparent
-        same.setdefault(digest, []).append(file)
+        report.modes[seen.mode] += 1
+        report.sizes.append(seen.size)
+        report.grey += seen.is_grey
+        report.transparent += seen.is_transparent
+        if not seen.is_known:
+            report.without_scale.append(file)
+        same.setdefault(seen.digest, []).append(file)
     report.duplicates = [group for group in same.values() if len(group) > 1]
     return report

@@ -1,21 +1,43 @@
-"""Files of images: which lie below a folder, and the threads that read them. Imports neither torch nor Lightning.
+"""Files of images: which lie below a folder, how they are opened, and the threads that read them. Imports neither
+torch nor Lightning.
 
 A file is an image of a set if its extension is one of EXTENSIONS, in capitals or not, and neither it nor a folder
 above it is hidden (begins with a dot). Links are followed, each folder is entered once. The order is that of the
 relative paths.
+
+What is named like an image and can be none (a FIFO, a device, a link that leads nowhere or in a circle, a folder with
+no image in it), and a folder that can't be listed, is among the images, so that reading it says what it is: nothing is
+passed over without a word. What has another name is counted by its kind.
 """
 
+import errno
 import hashlib
 import os
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
+HEIF = (".heic", ".heif", ".hif")  # read where the package pillow-heif is
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff", ".tga"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),
+    *(HEIF if find_spec("pillow_heif") else ()),
 )
+TO_CONVERT = (  # images all the same, which a program of their own makes into PNG or TIFF
+    *(".jxl", ".psd", ".svg", ".exr", ".hdr", ".dcm", ".nii", ".fits"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".raf", ".raw", ".rw2", ".srw"),  # cameras' raw data
+)
+KINDS = {  # of what is no regular file
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a folder",
+}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,37 +53,126 @@ def check_is_folder(root: Path, remedy: str = "set data.root to a folder of imag
         raise MissingData(f"{root} {'is a file' if root.exists() else 'does not exist'}: {remedy}.")
 
 
-def images_of(folder: Path) -> list[str]:
-    """The images below a folder, as `find_images` gives them; a MissingData where there are none."""
-    files = find_images(folder)
-    if not files:
-        raise MissingData(f"{folder} holds no images: looked in it and below for {' '.join(EXTENSIONS)}.")
-    return files
+class NotRegular(OSError):
+    """Something that is named like a file and is none. The message says what it is: "a FIFO, no file"."""
+
+
+def opened_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, opened to be read. Whatever else lies there is not touched: a FIFO would be waited for, a device
+    may never end, or act on being opened.
+
+    Raises:
+        OSError: the file can't be opened; a NotRegular where it is no regular file.
+    """
+
+    def open_(name: str, flags: int) -> int:
+        _check_regular(os.stat(name))
+        # Something else may lie there by now: it must not be waited for either, nor become the terminal.
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        try:
+            _check_regular(os.fstat(descriptor))
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    return open(path, "rb", opener=open_)
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        forbidden = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o444
+        raise NotRegular(f"{kind} that can't be listed" if forbidden else f"{kind}, no file")
+
+
+def why_not_opened(path: str | os.PathLike[str], error: OSError) -> str:
+    """In words why a file can't be opened or read."""
+    if isinstance(error, NotRegular):
+        listable = not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK)
+        return str(error) if listable else "a folder that can't be listed: permission denied"
+    if error.errno == errno.ELOOP:
+        return "a link that leads in a circle"
+    if isinstance(error, FileNotFoundError):
+        return "a link that leads nowhere" if os.path.islink(path) else "no such file"
+    return "permission denied" if isinstance(error, PermissionError) else (error.strerror or str(error))
+
+
+class Found(NamedTuple):
+    """What lies below a folder."""
+
+    images: list[str]  # paths relative to it, with forward slashes, sorted; also of what can't be read
+    passed_over: Counter[str]  # how many of each other kind: an extension in lower case, "hidden", ...
 
 
 def find_images(root: Path) -> list[str]:
     """Paths of the images under `root`, relative to it, with forward slashes, sorted."""
-    return sorted(file for file in find_files(root) if file.lower().endswith(EXTENSIONS))
+    return find(root).images
 
 
-def find_files(root: Path) -> Iterable[str]:
-    """Paths of all files under `root` that are not hidden, relative to it, with forward slashes."""
+def find(root: Path) -> Found:
+    """What lies under `root`.
+
+    Raises:
+        MissingData: it can't be listed.
+    """
+    images: list[str] = []
+    passed_over: Counter[str] = Counter()
     entered: set[tuple[int, int]] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        stat = os.stat(folder)
-        if (stat.st_dev, stat.st_ino) in entered:  # a link to a folder above, or to one already seen
+
+    def unlisted(error: OSError) -> None:
+        if error.filename == os.fspath(root):
+            raise MissingData(f"{root} can't be listed ({error.strerror}): give a folder that you may read.")
+        images.append(Path(error.filename).relative_to(root).as_posix())
+
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=unlisted):
+        relative = Path(folder).relative_to(root)
+        try:
+            status = os.stat(folder)
+        except OSError as error:  # it has gone since it was listed
+            unlisted(error)
             subfolders.clear()
             continue
-        entered.add((stat.st_dev, stat.st_ino))
+        if (status.st_dev, status.st_ino) in entered:  # a link to a folder above, or to one already seen
+            passed_over["linked folders seen before"] += 1
+            subfolders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        hidden = [name for name in (*subfolders, *files) if name.startswith(".")]
+        passed_over.update(["hidden"] * len(hidden))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        relative = Path(folder).relative_to(root)
-        yield from ((relative / name).as_posix() for name in files if not name.startswith("."))
+        of_images = [name for name in files if not name.startswith(".") and name.lower().endswith(EXTENSIONS)]
+        images += [(relative / name).as_posix() for name in of_images]
+        others = set(files).difference(of_images, hidden)
+        passed_over.update(Path(name).suffix.lower() or "without an extension" for name in others)
+        if relative.name.lower().endswith(EXTENSIONS) and not subfolders and not of_images:
+            images.append(relative.as_posix())
+    return Found(sorted(images), passed_over)
+
+
+def in_words(passed_over: Counter[str]) -> str:
+    """ "12 .heic, 3 .txt, 2 hidden", the most frequent first, and what would have images among them read."""
+    kinds = sorted(passed_over, key=lambda kind: (not kind.startswith("."), -passed_over[kind], kind))
+    listed = [f"{passed_over[kind]:,} {kind}" for kind in kinds[:8]]
+    if rest := sum(passed_over[kind] for kind in kinds[8:]):
+        listed.append(f"{rest:,} of {len(kinds) - 8} other kinds")
+    remedies = []
+    if of_cameras := [kind for kind in kinds if kind in HEIF]:
+        remedies.append(f"{' '.join(of_cameras)} are read after pip install pillow-heif")
+    if foreign := [kind for kind in kinds if kind in TO_CONVERT]:
+        remedies.append(f"{' '.join(foreign)} are read once converted to PNG or TIFF")
+    return ", ".join(listed) + (f" ({'; '.join(remedies)})" if remedies else "")
 
 
 def in_test(file: str, fraction: float) -> bool:
     """Whether a file, by its path relative to the root, belongs to the test split: it never changes sides."""
     digest = hashlib.sha256(file.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8]) < fraction * 2**64
+
+
+def spread(items: Sequence[Item], number: int) -> Sequence[Item]:
+    """At most so many of them, evenly spread."""
+    return [items[n * len(items) // number] for n in range(number)] if len(items) > number else items
 
 
 def in_lines(sentences: Iterable[str]) -> str:

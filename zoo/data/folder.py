@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import torch
 
 from zoo.data import labels as tables
-from zoo.data.archives import WANTED, Archive, Root, Stack, images_in
+from zoo.data.archives import WANTED, Archive, Root, Stack, read_in
 from zoo.data.files import MissingData
 from zoo.data.images import Images, ImageSettings
 from zoo.data.labels import Labels
@@ -64,7 +64,7 @@ class Folder(Source):
             files = labels.files
         content = Files(root, files, self.reading, None if labels is None else torch.from_numpy(labels.values))
         if self.test_root is not None:
-            tests = images_in(self.test_root, f"set data.test_root to {WANTED}")
+            tests = self.reading.images_of(self.test_root, f"set data.test_root to {WANTED}")
             return {"train": content, "test": Files(*tests, self.reading)}
         splits = content.splits(self.test_fraction)
         if not splits["train"].files:
@@ -92,15 +92,12 @@ class Folder(Source):
 
     @property
     def remarks(self) -> list[str]:  # type: ignore[override]
-        root, _ = self.found
-        arrays = root.passed_over if isinstance(root, Stack) else []
-        of_root = [f"the arrays {', '.join(arrays)} of {root} are passed over"] if arrays else []
-        return [*of_root, *(self.labels.remarks if self.labels else [])]
+        return self.labels.remarks if self.labels else []
 
     @cached_property
     def found(self) -> tuple[Root, list[str]]:
         """Where the images lie, and their names."""
-        return images_in(self.root)
+        return self.reading.images_of(self.root)
 
     @cached_property
     def labels(self) -> Labels | None:
@@ -130,13 +127,11 @@ class Folder(Source):
         root, _ = self.found
         path = Path(name).expanduser()
         if self.table and path.exists():
-            return tables.table_of(path)
-        if isinstance(root, Archive):
-            if (content := root.read(name)) is not None:
-                return content
-        elif (root / name).exists():
-            return tables.table_of(root / name)
-        return tables.table_of(path) if self.table else None
+            return tables.named_table(path)
+        content = read_in(root, name)
+        if content is not None and not isinstance(root, Archive):
+            self.reading.passed_over[root][path.suffix.lower()] -= 1
+        return tables.named_table(path) if content is None and self.table else content
 
 
 def empty_folders(root: Path, files: Sequence[str]) -> list[str]:

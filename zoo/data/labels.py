@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.files import EXTENSIONS, MissingData
+from zoo.data.files import EXTENSIONS, MissingData, opened_regular, why_not_opened
 
 FILES = (
     "file",
@@ -381,16 +381,17 @@ def counts_in_words(names: Sequence[str], numbers: Iterable[int], shown: int = 1
     return f"{what}: {', '.join(each[:shown])}{more}"
 
 
-def table_of(path: Path) -> bytes:
+def named_table(path: Path) -> bytes:
     """The bytes of a table's file.
 
     Raises:
         MissingData: there is no such file, or it can't be read.
     """
-    if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
-        raise MissingData(f"data.labels={path} {what}: give a CSV with a header such as file,class, or a dataset.json.")
+    wanted = "give a CSV with a header such as file,class, or a dataset.json"
     try:
-        return path.read_bytes()
+        with opened_regular(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise MissingData(f"data.labels={path} does not exist: {wanted}.") from None
     except OSError as error:
-        raise MissingData(f"data.labels={path} can't be read: {error.strerror}.") from None
+        raise MissingData(f"data.labels={path} can't be read, {why_not_opened(path, error)}: {wanted}.") from None

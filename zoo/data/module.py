@@ -85,6 +85,8 @@ class Rows:
 
     def sets(self, splits: dict[Split, Any], reading: FileReading | None) -> dict[Split, ImageSet]:
         """The splits of a source as sets of rows, decoded where they fit the memory."""
+        if reading:
+            reading.settle(splits)
         parts = {split: self.parts(split, content) for split, content in splits.items()}
         sets = [one for of_split in parts.values() for one in of_split]
         kept = iter(reading.kept(sets) if reading else sets)
@@ -212,7 +214,8 @@ class DataModule(LightningDataModule):
         """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel, 10 classes of 400: 0, 1, ..."
         (height x width; the training images of each class)."""
         skipped = f", {len(self.skipped):,} unreadable files skipped" if self.sets and self.skipped else ""
-        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}{self._labels_in_words()}"
+        notes = "".join(f"; {note}" for note in self.source.reading.notes()) if self.source.reading else ""
+        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}{self._labels_in_words()}{notes}"
 
     def _labels_in_words(self) -> str:
         if self.attributes:
@@ -231,6 +234,12 @@ class DataModule(LightningDataModule):
         """Files that could not be read, relative to their folder; of pairs, those of X."""
         reading = self.source.reading
         return sorted([*reading.left_out, *reading.replaced()]) if reading else []
+
+    @property
+    def ranges(self) -> list[list[float]]:
+        """Which values of the files are black and white, where that was found in them; of each domain."""
+        reading = self.source.reading
+        return reading.values.used() if reading and reading.range == "min_max" else []
 
     def parameters(self) -> dict[str, Any]:
         """What besides the content decides the pixels; part of the fingerprint."""
@@ -291,6 +300,11 @@ class DataModule(LightningDataModule):
                 f"data.batch_size={self.batch_size}: {remedy}."
             )
         self.local_batch_size()
+        if self.source.reading is not None and self.rank_and_world_size()[0] == 0:
+            for note in self.source.reading.notes():
+                print(f"data={self.name}: {note}", flush=True)
+            for complaint in self.source.reading.complaints():
+                warnings.warn(complaint, stacklevel=2)
 
     def _say(self) -> None:
         """What is odd about the images that were found, as warnings: nothing is wrong with most sets."""

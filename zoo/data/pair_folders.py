@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from zoo.batch import ImagePairs
-from zoo.data.archives import ARCHIVES, Root, images_in
+from zoo.data.archives import ARCHIVES, Root
 from zoo.data.files import MissingData, check_is_folder
 from zoo.data.folder import NO_TEST
 from zoo.data.module import DataModule
@@ -97,10 +97,10 @@ class Folders(Source):
 
     def held_out(self, folder: Path, test: Path | None) -> dict[Split, Files]:
         """A folder's images to train on, and those for tests: of its test folder or, without it, a share."""
-        files = Files(*images_in(folder), self.reading)
+        files = Files(*self.reading.images_of(folder), self.reading)
         if test is None:
             return files.splits(self.test_fraction)
-        return {"train": files, "test": Files(*images_in(test), self.reading)}
+        return {"train": files, "test": Files(*self.reading.images_of(test), self.reading)}
 
 
 class TwoFolders(Folders):
@@ -187,7 +187,7 @@ class PairedImages(Folders):
     def _partners(self, x: Path, y: Path) -> tuple[Root, dict[str, str]]:
         """Where the files of `y` lie, and that of each file in `x`; a MissingData for an image without a partner, or
         with several."""
-        (_, of_x), (root, of_y) = images_in(x), images_in(y)
+        (_, of_x), (root, of_y) = self.reading.images_of(x), self.reading.images_of(y)
         names_x = [stem(file, self.suffixes[0]) for file in of_x]
         names_y = [stem(file, self.suffixes[1]) for file in of_y]
         for folder, names in ((x, names_x), (y, names_y)):

@@ -32,7 +32,7 @@ from zoo.data.degradation import Degradation, cropped, shrink
 from zoo.data.files import MissingData, in_lines, in_threads
 from zoo.data.images import channels_in_words, count
 from zoo.data.module import DEGRADATION, EVALUATION_SEED, PATCHES, Loading, Rows, seeded
-from zoo.data.reading import GREY, UnreadableImage, opened, with_channels
+from zoo.data.reading import GREY, Reader, UnreadableImage, with_channels
 from zoo.data.sources import FileReading, Files, ImageSet, Split
 
 MARGIN = 8  # low-resolution pixels around a patch that is blurred: what the blur takes from beyond its edge
@@ -183,6 +183,7 @@ class Patches(Rows):
             ValueError: no file of a split gives an image, or no training image is as large as a patch.
         """
         assert reading is not None
+        reading.settle(splits)
         reading.left_out, sets = {}, {}
         for split, content in splits.items():
             key = self.digest(content)
@@ -207,7 +208,9 @@ class Patches(Rows):
 
     def digest(self, content: Files) -> str:
         """Of the files' names, sizes and times of modification, and of what is done to them."""
-        how = (self.scale, self.channels[0], content.reading.background, content.reading.max_pixels)
+        how: tuple[Any, ...] = (self.scale, self.channels[0], content.reading.background, content.reading.max_pixels)
+        if content.reading.range is not None:
+            how = (*how, content.reading.values.of(content.root)[0])
         sha = hashlib.sha256(repr(how).encode())
         for name in content.files:
             sha.update(f"{name}\0{stamp_of(content.root, name)}\n".encode(errors="surrogateescape"))
@@ -219,7 +222,8 @@ class Patches(Rows):
         What exceeds the memory limit lies in a cache, with all that came before; a MissingData says if it can't.
         """
         reading = content.reading
-        folder = reading.place(content, split, self.scale, self.channels, reading.background, reading.max_pixels)
+        reader = reading.reader((1, 1), self.channels[0], content.root)
+        folder = reading.place(content, split, self.scale, repr(reader))
         images: list[caches.Arrays | UnreadableImage] = []
         size, rest = 0, self.decoded(content)
         cached = caches.find(folder, key)
@@ -249,10 +253,7 @@ class Patches(Rows):
     def decoded(self, content: Files) -> Iterator[caches.Arrays | UnreadableImage]:
         """Of each file in order the arrays of `at_both`, or why it has none."""
         reading = content.reading
-        read = partial(
-            decoded, scale=self.scale, channels=self.channels[0], background=reading.background,
-            max_pixels=reading.max_pixels,
-        )  # fmt: skip
+        read = partial(decoded, scale=self.scale, reader=reading.reader((1, 1), self.channels[0], content.root))
         paths = [content.root / name for name in content.files]
         for result in in_threads(partial(reading.attempt, read), paths, ahead=4):
             # Shrunk here, not by the threads: each would have torch start as many threads again.
@@ -265,17 +266,17 @@ class Patches(Rows):
         return self.floats(batch)  # turned already
 
 
-def decoded(
-    file: Path | Member, *, scale: int, channels: int, background: tuple[int, int, int], max_pixels: int
-) -> tuple[Tensor, bool]:  # fmt: skip
+def decoded(file: Path | Member, *, scale: int, reader: Reader) -> tuple[Tensor, bool]:
     """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
+
+    Of the reader everything counts but its size.
 
     Raises:
         UnreadableImage: with the path and the reason; also if it is smaller than the magnification.
     """
-    with opened(file, max_pixels=max_pixels) as image:
+    with reader.opened(file) as image:
         is_grey = image.mode in GREY
-        pixels = np.array(with_channels(image, channels, background))
+        pixels = np.array(with_channels(image, reader.channels, reader.background))
     high = cropped(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), scale)
     if not high.numel():
         raise UnreadableImage(f"{file}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few for data.scale={scale}.")

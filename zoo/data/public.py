@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.embedded import DIGITS, mnist_size
-from zoo.data.files import MissingData
+from zoo.data.files import MissingData, opened_regular
 from zoo.data.images import Images, ImageSettings
 from zoo.data.module import DataModule
 from zoo.data.reading import MAX_PIXELS
@@ -256,7 +256,7 @@ class CelebA(DataModule):
 def read_npz(path: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of a split of an .npz, under our names or Keras'."""
     keys = (f"{split}_images", f"{split}_labels"), (f"x_{split}", f"y_{split}")
-    with naming(path), np.load(path, allow_pickle=False) as file:
+    with naming(path), opened_regular(path) as content, np.load(content, allow_pickle=False) as file:
         names = next((names for names in keys if set(names) <= set(file.files)), None)
         if names is None:
             wanted = " or ".join(map(" and ".join, keys))
@@ -270,8 +270,8 @@ def read_npz(path: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
 def read_idx(path: Path) -> np.ndarray:
     """An idx file of unsigned bytes (http://yann.lecun.com/exdb/mnist/), possibly gzipped: uint8 of its shape."""
     with naming(path):
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read()
+        with opened_regular(path) as file:
+            content = gzip.decompress(file.read()) if path.suffix == ".gz" else file.read()
         if len(content) < 4 or content[:3] != b"\0\0\x08":
             raise ValueError("it does not begin as an idx file of bytes does")
         dimensions = content[3]

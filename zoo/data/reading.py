@@ -2,8 +2,10 @@
 
 The rules, one a line:
 - Orientation: the EXIF tag is applied. Animations and multi-page files give their first frame.
-- 16-bit grey is divided by 257 and rounded, so that 65535 -> 255 (Pillow would clip); 16-bit colour is cut to 8 bit by
-  Pillow's decoder. Floats must lie in [0, 1]; integers beyond 16 bit are refused: their scale is not known.
+- Deep images, of more than 8 bits a value, are read whole (zoo/data/deep.py) and then brought to 8 bits: of 16 bits
+  0 -> 0 and 65535 -> 255, rounded. Floats must lie in [0, 1] and integers in 0..65535, or their scale is not known.
+- With a range of values [low, high] (`data.range`), low -> 0 and high -> 255 in images of any depth; what lies outside
+  is clipped. It is one range for a whole set: an image never chooses its own.
 - Transparency (an alpha channel, a palette's or a key colour) is laid over `background` for 1 and 3 channels and kept
   for 2 and 4. Embedded colour profiles are ignored.
 - Grey from colour is ITU-R 601-2 luma; colour from grey repeats it.
@@ -14,19 +16,24 @@ The rules, one a line:
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
-from zoo.data.archives import Member, image_of, pixels_of_npy
+from zoo.data.archives import Member, pixels_of_npy
+from zoo.data.deep import Deep, Levels, Refused, Span, ValueRange, read_deep, scaled, stretched
+from zoo.data.files import HEIF, NotRegular, opened_regular, why_not_opened
 
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
-GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes without colour
+GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8 bits without colour
 MAX_PIXELS = 89_478_485  # Pillow's own limit before it warns: a quarter of a gigabyte of RGB
+
+Readable = str | os.PathLike[str] | Member  # where an image may lie
 
 _opening = threading.Lock()
 
@@ -52,6 +59,8 @@ class Reader:
     fit: str  # see `fit`
     background: tuple[int, int, int]  # red, green, blue: under transparency and around letterboxed images
     max_pixels: int  # the largest image that is decoded
+    value_range: ValueRange = None  # what becomes black and white
+    levels: Levels | None = field(default=None, repr=False, compare=False)  # told of the values that are met
 
     def __post_init__(self) -> None:
         check_channels(self.channels)
@@ -60,10 +69,14 @@ class Reader:
         if self.max_pixels < 1:
             raise ValueError(f"data.max_pixels={self.max_pixels} refuses every image: the usual limit is {MAX_PIXELS}.")
 
-    def __call__(self, path: str | os.PathLike[str]) -> np.ndarray:
+    def __call__(self, path: Readable) -> np.ndarray:
         """The image as uint8 [channels, height, width], or an UnreadableImage."""
-        with opened(path, max_pixels=self.max_pixels) as image:
+        with self.opened(path) as image:
             return self.pixels(image)
+
+    def opened(self, path: Readable) -> AbstractContextManager[Image.Image]:
+        """The file's image as `opened`, of its own size and channels."""
+        return opened(path, max_pixels=self.max_pixels, value_range=self.value_range, levels=self.levels)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The same of an image that is open already."""
@@ -105,7 +118,7 @@ class HalvesReader(PairReader):
     swap: bool
 
     def __call__(self, path: Path) -> np.ndarray:
-        with opened(path, max_pixels=self.x.max_pixels) as image:
+        with self.x.opened(path) as image:
             image = ImageOps.exif_transpose(image)
             width, height = image.size
             if width % 2:
@@ -119,99 +132,162 @@ FileReader = Reader | PartnerReader | HalvesReader
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str] | Member, *, max_pixels: int) -> Iterator[Image.Image]:
-    """The file's image, decoded; whatever goes wrong inside the block is the file's fault and an UnreadableImage."""
+def opened(
+    path: Readable, *, max_pixels: int, value_range: ValueRange = None, levels: Levels | None = None
+) -> Iterator[Image.Image]:
+    """The file's image, decoded, of 8 bits; whatever goes wrong inside the block is the file's fault and an
+    UnreadableImage. `levels` is told of the values of a deep image, or with a range of any."""
+    with decoded(path, max_pixels=max_pixels) as (image, deep):
+        if deep is not None:
+            pixels = scaled(deep, value_range, np.uint8)
+            if levels is not None:
+                levels.add(deep, value_range)
+            yield Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            return
+        assert image is not None
+        yield ranged(image, value_range, levels) if isinstance(value_range, tuple) else image
+
+
+def measure(path: Readable, levels: Levels, *, max_pixels: int, deep_only: bool) -> None:
+    """Tell `levels` of the values in a file, or in a deep one only, for which others are not decoded.
+
+    Raises:
+        UnreadableImage: as `opened`.
+    """
+    with decoded(path, max_pixels=max_pixels, load=not deep_only) as (image, deep):
+        if deep is not None:
+            levels.add(deep)
+        elif image is not None and not deep_only:
+            levels.add(Deep(np.atleast_3d(np.asarray(plain(image))), 8))
+
+
+@contextmanager
+def decoded(
+    path: Readable, *, max_pixels: int, exact: bool = False, load: bool = True
+) -> Iterator[tuple[Image.Image | None, Deep | None]]:
+    """The file's image as Pillow has it, decoded; or a deep one as numbers, beside which Pillow's is not.
+
+    Args:
+        exact: refuse deep colours of a kind that only Pillow reads, cut to 8 bits (CMYK).
+        load: decode images of 8 bits.
+
+    Raises:
+        UnreadableImage: for whatever goes wrong, also inside the block.
+    """
+
+    def check_size(width: int, height: int) -> None:
+        if width * height > max_pixels:
+            limit = f"data.max_pixels={max_pixels}"
+            raise UnreadableImage(f"{path}: oversized: {width}x{height} pixels are more than {limit}.")
+
     try:
-        with _open(path, max_pixels) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                limit = f"data.max_pixels={max_pixels}"
-                raise UnreadableImage(f"{path}: oversized: {width}x{height} pixels are more than {limit}.")
-            image.load()
-            yield image
+        with content_of(path, max_pixels) as file:
+            if isinstance(file, np.ndarray):
+                is_deep = file.dtype != np.uint8
+                pixels = file[:, :, 0] if file.shape[2] == 1 else file
+                yield (None, Deep(file, 8 * file.itemsize)) if is_deep else (Image.fromarray(pixels), None)
+                return
+            image = _open(file, path)
+            if image is not None:
+                check_size(*image.size)
+            deep = read_deep(file, image, lambda: _open(file, path), check_size, exact=exact)
+            if deep is None and image is None:
+                raise UnidentifiedImageError
+            if image is not None and deep is None and load:
+                image.load()
+            yield image, deep
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise nearly every built-in exception when a file is damaged
         raise UnreadableImage(f"{path}: {_reason(path, error)}.") from None
 
 
-def _open(path: str | os.PathLike[str] | Member, max_pixels: int) -> Image.Image:
-    """An array's image; else Image.open without Pillow's own limit, which warns or raises without saying the size."""
-    content = path.open(max_pixels) if isinstance(path, Member) else path
-    if str(path).lower().endswith(".npy") and not isinstance(path, Member):
-        with open(path, "rb") as file:
-            content = pixels_of_npy(file, max_pixels)
-    if isinstance(content, np.ndarray):
-        return image_of(content)
+@contextmanager
+def content_of(path: Readable, max_pixels: int) -> Iterator[IO[bytes] | np.ndarray]:
+    """The bytes of an image's file, or its pixels [H, W, C] where they are an array.
+
+    Raises:
+        UnreadableImage: it is empty.
+        OSError, ValueError, BadZipFile: it can't be opened, or is no array of an image.
+    """
+    if isinstance(path, Member):
+        content = path.open(max_pixels)
+        if not isinstance(content, np.ndarray) and not content.read(1):
+            raise UnreadableImage(f"{path}: an empty file.")
+        if not isinstance(content, np.ndarray):
+            content.seek(0)
+        yield content
+        return
+    with opened_regular(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:  # also what the system makes up while it is read: /proc
+            raise UnreadableImage(f"{path}: an empty file.")
+        yield pixels_of_npy(file, max_pixels) if str(path).lower().endswith(".npy") else file
+
+
+def _open(file: IO[bytes], path: Readable) -> Image.Image | None:
+    """Image.open without Pillow's own limit, which warns or raises without saying the size; None for a TIFF that it
+    does not know."""
+    if str(path).lower().endswith(HEIF):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(content)
+            return Image.open(file)
+        except UnidentifiedImageError:
+            file.seek(0)
+            if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                return None
+            raise
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _reason(path: str | os.PathLike[str] | Member, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    if isinstance(error, IsADirectoryError):
-        return "a folder, not an image"
+def _reason(path: Readable, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        empty = not isinstance(path, Member) and not Path(path).stat().st_size
-        return "an empty file" if empty else "not an image that Pillow knows"
+        lacks = str(path).lower().endswith(".avif") and not features.check("avif")
+        return f"not an image that Pillow knows{' (for AVIF, pip install -U pillow)' if lacks else ''}"
+    if isinstance(error, OSError) and (error.errno is not None or isinstance(error, NotRegular)):
+        return why_not_opened(path.archive.path if isinstance(path, Member) else path, error)
     detail = str(error).strip().rstrip(".") or type(error).__name__
+    if isinstance(error, Refused):
+        return detail
     return f"truncated: {detail}" if "truncated" in detail else f"corrupt: {detail}"
 
 
 def with_channels(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    """Any image upright, as mode L, LA, RGB or RGBA for 1 to 4 channels; see `eight_bit`."""
-    image = eight_bit(ImageOps.exif_transpose(image))
+    """Any image of 8 bits upright, as mode L, LA, RGB or RGBA for 1 to 4 channels."""
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data and channels in (1, 3):
         image = _with_alpha(image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
-    elif image.has_transparency_data:
-        image = _with_alpha(image)
-    elif image.mode not in MODES.values():
-        image = image.convert("L" if image.mode == "1" else "RGB")  # P, CMYK, YCbCr, HSV, LAB, RGBX
+    image = plain(image)
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """An image of 8 bits as mode L, LA, RGB or RGBA, whichever keeps what it holds."""
+    if image.has_transparency_data:
+        return _with_alpha(image)
+    if image.mode in MODES.values():
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")  # P, CMYK, YCbCr, HSV, LAB, RGBX
+
+
+def ranged(image: Image.Image, span: Span, levels: Levels | None = None) -> Image.Image:
+    """An image of 8 bits whose colours are stretched: the low end of the span becomes 0, the high end 255."""
+    image = plain(ImageOps.exif_transpose(image))
+    if levels is not None:
+        levels.add(Deep(np.atleast_3d(np.asarray(image)), 8), span)
+    table = stretched(np.arange(256, dtype=np.uint8), span, np.uint8).tolist()
+    bands = len(image.getbands())
+    return image.point(table * bands if bands % 2 else table * (bands - 1) + list(range(256)))
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
     """An image with transparency of any kind, as LA or RGBA."""
     return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
-
-
-def deep_values(image: Image.Image) -> np.ndarray | None:
-    """Floats in [0, 1] as they are, 16-bit grey as int64 in 0..65535, [H, W]; None for other images.
-
-    Raises:
-        ValueError: floats outside [0, 1], or integers outside 0..65535.
-    """
-    if image.mode == "F":
-        values, limit, what = np.asarray(image), 1, "floating-point values outside [0, 1]"
-    elif image.mode == "I" or image.mode.startswith("I;16"):
-        values, limit, what = np.asarray(image).astype(np.int64), 65535, "integers outside 0..65535"
-    else:
-        return None
-    if not ((values >= 0) & (values <= limit)).all():  # also false for NaN
-        raise ValueError(f"{what}: their scale is not known")
-    return values
-
-
-def eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey and floats as mode L or LA, other images as they are; raises as `deep_values`."""
-    values = deep_values(image)
-    if values is None:
-        return image
-    if image.mode == "F":
-        return Image.fromarray((values * 255).round().astype(np.uint8))
-    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    key = image.info.get("transparency")  # a PNG's transparent grey, in 16 bit
-    if key is not None:
-        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
-    return grey
 
 
 def fit(image: Image.Image, size: tuple[int, int], mode: str, background: tuple[int, int, int]) -> Image.Image:

@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
 from zoo.data import cache as caches
-from zoo.data.archives import Member, Root, stamp_of
-from zoo.data.files import MissingData, in_lines, in_test, in_threads
+from zoo.data.archives import WANTED, Member, Root, images_in, stamp_of
+from zoo.data.deep import check_range
+from zoo.data.files import MissingData, in_lines, in_test, in_threads, in_words
 from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
+from zoo.data.values import Values
 
 Split = Literal["train", "test"]
 Size = tuple[int, int]  # height, width
@@ -179,6 +182,7 @@ class Reading(Decoding):
     # Whether a set is decoded once into `cache_dir`: "auto", if it is larger than that and the cache takes at most half
     # of the free space on its disk; true, always; false, never.
     cache: str | bool
+    range: str | Sequence[float] | None  # what becomes black and white: null, full, min_max or [lowest, highest]
 
 
 class FileReading:
@@ -202,16 +206,46 @@ class FileReading:
         self.background, self.max_pixels = colour(settings["background"]), settings["max_pixels"]
         self.limit = settings["memory_limit_mb"] * 2**20  # bytes
         self.cache_dir, self.key = Path(settings["cache_dir"]).expanduser(), key
+        self.range = check_range(settings.get("range"))
+        self.values = Values(self.range, self.max_pixels, self.skip, self.cache_dir)
         self.reader((1, 1), 3)  # says what is wrong with the arguments
+        self.passed_over: dict[Path, Counter[str]] = {}  # by the folder that was looked through
         self.left_out: dict[str, str] = {}  # files, relative to their folder, and what is wrong with them
         self._kept: Sequence[ImageSet] = []
 
-    def reader(self, size: Size, channels: int) -> Reader:
-        return Reader(size, channels, self.fit, self.background, self.max_pixels)
+    def images_of(self, path: Path, remedy: str = f"set data.root to {WANTED}") -> tuple[Root, list[str]]:
+        """Where the images of a folder or an archive lie, and their names; what else lies there is noted.
+
+        Raises as `zoo.data.archives.images_in`.
+        """
+        root, found = images_in(path, remedy)
+        self.passed_over[path] = found.passed_over
+        return root, found.images
+
+    def settle(self, splits: Mapping[Split, Any]) -> None:
+        """Find the range of the values of each domain in its training files, before any file is read for good."""
+        contents = [splits["train"], *(content for split, content in splits.items() if split != "train")]
+        self.values.settle(list(zip(*map(_files, contents), strict=True)))
+
+    def notes(self) -> list[str]:
+        """What is to be said of the files: the values in them, and what was passed over."""
+        passed_over = sum(self.passed_over.values(), Counter[str]())
+        values = [words for words, _ in self.values.notes()]
+        return [*values, *([f"passed over: {in_words(passed_over)}"] if passed_over else [])]
+
+    def complaints(self) -> list[str]:
+        """What is wrong with the values in the files, with the remedy."""
+        return [complaint for _, complaint in self.values.notes() if complaint]
+
+    def reader(self, size: Size, channels: int, root: Root | None = None) -> Reader:
+        """What reads the files below a folder."""
+        value_range, levels = self.values.of(root)
+        return Reader(size, channels, self.fit, self.background, self.max_pixels, value_range, levels)
 
     def parameters(self) -> dict[str, Any]:
         """What decides the pixels of images of one size."""
-        return {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
+        how = {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
+        return {**how, "range": self.values.used()} if self.range is not None else how
 
     def attempt(self, read: Callable[[Path | Member], Result], path: Path | Member) -> Result | UnreadableImage:
         """What `read` gives; where an unreadable file is to be skipped, what is wrong with it instead of raising it."""
@@ -331,10 +365,11 @@ class Files:
         self.labels = torch.zeros(len(files), dtype=torch.int64) if labels is None else labels
 
     def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
-        return StreamedImages(self, self.reading.reader(size, *channels))
+        return StreamedImages(self, self.reading.reader(size, *channels, root=self.root))
 
     def joined(self, y: "Files", size: Size, channels: Sequence[int]) -> StreamedImages:
-        reader_x, reader_y = (self.reading.reader(size, number) for number in channels)
+        reader_x = self.reading.reader(size, channels[0], self.root)
+        reader_y = self.reading.reader(size, channels[1], y.root)
         paths = ([part.root / file for file in part.files] for part in (self, y))
         reader = PartnerReader(reader_x, reader_y, dict(zip(*paths, strict=True)))
         return StreamedImages(Files(self.root, self.files, self.reading, self.labels, partners=y), reader)
@@ -375,7 +410,7 @@ class Halves:
     swap: bool
 
     def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
-        x, y = (self.content.reading.reader(size, number) for number in channels)
+        x, y = (self.content.reading.reader(size, number, self.content.root) for number in channels)
         return StreamedImages(self.content, HalvesReader(x, y, self.swap))
 
 
@@ -389,6 +424,13 @@ class Domains:
 
     def at(self, size: Size, channels: Sequence[int]) -> ImageSet:
         return self.x.joined(self.y, size, channels)
+
+
+def _files(content: Any) -> list[Files]:
+    """The files of each domain of a split's content."""
+    if isinstance(content, Domains):
+        return [content.x, content.y]
+    return [content.content if isinstance(content, Halves) else content]
 
 
 class Source:

@@ -1,6 +1,6 @@
 """Photographs for super-resolution: any folder of them, or those inside a package."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ class PhotographFolderSettings(PhotosSettings):
     """What a folder of photographs takes."""
 
     root: str | None  # the folder; ~ is the home folder
+    range: str | Sequence[float] | None  # what becomes black and white: null, full, min_max or [lowest, highest]
     test_root: str | None  # of the whole images to be measured against, or None
     test_fraction: float  # without it, of the files of `root`, chosen by a hash of the relative path
 

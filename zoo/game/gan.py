@@ -340,7 +340,12 @@ class GAN(L.LightningModule):
     # A step ---------------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike."""
+        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike.
+
+        Which values of the files are black and white, where the data found that, goes with the settings.
+        """
+        if ranges := getattr(getattr(self.trainer, "datamodule", None), "ranges", []):
+            self.config = {**self.config, "ranges": ranges}
         self.to(memory_format=torch.channels_last)
         if self.device.type == "cpu":
             quirks.no_search_for_a_driver()

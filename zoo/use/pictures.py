@@ -1,5 +1,6 @@
 """Files of pictures: which go where, how they are read, sheets of images, films. Every file is written whole."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from zoo.atomic import replacing
 from zoo.batch import from_bytes, to_bytes
+from zoo.data.deep import ValueRange
 from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
 
@@ -74,15 +76,16 @@ def results(source: Path, output: Path) -> dict[Path, Path]:
     Raises:
         ValueError: if there is no image, `output` is a file or within `source`, or a result would replace another.
     """
-    if not source.exists():
+    if not os.path.lexists(source):
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
     if not names:
         raise ValueError(f"{source} has no images")
     targets = {name: output / (name if name.lower().endswith(FORMATS) else f"{name}.png") for name in names}
-    images = {(folder / name).resolve() for name in names}
-    within = source.is_dir() and output.resolve().is_relative_to(source.resolve())
-    if within or any(target.resolve() in images for target in targets.values()):
+    # Not Path.resolve, for which a link in a circle is an error.
+    images = {os.path.realpath(folder / name) for name in names}
+    within = source.is_dir() and Path(os.path.realpath(output)).is_relative_to(source.resolve())
+    if within or any(os.path.realpath(target) in images for target in targets.values()):
         raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
     if output.is_file():
         raise ValueError(f"-o {output} is a file: give a folder, the results keep the names of the images")
@@ -95,13 +98,15 @@ def results(source: Path, output: Path) -> dict[Path, Path]:
 # Images in and out ---------------------------------------------------------------------------------------------------
 
 
-def read(path: Path, channels: int, background: tuple[int, int, int], size: int | None = None) -> Tensor:
+def read(
+    path: Path, channels: int, background: tuple[int, int, int], size: int | None = None, value_range: ValueRange = None
+) -> Tensor:
     """A file's image as float32 [1, channels, H, W] in [-1, 1], as training images are read (zoo/data/reading.py).
 
     `background` is laid under transparency, where there is no channel for it; the shorter side is resized to `size`
-    pixels. Raises UnreadableImage, with the path and the reason.
+    pixels; `value_range` becomes black and white. Raises UnreadableImage, with the path and the reason.
     """
-    with opened(path, max_pixels=MAX_PIXELS) as image:
+    with opened(path, max_pixels=MAX_PIXELS, value_range=value_range) as image:
         image = with_channels(image, channels, background)
         if size is not None:
             scale = size / min(image.size)
@@ -109,16 +114,18 @@ def read(path: Path, channels: int, background: tuple[int, int, int], size: int 
         return from_bytes(pil_to_tensor(image)[None])
 
 
-def read_centre(path: Path, channels: int, size: tuple[int, int]) -> tuple[Tensor, list[str]]:
+def read_centre(
+    path: Path, channels: int, size: tuple[int, int], value_range: ValueRange = None
+) -> tuple[Tensor, list[str]]:
     """A file's centre as float32 [1, channels, *size] in [-1, 1], and what was changed, in words that follow its name.
 
     Raises:
         ValueError: if there is no such file, or no image in it.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ValueError(f"{path} does not exist: give a picture")
     changes, colours, (height, width) = [], "grey" if channels <= 2 else "colour", size
-    with opened(path, max_pixels=MAX_PIXELS) as image:
+    with opened(path, max_pixels=MAX_PIXELS, value_range=value_range) as image:
         if image.size != (width, height):
             changes.append(f"has {image.width}x{image.height} pixels: its centre, resized to {width}x{height}")
         kind = {"L": "grey", "RGB": "colour"}.get(image.mode, image.mode)

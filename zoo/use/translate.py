@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from zoo.data.deep import range_of
 from zoo.data.reading import colour
 from zoo.use import pictures
 
@@ -20,9 +21,10 @@ def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> 
     if direction not in model.directions:
         raise ValueError(f"--direction={direction} must be {' or '.join(model.directions)}")
     background = colour(model.config["data"].get("background", "white"))
+    value_range = range_of(model.config, domain="XY".index(direction[0]))
 
     def convert(source: Path, target: Path) -> None:
-        image = pictures.read(source, model.directions[direction], background, size)
+        image = pictures.read(source, model.directions[direction], background, size, value_range)
         pictures.write(model.translate(image, direction), target)
 
     return convert

@@ -12,7 +12,6 @@ the tiles get done; other formats need the whole result in memory.
 """
 
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -24,13 +23,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from zoo.data.reading import MAX_PIXELS, UnreadableImage, deep_values, opened, with_channels
+from zoo.data.deep import ValueRange, range_of, scaled
+from zoo.data.reading import MAX_PIXELS, decoded, plain, ranged, with_channels
 from zoo.use.pictures import FORMATS, WHITE, whole
 
 TIFF = (".tif", ".tiff")
 QUALITY = 95  # of JPEG and WebP
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, full swing: equal colours give their level
-ORIENTATION = 0x0112  # the EXIF tag
 
 
 class Picture(NamedTuple):
@@ -46,7 +45,7 @@ def enlarge_file(
     """Enlarge one file into another, which is written whole or not at all; its new (width, height).
 
     Args:
-        model: what `Upscales`, in evaluation mode.
+        model: what `Upscales`, in evaluation mode, with its run's settings (`zoo.load`).
         tile: side of a tile, in pixels of the image.
         track: gives back the numbers that it gets, one for each band of tiles, and may show how far they are.
 
@@ -56,7 +55,7 @@ def enlarge_file(
     """
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target} is the image itself: give another name")
-    picture = read(source)
+    picture = read(source, range_of(model.config))
     if target.suffix.lower() not in FORMATS:
         raise ValueError(f"{target}: images are written as {', '.join(FORMATS)}: give one of these extensions")
     with whole(target) as part:
@@ -117,98 +116,23 @@ def enlarged(model: Any, image: Tensor) -> Tensor:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Picture:
-    """A file's image, upright.
+def read(path: Path, value_range: ValueRange = None) -> Picture:
+    """A file's image, upright; `value_range` becomes black and white.
 
     Raises:
         UnreadableImage: with the path and the reason.
     """
-    if path.suffix.lower() in TIFF and (deep := _deep_tiff(path)) is not None:
-        return deep
-    with opened(path, max_pixels=MAX_PIXELS) as image:
+    with decoded(path, max_pixels=MAX_PIXELS, exact=True) as (image, deep):
+        if deep is not None:
+            return Picture(scaled(deep, value_range, np.uint16), deep.profile)
+        assert image is not None
         profile = image.info.get("icc_profile")
-        key = image.info.get("transparency")  # of a 16-bit PNG without alpha: a level, or three
-        if image.format == "PNG" and (colours := _deep_png(path)) is not None:
-            return Picture(_upright(_with_key(colours, key), image.getexif().get(ORIENTATION, 1)), profile)
-        image = ImageOps.exif_transpose(image)
-        if (values := deep_values(image)) is not None:
-            levels = (values * 65535).round() if image.mode == "F" else values
-            return Picture(_with_key(levels.astype(np.uint16)[:, :, None], key), profile)
-        grey, alpha = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
-        if not alpha and image.mode not in ("1", "L", "P", "RGB", "RGBX"):
+        if not image.has_transparency_data and image.mode not in ("1", "L", "P", "RGB", "RGBX"):
             profile = None  # CMYK's, Lab's: not of the RGB that it becomes
-        return Picture(np.atleast_3d(np.array(with_channels(image, (1 if grey else 3) + alpha, WHITE))), profile)
-
-
-def _deep_png(path: Path) -> np.ndarray | None:
-    """uint16 [H, W, C] of a PNG with 16-bit colours or alpha, which Pillow would cut to 8; None for others."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    if header[24] != 16 or header[25] not in (2, 4, 6):  # bits; RGB, grey and alpha, RGBA
-        return None
-    from torchvision.io import ImageReadMode, decode_png
-
-    with warnings.catch_warnings():  # deprecated there, with nothing to take its place
-        warnings.simplefilter("ignore")
-        data = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        return decode_png(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
-
-
-def _with_key(pixels: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
-    """uint16 [H, W, 1 or 3] with an alpha plane behind it, if there is a colour that stands for transparency."""
-    if key is None or pixels.shape[2] not in (1, 3):
-        return pixels
-    transparent = (pixels == np.array(key, np.uint16)).all(2, keepdims=True)
-    return np.concatenate([pixels, np.where(transparent, 0, 65535).astype(np.uint16)], 2)
-
-
-def _deep_tiff(path: Path) -> Picture | None:
-    """The first page of a TIFF with 16-bit colours or alpha, which Pillow cuts to 8 or does not know; None for others.
-
-    Also of grey whose white is 0, which Pillow takes for black. Raises as `read`.
-    """
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            page: Any = file.pages[0]
-            if page.bitspersample != 16 or page.dtype != np.uint16:
-                return None
-            kind, channels = tifffile.PHOTOMETRIC(page.photometric).name, page.samplesperpixel
-            if (kind, channels) == ("MINISBLACK", 1):
-                return None
-            colours = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3}.get(kind, 0)
-            if channels - colours not in (0, 1) or not colours:
-                remedy = "grey and RGB are read, with or without alpha"
-                raise UnreadableImage(f"{path}: 16-bit {kind} of {channels} channels: {remedy}.")
-            if page.imagewidth * page.imagelength > MAX_PIXELS:
-                raise UnreadableImage(f"{path}: oversized: more than {MAX_PIXELS} pixels.")
-            pixels = page.asarray()
-            pixels = np.atleast_3d(np.moveaxis(pixels, 0, 2) if page.axes.startswith("S") else pixels)  # S: in planes
-            if kind == "MINISWHITE":
-                pixels[:, :, 0] = 65535 - pixels[:, :, 0]
-            if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):  # colours that alpha was multiplied into
-                divided = pixels[:, :, :-1] * (65535 / np.maximum(pixels[:, :, -1:], 1))
-                pixels[:, :, :-1] = divided.round().clip(0, 65535)
-            orientation, profile = page.tags.valueof("Orientation", 1), page.tags.valueof("InterColorProfile")
-            return Picture(_upright(pixels, orientation), profile)
-    except UnreadableImage:
-        raise
-    except tifffile.TiffFileError:
-        return None  # Pillow says what is wrong with it
-    except Exception as error:  # decoders raise nearly every built-in exception when a file is damaged
-        raise UnreadableImage(f"{path}: corrupt: {error}.") from None
-
-
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """[H, W, C] as the EXIF tag says: 2 to 8 are the seven ways to turn and mirror it."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+        image = plain(ImageOps.exif_transpose(image))
+        if isinstance(value_range, tuple):
+            image = ranged(image, value_range)
+        return Picture(np.atleast_3d(np.array(image)), profile)
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
