@@ -1,12 +1,17 @@
 """The report about a folder."""
 
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from zoo.cli import app
 from zoo.data.check import check_folder
 from zoo.data.files import MissingData
 
@@ -56,6 +61,55 @@ def test_classes_and_an_empty_folder(tmp_path):
         check_folder(tmp_path / "nowhere")
 
 
-def test_a_look_into_a_folder_waits_for_no_library():
-    code = "import sys, zoo.data.check; print(*sorted({'torch', 'lightning'} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+def test_a_look_into_a_folder_is_quick_and_small(tmp_path):
+    """The whole command, on photographs of 12 megapixels: neither torch nor Lightning nor Hydra is loaded for it."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((4000, 3000)).save(tmp_path / "0.jpg")
+    for n in range(1, 12):
+        shutil.copy(tmp_path / "0.jpg", tmp_path / f"{n}.jpg")
+    code = """
+import atexit, resource, sys
+def tell():
+    print(*sorted({"torch", "lightning", "hydra"} & sys.modules.keys()), file=sys.stderr)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+atexit.register(tell)
+from zoo.cli import main
+main()
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, "check-data", str(tmp_path)], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert "12 images, 12 readable" in run.stdout
+    modules, megabytes = run.stderr.splitlines()
+    assert modules == ""
+    assert int(megabytes) < 200
+
+
+def test_values_and_their_remedies_are_reported(tmp_path):
+    for n in range(3):
+        pixels = np.random.default_rng(n).integers(16, 4081, (40, 40)).astype(np.uint16)
+        pixels[0, :2] = 16, 4080
+        Image.fromarray(pixels).save(tmp_path / f"{n}.png")
+    report = check_folder(tmp_path)
+    text = "\n".join(report.lines())
+    assert report.ok
+    assert "modes: 16-bit integers, grey 3" in text
+    assert "values 16 to 4080, 16-bit integers, read as 0 to 65535" in text
+    assert "only 6.2% of the range" in text
+    assert "data.channels=1 'data.range=[0,4095]' data.batch_size=3" in text
+
+    Image.fromarray(np.array([[-1000, 3000]], np.int32)).save(tmp_path / "scan.tif")
+    report = check_folder(tmp_path)
+    text = "\n".join(report.lines())
+    assert (report.readable, report.unreadable, report.ok) == (4, {}, False)
+    assert "their scale is not known: 1 (scan.tif)" in text
+    assert "set data.range=[-1000,4080], or data.range=min_max" in text
+
+
+def test_any_name_can_be_printed(tmp_path):
+    """Bytes that are no text, and what would move the cursor."""
+    (tmp_path / os.fsdecode(b"\xff\x1b[2J.png")).write_bytes(b"no image")
+    result = CliRunner().invoke(app, ["check-data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "not an image that Pillow knows" in result.output

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data.archives import WANTED, Root, look_in, read_in
 from zoo.data.deep import Levels
-from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
+from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words, printable
 from zoo.data.labels import of_table, read_table
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
 
@@ -34,9 +34,7 @@ class FolderReport:
     without_scale: list[str] = field(default_factory=list)  # paths of readable images whose values need a range
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> what is wrong
     duplicates: list[list[str]] = field(default_factory=list)  # groups of paths with the same bytes
-    classes: Counter[str] = field(
-        default_factory=Counter
-    )  # images by the dataset.json's class, or by first folder; "": none
+    classes: Counter[str] = field(default_factory=Counter)  # images by class, see `classes_of`; "" for those without
     labels: str | None = None  # what is wrong with a dataset.json
 
     @property
@@ -115,7 +113,7 @@ class FolderReport:
             lines += [f"    {' = '.join(group[:4])}{' = ...' * (len(group) > 4)}" for group in self.duplicates[:shown]]
         if self.readable:
             lines.append(f"  train on it with: python train.py {self.override()}")
-        return lines
+        return [printable(line) for line in lines]
 
 
 class Seen(NamedTuple):
@@ -176,10 +174,7 @@ def check_folder(
         try:
             with decoded(where / file, max_pixels=max_pixels) as (image, deep):
                 with content_of(where / file, max_pixels) as content:
-                    is_array = isinstance(content, np.ndarray)
-                    digest = (
-                        hashlib.sha256(content) if is_array else hashlib.file_digest(content, "sha256")
-                    ).hexdigest()
+                    digest = digest_of(content)
                 if deep is not None:
                     report.levels.add(deep)
                     height, width, channels = deep.values.shape
@@ -193,7 +188,7 @@ def check_folder(
     same: dict[str, list[str]] = {}
     for file, seen in zip(files, in_threads(look, files), strict=True):
         if isinstance(seen, UnreadableImage):
-            report.unreadable[file] = str(seen).removeprefix(f"{where / file}: ")
+            report.unreadable[file] = str(seen).removeprefix(printable(f"{where / file}: "))
             continue
         report.modes[seen.mode] += 1
         report.sizes.append(seen.size)

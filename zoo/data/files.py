@@ -81,16 +81,18 @@ def opened_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        forbidden = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o444
-        raise NotRegular(f"{kind} that can't be listed" if forbidden else f"{kind}, no file")
+        raise NotRegular(f"{KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, no file")
 
 
 def why_not_opened(path: str | os.PathLike[str], error: OSError) -> str:
     """In words why a file can't be opened or read."""
+    if isinstance(error, NotRegular) and os.path.isdir(path):
+        try:
+            os.scandir(path).close()
+        except OSError as refusal:
+            return f"a folder that can't be listed: {(refusal.strerror or str(refusal)).lower()}"
     if isinstance(error, NotRegular):
-        listable = not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK)
-        return str(error) if listable else "a folder that can't be listed: permission denied"
+        return str(error)
     if error.errno == errno.ELOOP:
         return "a link that leads in a circle"
     if isinstance(error, FileNotFoundError):
@@ -168,6 +170,11 @@ def in_test(file: str, fraction: float) -> bool:
     """Whether a file, by its path relative to the root, belongs to the test split: it never changes sides."""
     digest = hashlib.sha256(file.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8]) < fraction * 2**64
+
+
+def printable(text: str) -> str:
+    """A line with what is no character in it (names of files are bytes) and what moves the cursor as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def spread(items: Sequence[Item], number: int) -> Sequence[Item]:

@@ -26,7 +26,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
 from zoo.data.archives import Member, pixels_of_npy
 from zoo.data.deep import Deep, Levels, Refused, Span, ValueRange, read_deep, scaled, stretched
-from zoo.data.files import HEIF, NotRegular, opened_regular, why_not_opened
+from zoo.data.files import HEIF, NotRegular, opened_regular, printable, why_not_opened
 
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
@@ -43,7 +43,7 @@ class UnreadableImage(ValueError):
 
     def __init__(self, message: str) -> None:
         # A DataLoader raises a worker's error again with the worker's traceback as message: keep its last line.
-        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+        super().__init__(printable(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()))
 
 
 @dataclass(frozen=True)
