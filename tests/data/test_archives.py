@@ -4,8 +4,8 @@ import io
 import json
 import os
 import pickle
-import resource
 import struct
+import tracemalloc
 import zipfile
 from itertools import islice
 
@@ -265,10 +265,11 @@ def claims(path, size):
 )
 def test_a_bomb_is_refused_before_it_is_inflated(tmp_path, name, head, said):
     archive = opened_archive(bomb(tmp_path / "set.zip", name, head, size=2**29))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tracemalloc.start()
     with pytest.raises(UnreadableImage, match=said), opened(archive / name, max_pixels=10_000):
         pass
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
     with opened(archive / "good.png", max_pixels=10_000) as image:
         assert image.size == (8, 8)
 
@@ -353,7 +354,7 @@ def test_files_that_are_no_archives_are_named(tmp_path):
         (np.zeros((2, 2, 2, 2), np.uint8), "shape"),
         (np.zeros((200, 200), np.uint8), "oversized"),
         (np.full((4, 4, 3), 7.5), "scale is not known"),
-        (np.full((4, 4), np.nan), "scale is not known"),
+        (np.full((4, 4), np.nan), "NaN"),
         (np.full((4, 4, 3), 70_000, np.int64), "scale is not known"),
         (np.full((4, 4), "a"), "holds numbers"),
         (np.full((4, 4), 1j), "holds numbers"),
