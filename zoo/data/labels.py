@@ -217,7 +217,7 @@ def _of_json(text: str, name: str) -> Table | None:
             raise MissingData(
                 f"{name} has {_short(item[1])} as the label of {item[0]}: give a number or a list of them."
             )
-    names = next((content[key] for key in NAMES if content.get(key)), [])
+    names: Any = next((content[key] for key in NAMES if content.get(key)), [])
     if isinstance(names, dict) and all(str(key).isdecimal() for key in names):  # {"0": "cat", ...}
         by_number = {int(key): value for key, value in names.items()}
         names = [by_number.get(number, str(number)) for number in range(min(max(by_number) + 1, 100_000))]
@@ -255,8 +255,7 @@ def _of_csv(text: str, name: str, columns: Sequence[str]) -> Table:
         others = named[:1]
     files = [row[of_file] for row in rows]
     values: list[Any] = [[row[n] for n in others] for row in rows]
-    numbers = [_number(value) for row in values for value in row] if len(others) == 1 else []
-    if numbers and (None in numbers or all(not math.isfinite(number) or number == int(number) for number in numbers)):
+    if len(others) == 1 and not _are_amounts(value for (value,) in values):
         return Table(name, files, [value.strip() for (value,) in values], [])
     return Table(name, files, values, [header[n] for n in others])
 
@@ -363,6 +362,12 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _are_amounts(values: Iterable[str]) -> bool:
+    """Whether all are numbers and some are no whole ones, so that they are no classes."""
+    numbers = [_number(value) for value in values]
+    return None not in numbers and any(number % 1 for number in numbers if number and math.isfinite(number))
 
 
 def _short(value: Any) -> str:

@@ -247,7 +247,7 @@ class FileReading:
         how = {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
         return {**how, "range": self.values.used()} if self.range is not None else how
 
-    def attempt(self, read: Callable[[Path | Member], Result], path: Path | Member) -> Result | UnreadableImage:
+    def attempt(self, read: Callable[[Any], Result], path: Path | Member) -> Result | UnreadableImage:
         """What `read` gives; where an unreadable file is to be skipped, what is wrong with it instead of raising it."""
         try:
             return read(path)

@@ -31,8 +31,10 @@ def check_rows(config: DictConfig) -> None:
         return
     choices = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "data").glob("*.yaml"))}
     fitting = [f"data={name}" for name, choice in choices.items() if _fit(model, get_class(choice._target_))]
-    wanted = "pairs that show the same scene" if model.aligned else IN_WORDS[rows_of(model).__name__]
-    there = "unpaired images" if model.aligned and data.batch is rows_of(model) else IN_WORDS[data.batch.__name__]
+    rows = rows_of(model)
+    assert rows is not None
+    wanted = "pairs that show the same scene" if model.aligned else IN_WORDS[rows.__name__]
+    there = "unpaired images" if model.aligned and data.batch is rows else IN_WORDS[data.batch.__name__]
     raise ValueError(
         f"{model.__name__} is trained on {wanted}, and data={data.name} gives {there}: use {_either(fitting)}"
     )

@@ -21,12 +21,12 @@ from zoo.use.pictures import save, whole
 
 @torch.no_grad()
 def draw(
-    model: Any, seeds: Sequence[int], label: int | Sequence[float] | None = None, truncation: float | None = None
+    model: Any, seeds: Sequence[int], label: Any = None, truncation: float | None = None
 ) -> Tensor:
     """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
 
     Args:
-        label: the class of all of them, or their attributes; None: of each seed its own class, where there are some.
+        label: the class of all of them, or their attributes, a list of numbers; None: of each seed its own class, where there are some.
         truncation: psi in [0, 2], of a model that has `Styles`; None: as the model was configured.
     """
     if truncation is not None:
