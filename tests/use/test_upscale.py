@@ -1,5 +1,6 @@
 """Enlarging files: tiles, formats, folders; and the table of a folder."""
 
+import os
 import resource
 import struct
 import zlib
@@ -237,6 +238,19 @@ def test_floats_of_a_known_scale_become_16_bit(tmp_path: Path) -> None:
         read(tmp_path / "b.tif")
 
 
+def test_the_range_of_the_training_images_is_used(tmp_path: Path) -> None:
+    model = Repeat(1)
+    model.config = {"data": {"range": [0, 4095]}}
+    values = noise(4, 5, dtype=np.uint16) % 4096
+    Image.fromarray(values).save(tmp_path / "a.png")
+    enlarge_file(model, tmp_path / "a.png", tmp_path / "b.png", tile=32)
+    with Image.open(tmp_path / "b.png") as image:
+        actual = np.asarray(image)
+    assert np.abs(actual - repeated(values * (65535 / 4095))).max() <= 1
+    Image.fromarray(np.array([[0, 10, 255]], np.uint8)).save(tmp_path / "c.png")
+    assert read(tmp_path / "c.png", (0, 10)).pixels.ravel().tolist() == [0, 255, 255]
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
 def test_formats_of_8_bit(suffix: str, tmp_path: Path) -> None:
     """Deep colours are rounded to 8 bit; alpha lies over white where there is none."""
@@ -310,9 +324,15 @@ def test_a_folder_goes_on_after_a_bad_file(checkpoint: Path, tmp_path: Path) -> 
     for name in ("a.png", "deeper/b.jpg", "c.gif"):
         Image.fromarray(noise(10, 12, 3)).save(folder / name)
     (folder / "bad.png").write_bytes(b"nothing")
+    os.mkfifo(folder / "fifo.tif")
+    (folder / "loop.tiff").symlink_to("loop.tiff")
+    (folder / "zero.png").symlink_to("/dev/zero")
     result = zoo("upscale", checkpoint, folder, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "3 of 4 images enlarged by 2" in result.output
+    assert "3 of 7 images enlarged by 2" in result.output
+    assert "fifo.tif: a FIFO, no file" in result.output
+    assert "loop.tiff: a link that leads in a circle" in result.output
+    assert "zero.png: a character device, no file" in result.output
     assert "bad.png: not an image that Pillow knows" in result.output
     actual = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert actual == {"a.png", "deeper/b.jpg", "c.gif.png"}

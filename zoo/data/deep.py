@@ -253,7 +253,7 @@ def check_range(value: Any) -> Any:
     if not numbers or len(value) != 2 or not -math.inf < value[0] < value[1] < math.inf:
         remedy = "give [lowest, highest], full, min_max or null"
         raise ValueError(f"data.range={value} is no range of values: {remedy}.")
-    return value[0], value[1]
+    return float(value[0]), float(value[1])
 
 
 def range_of(config: Mapping[str, Any], domain: int = 0) -> ValueRange:
