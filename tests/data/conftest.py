@@ -38,6 +38,14 @@ def of_folder(common):
 
 
 @pytest.fixture
+def of_pairs(of_folder):
+    """Arguments that folders of two domains take."""
+    alone = ("channels", "labels", "label_column")
+    settings = {key: value for key, value in of_folder.items() if key not in alone}
+    return {**settings, "load_size": None, "channels_x": 1, "channels_y": 1}
+
+
+@pytest.fixture
 def images(tmp_path):
     """A folder with 12 images, some of them deeper, and what is to be ignored."""
     root = tmp_path / "images"

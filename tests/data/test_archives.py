@@ -370,17 +370,14 @@ def test_an_array_that_is_no_image_is_unreadable(tmp_path, array, said):
 # In the place of other folders.
 
 
-def test_archives_of_pairs(tmp_path, of_folder):
-    for name in ("labels", "label_column"):
-        del of_folder[name]
+def test_archives_of_pairs(tmp_path, of_pairs):
     x = zipped(tmp_path / "x.zip", pictures())
     np.savez(tmp_path / "y.npz", images=255 - PIXELS)
     zipped(
         tmp_path / "partners.zip",
         {name.replace("png", "PNG"): png(255 - PIXELS[n]) for n, name in enumerate(pictures())},
     )
-    settings = {**of_folder, "root": str(tmp_path), "channels_x": 1, "channels_y": 1, "load_size": None}
-    del settings["channels"]
+    settings = {**of_pairs, "root": str(tmp_path)}
     settings |= {"folder_x": x.name, "folder_y": "y.npz", "test_folder_x": None, "test_folder_y": None}
     apart = UnpairedFolder(**settings, aligned_test=False)
     apart.setup("fit")

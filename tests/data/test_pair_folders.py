@@ -36,10 +36,8 @@ def maps(tmp_path):
 
 
 @pytest.fixture
-def arguments(of_folder):
-    for name in ("channels", "labels", "label_column"):
-        del of_folder[name]
-    return {**of_folder, "load_size": None, "channels_x": 3, "channels_y": 1}
+def arguments(of_pairs):
+    return {**of_pairs, "channels_x": 3}
 
 
 def unpaired(root, arguments, **change):

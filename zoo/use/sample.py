@@ -20,9 +20,7 @@ from zoo.use.pictures import save, whole
 
 
 @torch.no_grad()
-def draw(
-    model: Any, seeds: Sequence[int], label: Any = None, truncation: float | None = None
-) -> Tensor:
+def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float | None = None) -> Tensor:
     """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
 
     Args:
