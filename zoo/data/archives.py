@@ -38,8 +38,8 @@ from zoo.data.files import (
     MissingData,
     check_is_folder,
     find,
-    in_words,
     opened_regular,
+    some_in,
     why_not_opened,
 )  # fmt: skip
 
@@ -123,10 +123,7 @@ def images_in(path: Path, remedy: str) -> tuple[Root, Found]:
         MissingData: as `look_in`, or it holds no images.
     """
     root, found = look_in(path, remedy)
-    if not found.images:
-        others = f"; passed over: {in_words(found.passed_over)}" if found.passed_over else ""
-        raise MissingData(f"{path} holds no images: looked in it and below for {' '.join(EXTENSIONS)}{others}.")
-    return root, found
+    return root, some_in(path, found)
 
 
 def look_in(path: Path, remedy: str) -> tuple[Root, Found]:

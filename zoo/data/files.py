@@ -107,6 +107,19 @@ class Found(NamedTuple):
     passed_over: Counter[str]  # how many of each other kind: an extension in lower case, "hidden", ...
 
 
+def found_in(folder: Path) -> Found:
+    """What lies below a folder with images; a MissingData where there are none."""
+    return some_in(folder, find(folder))
+
+
+def some_in(place: Path, found: Found) -> Found:
+    """What was found in a folder or an archive; a MissingData where no image was."""
+    if not found.images:
+        others = f"; passed over: {in_words(found.passed_over)}" if found.passed_over else ""
+        raise MissingData(f"{place} holds no images: looked in it and below for {' '.join(EXTENSIONS)}{others}.")
+    return found
+
+
 def find_images(root: Path) -> list[str]:
     """Paths of the images under `root`, relative to it, with forward slashes, sorted."""
     return find(root).images

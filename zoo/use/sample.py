@@ -24,7 +24,8 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
     """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
 
     Args:
-        label: the class of all of them, or their attributes, a list of numbers; None: of each seed its own class, where there are some.
+        label: the class of all of them, or the list of their attributes; None: of each seed its own class, where there
+            are some.
         truncation: psi in [0, 2], of a model that has `Styles`; None: as the model was configured.
     """
     if truncation is not None:
