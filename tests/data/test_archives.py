@@ -274,6 +274,13 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path, name, head, said):
         assert image.size == (8, 8)
 
 
+def test_labels_are_not_inflated_beyond_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.data.archives.DEAR", 1000)
+    np.savez_compressed(tmp_path / "set.npz", images=PIXELS, labels=np.zeros(10_000))
+    with pytest.raises(MissingData, match="labels takes .* too much for labels"):
+        opened_archive(tmp_path / "set.npz")
+
+
 def test_a_member_that_lies_about_its_size_is_read_no_further(tmp_path):
     path = bomb(tmp_path / "set.zip", "bomb.png", png(PIXELS[0]), size=2**25)
     claims(path, 1000)
@@ -403,6 +410,18 @@ def test_archives_for_super_resolution(tmp_path, of_folder):
     assert "12 training and 3 test images" in data.description
     names = [image.name for image in data.whole_images(split="test")]
     assert names == ["0", "1", "2"]
+
+
+def test_check_data_reads_a_dataset_json(tmp_path):
+    for name, content in {**pictures(), "dataset.json": DATASET.encode()}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    report = check_folder(tmp_path, image_size=8)
+    assert report.classes == {"0": 4, "1": 4, "2": 4}
+    assert not report.passed_over
+    assert "data=labelled_folder" in report.override()
+    (tmp_path / "dataset.json").write_text("{}")
+    assert any("labels: dataset.json has no labels" in line for line in check_folder(tmp_path).lines())
 
 
 def test_check_data_of_an_archive(tmp_path):

@@ -167,6 +167,8 @@ def check_folder(
     report.extensions.update(Path(file).suffix.lower() for file in files)
     try:
         report.classes = classes_of(where, files)
+        if isinstance(where, Path) and (where / "dataset.json").is_file():  # it was read
+            report.passed_over -= Counter({".json": 1})
     except MissingData as error:
         report.labels = str(error)
 
