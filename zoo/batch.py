@@ -14,7 +14,7 @@ class LabelledImages(NamedTuple):
     """A batch of images. Unlabelled sets have label 0 throughout."""
 
     image: Tensor  # float32 [N, C, H, W] in [-1, 1]; uint8 until it has reached the device
-    label: Tensor  # int64 [N]
+    label: Tensor  # int64 [N], or float32 [N, A] where the set has attributes in place of classes
     index: Tensor  # type: ignore[assignment]  # int64 [N]: position in the data set; during evaluation, position in the evaluation: the seed
 
 

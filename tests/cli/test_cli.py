@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from train import run
 from zoo.cli import app
-from zoo.game.abilities import FromLatents, OfClasses
+from zoo.game.abilities import FromLatents, OfAttributes, OfClasses
 from zoo.run.command import readable_errors
 
 
@@ -78,6 +78,38 @@ class Painter(FromLatents, OfClasses):
         images[:, 0, 0, 0] = labels * 200 / 255 - 1
         images[:, 0, 0, 1] = seeds % 256 / 127.5 - 1
         return images
+
+
+class Portraitist(Painter, OfAttributes):
+    """A model of attributes: the first pixel of an image tells the first of them, the second its seed."""
+
+    classes: ClassVar = []
+    attributes: ClassVar = ["Smiling", "Male"]
+
+    def generate(self, seeds: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        assert labels is not None
+        assert labels.shape == (len(seeds), 2)
+        return super().generate(seeds, labels[:, 0] - labels[:, 1])
+
+
+def test_a_vector_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Portraitist())
+    zoo("sample", "x", "--attributes", "Male=0.4, Smiling = 1", "-n", 3, "--seed", 5, "-o", tmp_path / "many")
+    assert [painted(path) for path in sorted((tmp_path / "many").iterdir())] == [(1, 5), (1, 6), (1, 7)]
+    zoo("sample", "x", "--attributes", "Smiling=1", "-n", 1, "-o", tmp_path / "one")  # the others are 0
+    assert painted(tmp_path / "one" / "000000.png") == (2, 0)
+    for arguments, said in (
+        ([], r"trained on attributes \(Smiling, Male\): give some, --attributes Smiling=1"),
+        (["--attributes", "Smile=1"], "Smile is none of Smiling, Male"),
+        (["--attributes", "Smiling"], "is none of Smiling, Male"),
+        (["--attributes", "Smiling=big"], "big is no number"),
+        (["--label", "1"], "without classes"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            zoo("sample", "x", *arguments, "-o", tmp_path / "none")
+    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Painter())
+    with pytest.raises(ValueError, match="without attributes"):
+        zoo("sample", "x", "--attributes", "Smiling=1", "-o", tmp_path / "none")
 
 
 @pytest.fixture

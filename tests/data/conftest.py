@@ -32,7 +32,17 @@ def of_folder(common):
         "memory_limit_mb": 100,
         "cache": False,
         "test_fraction": 0.0,
+        "labels": None,
+        "label_column": None,
     }
+
+
+@pytest.fixture
+def of_pairs(of_folder):
+    """Arguments that folders of two domains take."""
+    alone = ("channels", "labels", "label_column")
+    settings = {key: value for key, value in of_folder.items() if key not in alone}
+    return {**settings, "load_size": None, "channels_x": 1, "channels_y": 1}
 
 
 @pytest.fixture

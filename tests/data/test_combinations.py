@@ -1,5 +1,6 @@
 """Every pair of a source and a kind of rows that zoo/data/__init__.py names, under the one data module."""
 
+import shutil
 from functools import partial
 from itertools import islice
 
@@ -40,6 +41,15 @@ COMBINATIONS = {  # source, rows, what the source takes besides what all files t
     "two folders, pairs apart": (TwoFolders, Pairs, {"aligned_test": False, "root": ".", **FOLDERS}),
     "two folders, pairs aligned": (PairedImages, Pairs, {"layout": "folders", "root": ".", **PAIRED}),
     "halves, pairs": (PairedImages, Pairs, {"layout": "side_by_side", "root": ".", **PAIRED}),
+    "zip, images": (Folder, Images, {"root": "x.zip"}),
+    "labelled zip, images": (partial(Folder, labelled=True), Images, {"root": "all.zip"}),
+    "npz, images": (partial(Folder, labelled=True), Images, {"root": "x.npz"}),
+    "archives, pairs apart": (
+        TwoFolders,
+        Pairs,
+        {"aligned_test": False, "root": ".", **FOLDERS, "folder_x": "x.npz", "folder_y": "x.zip"},
+    ),
+    "zip, patches": (Folder, Patches, {"test_root": None, "root": "x.zip"}),
     "folder, patches": (Folder, Patches, {"test_root": None, "root": "x"}),
 }
 
@@ -52,6 +62,12 @@ def compose(tmp_path, of_folder):
         for i in range(14):
             pixels = draw.integers(0, 256, shape, dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / folder / f"{i}.png")
+    for name, folder in {"x": "x", "all": "."}.items():
+        shutil.make_archive(str(tmp_path / "packed" / name), "zip", tmp_path / "images", folder)
+    stack = draw.integers(0, 256, (14, 9, 11, 3), dtype=np.uint8)
+    np.savez(tmp_path / "packed" / "x.npz", images=stack, labels=np.arange(14) % 3)
+    for path in (tmp_path / "packed").iterdir():
+        path.rename(tmp_path / "images" / path.name)
 
     def make(name, **change):
         source, rows, settings = COMBINATIONS[name]

@@ -27,7 +27,10 @@ def test_mnist5k_has_its_classes_and_split(arguments):
     assert train.images.shape == (4000, 1, 32, 32)
     assert train.images.max() == 255
     assert data.classes == list("0123456789")
-    assert data.description == "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel"
+    assert data.description == (
+        "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel, "
+        "10 classes of 400: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    )
     batch = next(iter(data.train_dataloader()))
     assert torch.equal(batch.image, train.images[batch.index])
 

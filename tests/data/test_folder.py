@@ -186,7 +186,9 @@ def labelled(tmp_path, names=("cat", "dog"), n=4):
 def test_labels_are_the_folders(of_folder, tmp_path, limit):
     (tmp_path / "empty class").mkdir()
     data = LabelledImageFolder(root=str(labelled(tmp_path)), **{**of_folder, "memory_limit_mb": limit})
-    data.setup("fit")
+    with pytest.warns(UserWarning, match="without an image are no classes: empty class"):
+        data.setup("fit")
+    assert data.description == "labelled_folder: 8 training images, 8x8, 3 channels, 2 classes of 4: cat, dog"
     assert data.classes == ["cat", "dog"]
     assert data.num_classes == 2
     batch = data.split("train")[list(range(8))]

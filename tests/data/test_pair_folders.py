@@ -36,9 +36,8 @@ def maps(tmp_path):
 
 
 @pytest.fixture
-def arguments(of_folder):
-    del of_folder["channels"]
-    return {**of_folder, "load_size": None, "channels_x": 3, "channels_y": 1}
+def arguments(of_pairs):
+    return {**of_pairs, "channels_x": 3}
 
 
 def unpaired(root, arguments, **change):

@@ -104,10 +104,9 @@ def test_a_large_set_is_sampled(scans: Path, of_folder: dict[str, Any], monkeypa
 
 
 def test_the_test_split_is_read_by_the_range_of_the_training_set(
-    scans: Path, tmp_path: Path, of_folder: dict[str, Any]
+    scans: Path, tmp_path: Path, of_pairs: dict[str, Any]
 ) -> None:
-    settings = {**of_folder, "channels_x": 1, "channels_y": 1, "load_size": None, "aligned_test": False}
-    del settings["channels"]
+    settings = {**of_pairs, "aligned_test": False}
     for name, high in (("trainA", 1000), ("trainB", 50), ("testA", 2000), ("testB", 20)):
         grey(tmp_path / name / "0.tif", 0, high)
     names = {"folder_x": "trainA", "folder_y": "trainB", "test_folder_x": "testA", "test_folder_y": "testB"}
@@ -119,10 +118,9 @@ def test_the_test_split_is_read_by_the_range_of_the_training_set(
         assert images.max() == value  # 2000 is clipped, 20 is a part of 50
 
 
-def test_halves_have_one_range(tmp_path: Path, of_folder: dict[str, Any]) -> None:
+def test_halves_have_one_range(tmp_path: Path, of_pairs: dict[str, Any]) -> None:
     grey(tmp_path / "pairs" / "0.tif", -100, 300)
-    settings = {**of_folder, "channels_x": 1, "channels_y": 1, "load_size": None, "layout": "side_by_side"}
-    del settings["channels"]
+    settings = {**of_pairs, "layout": "side_by_side"}
     names = dict.fromkeys(("folder_x", "folder_y", "test_folder_x", "test_folder_y", "test_folder"), None)
     more = {"suffix_x": "", "suffix_y": "", "folder": None, "swap": False, "range": "min_max", "batch_size": 1}
     data = PairedFolder(root=str(tmp_path / "pairs"), **{**settings, **names, **more, "fit": "stretch"})

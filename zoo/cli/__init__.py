@@ -38,10 +38,10 @@ def list_() -> None:
 
 @app.command("check-data")
 def check_data(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images, a .zip, .npz or .npy")],
     image_size: Annotated[int, typer.Option(min=1, help="the size to train at")] = 64,
 ) -> None:
-    """Look through a folder of images before hours are spent: what is broken, too small or there twice."""
+    """Look through a folder or an archive of images before hours are spent: what is broken, too small, there twice."""
     from zoo.data.check import check_folder
 
     report = check_folder(str(folder), image_size=image_size)

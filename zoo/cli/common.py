@@ -21,6 +21,7 @@ Truncation = Annotated[
 NOUNS = {  # of each ability: what a model that lacks it does not have
     "FromLatents": "latents",
     "OfClasses": "classes",
+    "OfAttributes": "attributes",
     "Styles": "styles",
     "Translates": "directions to translate in",
     "Upscales": "magnification",
@@ -82,6 +83,30 @@ def label_of(model: Any, asked: str) -> int:
     shown = [f"{label} {name}" if name != str(label) else name for label, name in enumerate(classes)]
     listed = ", ".join(shown if len(shown) <= 20 else [*shown[:20], "..."])
     raise ValueError(f"--label={asked} is none of the {len(classes)} classes ({listed}){hint}")
+
+
+def attributes_asked(model: Any, asked: str | None) -> list[float] | None:
+    """The vector of "Smiling=1,Male=0", by the model's attributes, those not named 0; None: it has no attributes."""
+    from zoo.game.abilities import attributes_of
+
+    names = attributes_of(model)
+    if not names and asked is None:
+        return None
+    example = f"--attributes {names[0]}=1" if names else "leave --attributes out"
+    if not names:
+        raise ValueError(f"{type(model).__name__} makes images without attributes: {example}")
+    if asked is None:
+        raise ValueError(f"{type(model).__name__} was trained on attributes ({', '.join(names)}): give some, {example}")
+    vector = dict.fromkeys(names, 0.0)
+    for part in asked.split(","):
+        name, _, number = (word.strip() for word in part.rpartition("="))
+        if name not in vector:
+            raise ValueError(f"--attributes={asked}: {name or part} is none of {', '.join(names)}, such as {example}")
+        try:
+            vector[name] = float(number)
+        except ValueError:
+            raise ValueError(f"--attributes={asked}: {number} is no number, such as {example}") from None
+    return list(vector.values())
 
 
 @contextmanager

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from zoo.cli.common import Device, Labels, Run, Truncation, label_of, loaded, names_of_classes, require
+from zoo.cli.common import (
+    Device,
+    Labels,
+    Run,
+    Truncation,
+    attributes_asked,
+    label_of,
+    loaded,
+    names_of_classes,
+    require,
+)
 
 
 def sample(
@@ -20,6 +30,9 @@ def sample(
     label: Labels = None,
     all_labels: Annotated[bool, Option("--all-labels", help="a row of each class")] = False,
     per_class: Annotated[int | None, Option(min=1, metavar="N", help="a labelled folder, N images a class")] = None,
+    attributes: Annotated[
+        str | None, Option(metavar="NAME=VALUE,...", help="of a model trained on attributes; those not named are 0")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Draw images from a trained generator: a grid if OUTPUT has a picture's extension, else a folder of PNG files.
@@ -42,6 +55,7 @@ def sample(
     model = loaded(run, device, FromLatents, "zoo sample")
     classes = names_of_classes(model) if label or all_labels or per_class else []
     labels = [label_of(model, name) for name in label or []] or list(range(len(classes)))
+    vector = attributes_asked(model, attributes)
     if per_class:
         if number or all_labels or output is None or output.suffix.lower() in pictures.FORMATS:
             raise ValueError("--per-class=N means N images of each class: give a folder, -o FOLDER, and no -n")
@@ -58,7 +72,7 @@ def sample(
         require(model, Styles, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)
     wanted = ranges(seeds, "--seeds") if seeds is not None else range(seed, seed + number)
-    rows = [draw(model, wanted, of_class, truncation) for of_class in labels or (None,)]
+    rows = [draw(model, wanted, of_class, truncation) for of_class in labels or (vector,)]
     names = [classes[label] for label in labels]
     if output.suffix.lower() in pictures.FORMATS:
         save_grid(rows, output)

@@ -8,16 +8,16 @@ A set is a class of a few lines that names one of each; its settings are one fla
     source                                 rows                    sets (data=)
     memory: arrays                         images                  mnist5k, digits, mnist, fashion_mnist, cifar10
     memory: arrays of two domains          pairs                   colour_digits (apart), masked_digits (aligned)
-    folder of files                        images                  folder, celeba
-    labelled folder: one subfolder a class images                  labelled_folder
-    two folders of files                   pairs                   unpaired_folder (apart), paired_folder (aligned)
+    folder or archive                      images                  folder, celeba
+    folder or archive, labelled            images                  labelled_folder
+    two folders or archives                pairs                   unpaired_folder (apart), paired_folder (aligned)
     halves of files                        pairs                   paired_folder layout=side_by_side
-    folder of files                        patches                 super_resolution_folder, photos
+    folder or archive                      patches                 super_resolution_folder, photos
 
-An archive (.zip, .npz) would be one more source: the arrays of an .npz are `Arrays`, the members of a .zip a content
-with the methods of `Files`.
+Labels are a class each or a vector of attributes. They come with the arrays, or are those of the first subfolder, of
+the arrays beside the images of an .npz, or of a table, a CSV or a dataset.json.
 
-`files`, `deep`, `reading`, `values` and `cache` find, decode and keep files and the range of their values, and know
-neither torch nor Lightning; `check` looks a folder over before it is trained on; `embedded`, `embedded_pairs`,
-`public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
+`files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep images
+and find the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it is
+trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
 """

@@ -22,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 import PIL
 
+from zoo.data.archives import Root
 from zoo.data.reading import UnreadableImage
 
 try:
@@ -89,8 +90,8 @@ def find(folder: Path, digest: str) -> Decoded | None:
         return None
 
 
-def place(cache_dir: str | Path, root: Path, *key: Any) -> Path:
-    """The folder of a cache: one for each folder of images and each way to read it."""
+def place(cache_dir: str | Path, root: Root, *key: Any) -> Path:
+    """The folder of a cache: one for each folder or archive of images and each way to read it."""
     digest = hashlib.sha256(repr((str(root.resolve()), *key)).encode(errors="surrogateescape")).hexdigest()[:12]
     return Path(cache_dir) / "folders" / f"{re.sub(r'[^A-Za-z0-9_-]', '_', root.name)}-{digest}"
 

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+import numpy as np
+
+from zoo.data.archives import WANTED, Root, look_in, read_in
 from zoo.data.deep import Levels
-from zoo.data.files import EXTENSIONS, check_is_folder, find, in_threads, in_words, opened_regular, printable
-from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, decoded, height_and_width
+from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words, printable
+from zoo.data.labels import of_table, read_table
+from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
 
 
 @dataclass
@@ -30,7 +34,8 @@ class FolderReport:
     without_scale: list[str] = field(default_factory=list)  # paths of readable images whose values need a range
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> what is wrong
     duplicates: list[list[str]] = field(default_factory=list)  # groups of paths with the same bytes
-    classes: Counter[str] = field(default_factory=Counter)  # images by first folder; "" for those in the root itself
+    classes: Counter[str] = field(default_factory=Counter)  # images by class, see `classes_of`; "" for those without
+    labels: str | None = None  # what is wrong with a dataset.json
 
     @property
     def images(self) -> int:
@@ -95,6 +100,8 @@ class FolderReport:
                 lines.append(f"  {side}: {min(values)} to {max(values)} pixels, median {median(values):g}")
             height, width = self.image_size
             lines.append(f"  smaller than {width}x{height} (width x height), would be enlarged: {self.upscaled:,}")
+        if self.labels:
+            lines.append(f"  labels: {self.labels}")
         if self.labelled:
             lines.append(f"  classes ({len(self.classes)}): {counts(self.classes, by_name=True)}")
         if self.unreadable:
@@ -126,23 +133,50 @@ def counts(counter: Counter[str], *, by_name: bool = False) -> str:
     return ", ".join(f"{name or '(none)'} {number:,}" for name, number in items)
 
 
+def classes_of(root: Root, files: list[str]) -> Counter[str]:
+    """Images by their class in a dataset.json, "" for those without; else by their first folder.
+
+    Raises:
+        MissingData: the dataset.json makes no sense.
+    """
+    content = read_in(root, "dataset.json")
+    table = read_table(content, "dataset.json", []) if content is not None else None
+    if content is None:
+        return Counter(file.rpartition("/")[0].split("/")[0] for file in files)
+    if table is None:
+        return Counter([""] * len(files))
+    labels = of_table(table, files, root, skip=True)
+    without = len(files) - len(labels.files)
+    return Counter([*(labels.classes[label] for label in labels.values if labels.classes), *[""] * without])
+
+
+def digest_of(content: IO[bytes] | np.ndarray) -> str:
+    """The hash of a file's bytes, or of an array's."""
+    if isinstance(content, np.ndarray):
+        return hashlib.sha256(content.data).hexdigest()
+    return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
 def check_folder(
     root: str | Path, *, image_size: int | Sequence[int] = 32, max_pixels: int = MAX_PIXELS
 ) -> FolderReport:
-    """Decode and hash every image under `root`; a MissingData where that is not a folder."""
+    """Decode and hash every image of a folder or an archive; a MissingData where `root` is neither."""
     root = Path(root).expanduser()
-    check_is_folder(root)
-    report = FolderReport(root, height_and_width(image_size))
-    files, report.passed_over = find(root)
-    for file in files:
-        report.extensions[Path(file).suffix.lower()] += 1
-        report.classes[file.rpartition("/")[0].split("/")[0]] += 1
+    where, (files, passed_over) = look_in(root, f"give {WANTED}")
+    report = FolderReport(root, height_and_width(image_size), passed_over=passed_over)
+    report.extensions.update(Path(file).suffix.lower() for file in files)
+    try:
+        report.classes = classes_of(where, files)
+        if isinstance(where, Path) and (where / "dataset.json").is_file():  # it was read
+            report.passed_over -= Counter({".json": 1})
+    except MissingData as error:
+        report.labels = str(error)
 
     def look(file: str) -> Seen | UnreadableImage:
         try:
-            with decoded(root / file, max_pixels=max_pixels) as (image, deep):
-                with opened_regular(root / file) as content:
-                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+            with decoded(where / file, max_pixels=max_pixels) as (image, deep):
+                with content_of(where / file, max_pixels) as content:
+                    digest = digest_of(content)
                 if deep is not None:
                     report.levels.add(deep)
                     height, width, channels = deep.values.shape
@@ -156,7 +190,7 @@ def check_folder(
     same: dict[str, list[str]] = {}
     for file, seen in zip(files, in_threads(look, files), strict=True):
         if isinstance(seen, UnreadableImage):
-            report.unreadable[file] = str(seen).removeprefix(printable(f"{root / file}: "))
+            report.unreadable[file] = str(seen).removeprefix(printable(f"{where / file}: "))
             continue
         report.modes[seen.mode] += 1
         report.sizes.append(seen.size)

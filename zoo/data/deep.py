@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -84,7 +84,7 @@ class Deep(NamedTuple):
 
 
 def read_deep(
-    file: BinaryIO, image: Image.Image | None, reopened: Reopened, check_size: CheckSize, *, exact: bool = False
+    file: IO[bytes], image: Image.Image | None, reopened: Reopened, check_size: CheckSize, *, exact: bool = False
 ) -> Deep | None:
     """A file's image, if it is a deep one; None for others, which are not decoded.
 
@@ -131,7 +131,7 @@ def _with_key(pixels: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarr
     return np.concatenate([pixels, np.where(transparent, 0, 65535).astype(np.uint16)], 2)
 
 
-def _whole(file: BinaryIO, reopened: Reopened, raw_modes: Sequence[str]) -> tuple[np.ndarray, Image.Image]:
+def _whole(file: IO[bytes], reopened: Reopened, raw_modes: Sequence[str]) -> tuple[np.ndarray, Image.Image]:
     """16-bit colours, uint16 [H, W, C], which Pillow's decoder gives byte by byte: one pass for each of `raw_modes`,
     the high bytes first, or one where a value's two bytes are two channels; and the image that was loaded."""
     passes = []
@@ -149,7 +149,7 @@ def _whole(file: BinaryIO, reopened: Reopened, raw_modes: Sequence[str]) -> tupl
 
 
 def _tiff(
-    file: BinaryIO, image: Image.Image | None, reopened: Reopened, check_size: CheckSize, exact: bool
+    file: IO[bytes], image: Image.Image | None, reopened: Reopened, check_size: CheckSize, exact: bool
 ) -> Deep | None:
     """The first page of a TIFF, as `read_deep`; associated alpha divided out, white that is 0 turned round."""
     if image is not None:

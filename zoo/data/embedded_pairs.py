@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from zoo.batch import ImagePairs
 from zoo.data.embedded import DIGITS, mnist5k, mnist_size, read_mnist5k
 from zoo.data.module import DataModule, seeded
 from zoo.data.pairs import Pairs, PairSettings
@@ -69,6 +70,7 @@ class ColourDigits(DataModule):
 
     name = "colour_digits"
     names = DIGITS
+    batch = ImagePairs
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
         super().__init__(partial(Memory, make=partial(composed, compose=coloured), fill=read_mnist5k), Pairs, settings)
@@ -83,6 +85,8 @@ class MaskedDigits(DataModule):
 
     name = "masked_digits"
     names = DIGITS
+    batch = ImagePairs
+    aligned = True
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
         super().__init__(partial(Memory, make=partial(composed, compose=masked), fill=read_mnist5k), Pairs, settings)

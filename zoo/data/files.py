@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 HEIF = (".heic", ".heif", ".hif")  # read where the package pillow-heif is
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff", ".tga"),
-    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".npy"),
     *(HEIF if find_spec("pillow_heif") else ()),
 )
 TO_CONVERT = (  # images all the same, which a program of their own makes into PNG or TIFF
@@ -109,10 +109,14 @@ class Found(NamedTuple):
 
 def found_in(folder: Path) -> Found:
     """What lies below a folder with images; a MissingData where there are none."""
-    found = find(folder)
+    return some_in(folder, find(folder))
+
+
+def some_in(place: Path, found: Found) -> Found:
+    """What was found in a folder or an archive; a MissingData where no image was."""
     if not found.images:
         others = f"; passed over: {in_words(found.passed_over)}" if found.passed_over else ""
-        raise MissingData(f"{folder} holds no images: looked in it and below for {' '.join(EXTENSIONS)}{others}.")
+        raise MissingData(f"{place} holds no images: looked in it and below for {' '.join(EXTENSIONS)}{others}.")
     return found
 
 

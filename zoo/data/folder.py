@@ -1,18 +1,23 @@
-"""Folders of images: any images (`ImageFolder`), or one subfolder a class (`LabelledImageFolder`).
+"""Images of a folder or an archive: any images (`ImageFolder`), or images with labels (`LabelledImageFolder`).
 
-What the images of a folder are: zoo/data/files.py. A set whose decoded images fit `memory_limit_mb` is decoded once, by
-threads, into memory; a larger one once into a file (zoo/data/cache.py) or, without that cache, in every epoch by the
-workers of the DataLoader.
+What the images of a folder are: zoo/data/files.py; of a .zip, .npz or .npy: zoo/data/archives.py. Labels are those of a
+table, `labels` or the root's dataset.json (zoo/data/labels.py), those inside an .npz, or the first subfolder of each
+image. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads, into memory; a larger one once into
+a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers of the DataLoader.
 """
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 
-from zoo.data.files import MissingData, check_is_folder
+from zoo.data import labels as tables
+from zoo.data.archives import WANTED, Archive, Root, Stack, read_in
+from zoo.data.files import MissingData
 from zoo.data.images import Images, ImageSettings
+from zoo.data.labels import Labels
 from zoo.data.module import DataModule
 from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_setting
 
@@ -20,7 +25,9 @@ from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_
 class FolderSettings(ImageSettings, Reading):
     """What a folder of images takes."""
 
-    root: str | None  # the folder; ~ is the home folder
+    root: str | None  # the folder, or a .zip, .npz or .npy; ~ is the home folder
+    labels: str | None  # a CSV or a dataset.json, or the name of one in the root; None: see `Folder`
+    label_column: str | Sequence[str] | None  # of a CSV, the columns to take; None: all, see zoo/data/labels.py
     test_fraction: float  # of the files, chosen by a hash of the relative path, so that a file never changes sides
 
 
@@ -28,70 +35,114 @@ NO_TEST = "set data.test_fraction=0.1, or measure against the training images in
 
 
 class Folder(Source):
-    """Every image under a folder; for tests, under another one, test_root, or a share of the first.
+    """Every image under a folder or in an archive; for tests, under another one, test_root, or a share of the first.
 
-    `labelled`: root/<class>/**/<image>, classes numbered in alphabetical order.
+    `labelled`: where no table is given, by a dataset.json in the root, the labels of an .npz, or root/<class>/<image>,
+    classes numbered in alphabetical order.
     """
 
     def __init__(self, settings: Any, name: str, *, labelled: bool = False, no_test_remedy: str = NO_TEST) -> None:
         self.test_fraction, self.labelled, self.no_test_remedy = settings["test_fraction"], labelled, no_test_remedy
         self.test_root = Path(settings["test_root"]).expanduser() if settings.get("test_root") else None
-        example = "a folder of images: set data.root=~/my_images"
+        example = f"{WANTED}: set data.root=~/my_images"
         self.root: Path = folder_setting(name, settings["root"], self.test_fraction, example)
+        self.table, columns = settings.get("labels"), settings.get("label_column")
+        self.columns = [str(column) for column in ([columns] if isinstance(columns, str | int) else columns or [])]
+        if self.columns and not self.table:
+            raise ValueError(f"data.label_column={columns} is of a table of labels: give that too, data.labels=FILE.")
         self.reading: FileReading = FileReading(settings, name, self.test_fraction)
 
     def splits(self) -> dict[Split, Files]:
         """Find the files and split them.
 
         Raises:
-            MissingData: no folder, no images in it, none left to train on, or classes that are none.
+            MissingData: no folder, no images in it, none left to train on, or labels that make no sense.
         """
-        numbers = {name: label for label, name in enumerate(self.classes)}
-        labels = torch.tensor([numbers[file.split("/", 1)[0]] for file in self.files]) if self.labelled else None
-        content = Files(self.root, self.files, self.reading, labels)
+        root, files = self.found
+        labels = self.labels
+        if labels is not None:
+            files = labels.files
+        content = Files(root, files, self.reading, None if labels is None else torch.from_numpy(labels.values))
         if self.test_root is not None:
-            check_is_folder(self.test_root, "set data.test_root to a folder of images")
-            files = self.reading.images_of(self.test_root)
-            return {"train": content, "test": Files(self.test_root, files, self.reading)}
+            tests = self.reading.images_of(self.test_root, f"set data.test_root to {WANTED}")
+            return {"train": content, "test": Files(*tests, self.reading)}
         splits = content.splits(self.test_fraction)
         if not splits["train"].files:
             raise MissingData(
-                f"data.test_fraction={self.test_fraction} leaves none of the {len(self.files):,} images of "
+                f"data.test_fraction={self.test_fraction} leaves none of the {len(files):,} images of "
                 f"{self.root} to train on: add images or lower it; data for super-resolution take test images of "
                 "their own, data.test_root=FOLDER."
             )
         return splits
 
     def parameters(self) -> dict[str, Any]:
-        return {**self.reading.parameters(), **({"classes": self.classes} if self.labelled else {})}
+        return {
+            **self.reading.parameters(),
+            **({"classes": self.classes} if self.classes else {}),
+            **({"attributes": self.attributes} if self.attributes else {}),
+        }
+
+    @property
+    def classes(self) -> list[str]:  # type: ignore[override]
+        return self.labels.classes if self.labels else []
+
+    @property
+    def attributes(self) -> list[str]:  # type: ignore[override]
+        return self.labels.attributes if self.labels else []
+
+    @property
+    def remarks(self) -> list[str]:  # type: ignore[override]
+        return self.labels.remarks if self.labels else []
 
     @cached_property
-    def files(self) -> list[str]:
-        """The images, relative to the root."""
-        check_is_folder(self.root)
+    def found(self) -> tuple[Root, list[str]]:
+        """Where the images lie, and their names."""
         return self.reading.images_of(self.root)
 
     @cached_property
-    def classes(self) -> list[str]:  # type: ignore[override]
-        if not self.labelled:
-            return []
-        loose = [file for file in self.files if "/" not in file]
-        if loose:
+    def labels(self) -> Labels | None:
+        """The labels of the images, where there are some."""
+        if not self.labelled and not self.table:
+            return None
+        root, files = self.found
+        name = self.table or "dataset.json"
+        if (content := self._content(name)) is not None:
+            table = tables.read_table(content, name, self.columns)
+            if table is not None:
+                return tables.of_table(table, files, root, skip=self.reading.skip)
             raise MissingData(
-                f"{self.root} holds images outside any class folder ({len(loose):,}, first {loose[0]}): "
-                "data=labelled_folder wants root/<class>/<image>. Use data=folder for images without labels."
+                f"the {name} of {root} says labels: null, no labels: use data=folder, or give some, data.labels=FILE."
             )
-        classes = sorted({file.split("/", 1)[0] for file in self.files})
-        if {name.lower() for name in classes} <= {"train", "test", "val", "valid", "validation"}:
-            raise MissingData(
-                f"{self.root} holds splits ({', '.join(classes)}), not classes: "
-                f"set data.root={self.root / classes[-1]}, or whichever of them is to be trained on."
-            )
-        return classes
+        if isinstance(root, Stack):
+            if root.labels is None:
+                raise MissingData(
+                    f"{root} holds no labels beside its images: save some as labels, give data.labels=FILE, or use "
+                    "data=folder."
+                )
+            return tables.of_values(root.labels, root.class_names, files, f"{root}, labels")
+        return tables.of_folders(files, root, [] if isinstance(root, Archive) else empty_folders(root, files))
+
+    def _content(self, name: str) -> bytes | None:
+        """The bytes of a table, a file or one in the root; None: there is no dataset.json, and none was asked for."""
+        root, _ = self.found
+        path = Path(name).expanduser()
+        if self.table and path.exists():
+            return tables.named_table(path)
+        content = read_in(root, name)
+        if content is not None and not isinstance(root, Archive):
+            self.reading.passed_over[root][path.suffix.lower()] -= 1
+        return tables.named_table(path) if content is None and self.table else content
+
+
+def empty_folders(root: Path, files: Sequence[str]) -> list[str]:
+    """The folders right below a root that hold no image."""
+    filled = {file.split("/", 1)[0] for file in files}
+    folders = (path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(name for name in folders if name not in filled)
 
 
 class ImageFolder(DataModule):
-    """Every image under a folder, without labels."""
+    """Every image under a folder or in an archive, without labels unless a table gives some."""
 
     name = "folder"
 
@@ -100,7 +151,7 @@ class ImageFolder(DataModule):
 
 
 class LabelledImageFolder(DataModule):
-    """Images in one subfolder a class."""
+    """Images with labels: of a table, or in one subfolder a class."""
 
     name = "labelled_folder"
 

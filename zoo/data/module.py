@@ -19,7 +19,9 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from zoo.batch import LabelledImages
 from zoo.data.files import cpus
+from zoo.data.labels import counts_in_words
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
 
 EVALUATION_SEED = 20_140_610  # fixes the order of every evaluation bank; changing it changes every published value
@@ -160,6 +162,8 @@ class DataModule(LightningDataModule):
 
     name = "images"  # what data= calls it
     names: ClassVar[Sequence[str]] = ()  # of the classes, where they are always the same
+    batch: ClassVar[type[tuple]] = LabelledImages  # of its rows, see zoo.batch
+    aligned = False  # rows are pairs that show the same scene, pixel by pixel
 
     def __init__(
         self, source: Callable[[Settings, str], Source], rows: Callable[[Settings], Rows], settings: Settings
@@ -201,11 +205,29 @@ class DataModule(LightningDataModule):
         return len(self.classes)
 
     @property
+    def attributes(self) -> list[str]:
+        """The names of what labels are vectors of, in place of classes; none where they are no vectors."""
+        return self.source.attributes
+
+    @property
     def description(self) -> str:
-        """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel" (height x width)."""
+        """For reports: "mnist5k: 4,000 training and 1,000 test images, 32x32, 1 channel, 10 classes of 400: 0, 1, ..."
+        (height x width; the training images of each class)."""
         skipped = f", {len(self.skipped):,} unreadable files skipped" if self.sets and self.skipped else ""
         notes = "".join(f"; {note}" for note in self.source.reading.notes()) if self.source.reading else ""
-        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}{notes}"
+        return f"{self.name}: {self.rows.describe(self.sets)}{skipped}{self._labels_in_words()}{notes}"
+
+    def _labels_in_words(self) -> str:
+        if self.attributes:
+            names = self.attributes
+            return f", {len(names)} attributes: {', '.join(names[:10])}{', ...' * (len(names) > 10)}"
+        return f", {counts_in_words(self.classes, self._class_sizes())}" if self._class_sizes() else ""
+
+    def _class_sizes(self) -> list[int]:
+        """The training images of each class, where rows are images and these have classes."""
+        if self.batch is not LabelledImages or not self.classes:
+            return []
+        return self.sets["train"].labels.bincount(minlength=self.num_classes).tolist()
 
     @property
     def skipped(self) -> list[str]:
@@ -269,6 +291,8 @@ class DataModule(LightningDataModule):
         images = len(self.sets["train"])
         if stage not in (None, "fit"):
             return
+        if self.rank_and_world_size()[0] == 0:
+            self._say()
         if images < self.batch_size:
             remedy = f"set data.batch_size={images} or less" if images else "give a set with images"
             raise ValueError(
@@ -281,6 +305,15 @@ class DataModule(LightningDataModule):
                 print(f"data={self.name}: {note}", flush=True)
             for complaint in self.source.reading.complaints():
                 warnings.warn(complaint, stacklevel=2)
+
+    def _say(self) -> None:
+        """What is odd about the images that were found, as warnings: nothing is wrong with most sets."""
+        few = [name for name, size in zip(self.classes, self._class_sizes(), strict=False) if size < 2]
+        if few:
+            names = f"{', '.join(few[:10])}{', ...' * (len(few) > 10)}"
+            warnings.warn(f"classes with less than two training images: {names}", stacklevel=3)
+        for remark in self.source.remarks:
+            warnings.warn(remark, stacklevel=3)
 
     def teardown(self, stage: str | None = None) -> None:
         """Say how many files a streamed or cached set had to skip: its workers have warned of the first only."""

@@ -11,6 +11,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, Unpack
 
+from zoo.batch import ImagePairs
+from zoo.data.archives import ARCHIVES, Root
 from zoo.data.files import MissingData, check_is_folder
 from zoo.data.folder import NO_TEST
 from zoo.data.module import DataModule
@@ -19,7 +21,8 @@ from zoo.data.sources import Domains, FileReading, Files, Halves, Reading, Sourc
 
 
 class PairFolderSettings(PairSettings, Reading):
-    """What all folders of two domains take. A folder lies below the root, or anywhere if its path is absolute."""
+    """What all folders of two domains take. A folder lies below the root, or anywhere if its path is absolute; a .zip,
+    .npz or .npy takes the place of one."""
 
     root: str | None  # the folder that the others lie in; ~ is the home folder
     test_fraction: float  # where there are no test folders, the share kept for tests, chosen by a hash of the name
@@ -62,12 +65,17 @@ class Folders(Source):
         self.test = {"test_folder_x": settings["test_folder_x"], "test_folder_y": settings["test_folder_y"]}
 
     def folder(self, name: str | None, argument: str) -> Path:
-        """A folder below the root, or anywhere if its path is absolute; a MissingData if it is not there."""
-        check_is_folder(self.root, "set data.root to the folder that holds those of both domains")
+        """A folder or an archive below the root, or anywhere by an absolute path; a MissingData if it is not there."""
+        check_is_folder(
+            self.root,
+            "set data.root to the folder that holds those of both domains; an archive may take the place of each of "
+            f"them, data.{argument}=FILE.zip",
+        )
         if not name:
             raise MissingData(f"data.{argument} is null: name a folder of images below {self.root}.")
         folder = self.root / Path(name).expanduser()
-        check_is_folder(folder, f"name a folder of images, data.{argument}=NAME")
+        if folder.suffix.lower() not in ARCHIVES or not folder.is_file():
+            check_is_folder(folder, f"name a folder of images, data.{argument}=NAME, or a .zip, .npz or .npy")
         return folder
 
     def train_and_test(self, train: dict[str, str], test: dict[str, str | None]) -> tuple[list[Path], list[Path]]:
@@ -89,10 +97,10 @@ class Folders(Source):
 
     def held_out(self, folder: Path, test: Path | None) -> dict[Split, Files]:
         """A folder's images to train on, and those for tests: of its test folder or, without it, a share."""
-        files = Files(folder, self.reading.images_of(folder), self.reading)
+        files = Files(*self.reading.images_of(folder), self.reading)
         if test is None:
             return files.splits(self.test_fraction)
-        return {"train": files, "test": Files(test, self.reading.images_of(test), self.reading)}
+        return {"train": files, "test": Files(*self.reading.images_of(test), self.reading)}
 
 
 class TwoFolders(Folders):
@@ -171,14 +179,15 @@ class PairedImages(Folders):
         pairs: dict[Split, Domains | Halves] = {}
         for split, files in self.held_out(x, test_x).items():
             folder = test_y if split == "test" else y
-            partners = self._partners(files.root, folder)
-            others = Files(folder, [partners[file] for file in files.files], self.reading)
+            other, partners = self._partners(test_x if split == "test" and test_x else x, folder)
+            others = Files(other, [partners[file] for file in files.files], self.reading)
             pairs[split] = Domains(others, files, aligned=True) if self.swap else Domains(files, others, aligned=True)
         return pairs
 
-    def _partners(self, x: Path, y: Path) -> dict[str, str]:
-        """The file in `y` of each file in `x`; a MissingData for an image without a partner, or with several."""
-        of_x, of_y = self.reading.images_of(x), self.reading.images_of(y)
+    def _partners(self, x: Path, y: Path) -> tuple[Root, dict[str, str]]:
+        """Where the files of `y` lie, and that of each file in `x`; a MissingData for an image without a partner, or
+        with several."""
+        (_, of_x), (root, of_y) = self.reading.images_of(x), self.reading.images_of(y)
         names_x = [stem(file, self.suffixes[0]) for file in of_x]
         names_y = [stem(file, self.suffixes[1]) for file in of_y]
         for folder, names in ((x, names_x), (y, names_y)):
@@ -192,13 +201,14 @@ class PairedImages(Folders):
                 "Remove them, or name what the names end in: data.suffix_x=_A data.suffix_y=_B"
             )
         partner = dict(zip(names_y, of_y, strict=True))
-        return {file: partner[name] for file, name in zip(of_x, names_x, strict=True)}
+        return root, {file: partner[name] for file, name in zip(of_x, names_x, strict=True)}
 
 
 class UnpairedFolder(DataModule):
     """Two folders of unrelated images: trainA and trainB by default."""
 
     name = "unpaired_folder"
+    batch = ImagePairs
 
     def __init__(self, **settings: Unpack[UnpairedFolderSettings]) -> None:
         super().__init__(TwoFolders, Pairs, settings)
@@ -208,6 +218,8 @@ class PairedFolder(DataModule):
     """Pairs of images, in two folders or side by side in one file."""
 
     name = "paired_folder"
+    batch = ImagePairs
+    aligned = True
 
     def __init__(self, **settings: Unpack[PairedFolderSettings]) -> None:
         super().__init__(PairedImages, Pairs, settings)
@@ -220,7 +232,7 @@ def in_reading_order(file: str) -> list[str | int]:
 
 def stem(file: str, suffix: str) -> str:
     """A file's path without its extension and, before that, the suffix: what partners share."""
-    return file.rpartition(".")[0].removesuffix(suffix)
+    return (file.rpartition(".")[0] or file).removesuffix(suffix)
 
 
 def listed(names: Sequence[str]) -> str:

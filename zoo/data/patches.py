@@ -27,6 +27,7 @@ from torch import Tensor
 
 from zoo.batch import LowHigh, from_bytes
 from zoo.data import cache as caches
+from zoo.data.archives import Member, stamp_of
 from zoo.data.degradation import Degradation, cropped, shrink
 from zoo.data.files import MissingData, in_lines, in_threads
 from zoo.data.images import channels_in_words, count
@@ -212,12 +213,7 @@ class Patches(Rows):
             how = (*how, content.reading.values.of(content.root)[0])
         sha = hashlib.sha256(repr(how).encode())
         for name in content.files:
-            file = content.root / name
-            try:
-                stat = file.stat()
-            except OSError:
-                stat = None
-            sha.update(f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape"))
+            sha.update(f"{name}\0{stamp_of(content.root, name)}\n".encode(errors="surrogateescape"))
         return sha.hexdigest()
 
     def photographs(self, split: Split, content: Files, key: str) -> tuple[list[Photograph], dict[str, str]]:
@@ -270,7 +266,7 @@ class Patches(Rows):
         return self.floats(batch)  # turned already
 
 
-def decoded(file: Path, *, scale: int, reader: Reader) -> tuple[Tensor, bool]:
+def decoded(file: Path | Member, *, scale: int, reader: Reader) -> tuple[Tensor, bool]:
     """A file's image, cut to multiples of the magnification, uint8 [C, H, W], and whether the file has no colours.
 
     Of the reader everything counts but its size.

@@ -138,7 +138,9 @@ class MNISTFiles(Public):
             images, labels = read_npz(npz, split) if npz else map(read_idx, idx[split])
             content = self.arrays(split, images, labels, mnist_size, where=npz or idx[split][0])
             if content.images.shape[1:] != (1, 28, 28):
-                raise ValueError(f"{self.where} has images of {tuple(content.images.shape[1:])}, not 28x28.")
+                size = tuple(content.images.shape[1:])
+                own = f"; images of your own: data=labelled_folder data.root={npz}" if npz else ""
+                raise ValueError(f"{self.where} has images of {size}, not 28x28{own}.")
             return content
 
         return read
@@ -258,7 +260,10 @@ def read_npz(path: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
         names = next((names for names in keys if set(names) <= set(file.files)), None)
         if names is None:
             wanted = " or ".join(map(" and ".join, keys))
-            raise ValueError(f"it holds {', '.join(file.files) or 'nothing'}, but neither {wanted}")
+            holds = ", ".join(file.files) or "nothing"
+            raise ValueError(
+                f"it holds {holds}, but neither {wanted}; images of your own: data=folder data.root={path}"
+            )
         return file[names[0]], file[names[1]]
 
 

@@ -19,11 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
+from zoo.data.archives import Member, pixels_of_npy
 from zoo.data.deep import Deep, Levels, Refused, Span, ValueRange, read_deep, scaled, stretched
 from zoo.data.files import HEIF, NotRegular, opened_regular, printable, why_not_opened
 
@@ -31,6 +32,8 @@ FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels
 GREY = ("1", "L", "LA", "La")  # Pillow's modes of 8 bits without colour
 MAX_PIXELS = 89_478_485  # Pillow's own limit before it warns: a quarter of a gigabyte of RGB
+
+Readable = str | os.PathLike[str] | Member  # where an image may lie
 
 _opening = threading.Lock()
 
@@ -66,12 +69,12 @@ class Reader:
         if self.max_pixels < 1:
             raise ValueError(f"data.max_pixels={self.max_pixels} refuses every image: the usual limit is {MAX_PIXELS}.")
 
-    def __call__(self, path: str | os.PathLike[str]) -> np.ndarray:
+    def __call__(self, path: Readable) -> np.ndarray:
         """The image as uint8 [channels, height, width], or an UnreadableImage."""
         with self.opened(path) as image:
             return self.pixels(image)
 
-    def opened(self, path: str | os.PathLike[str]) -> AbstractContextManager[Image.Image]:
+    def opened(self, path: Readable) -> AbstractContextManager[Image.Image]:
         """The file's image as `opened`, of its own size and channels."""
         return opened(path, max_pixels=self.max_pixels, value_range=self.value_range, levels=self.levels)
 
@@ -130,7 +133,7 @@ FileReader = Reader | PartnerReader | HalvesReader
 
 @contextmanager
 def opened(
-    path: str | os.PathLike[str], *, max_pixels: int, value_range: ValueRange = None, levels: Levels | None = None
+    path: Readable, *, max_pixels: int, value_range: ValueRange = None, levels: Levels | None = None
 ) -> Iterator[Image.Image]:
     """The file's image, decoded, of 8 bits; whatever goes wrong inside the block is the file's fault and an
     UnreadableImage. `levels` is told of the values of a deep image, or with a range of any."""
@@ -145,7 +148,7 @@ def opened(
         yield ranged(image, value_range, levels) if isinstance(value_range, tuple) else image
 
 
-def measure(path: str | os.PathLike[str], levels: Levels, *, max_pixels: int, deep_only: bool) -> None:
+def measure(path: Readable, levels: Levels, *, max_pixels: int, deep_only: bool) -> None:
     """Tell `levels` of the values in a file, or in a deep one only, for which others are not decoded.
 
     Raises:
@@ -160,7 +163,7 @@ def measure(path: str | os.PathLike[str], levels: Levels, *, max_pixels: int, de
 
 @contextmanager
 def decoded(
-    path: str | os.PathLike[str], *, max_pixels: int, exact: bool = False, load: bool = True
+    path: Readable, *, max_pixels: int, exact: bool = False, load: bool = True
 ) -> Iterator[tuple[Image.Image | None, Deep | None]]:
     """The file's image as Pillow has it, decoded; or a deep one as numbers, beside which Pillow's is not.
 
@@ -178,9 +181,12 @@ def decoded(
             raise UnreadableImage(f"{path}: oversized: {width}x{height} pixels are more than {limit}.")
 
     try:
-        with opened_regular(path) as file:
-            if os.fstat(file.fileno()).st_size == 0:  # also what the system makes up while it is read: /proc
-                raise UnreadableImage(f"{path}: an empty file.")
+        with content_of(path, max_pixels) as file:
+            if isinstance(file, np.ndarray):
+                is_deep = file.dtype != np.uint8
+                pixels = file[:, :, 0] if file.shape[2] == 1 else file
+                yield (None, Deep(file, 8 * file.itemsize)) if is_deep else (Image.fromarray(pixels), None)
+                return
             image = _open(file, path)
             if image is not None:
                 check_size(*image.size)
@@ -196,10 +202,32 @@ def decoded(
         raise UnreadableImage(f"{path}: {_reason(path, error)}.") from None
 
 
-def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image | None:
+@contextmanager
+def content_of(path: Readable, max_pixels: int) -> Iterator[IO[bytes] | np.ndarray]:
+    """The bytes of an image's file, or its pixels [H, W, C] where they are an array.
+
+    Raises:
+        UnreadableImage: it is empty.
+        OSError, ValueError, BadZipFile: it can't be opened, or is no array of an image.
+    """
+    if isinstance(path, Member):
+        content = path.open(max_pixels)
+        if not isinstance(content, np.ndarray) and not content.read(1):
+            raise UnreadableImage(f"{path}: an empty file.")
+        if not isinstance(content, np.ndarray):
+            content.seek(0)
+        yield content
+        return
+    with opened_regular(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:  # also what the system makes up while it is read: /proc
+            raise UnreadableImage(f"{path}: an empty file.")
+        yield pixels_of_npy(file, max_pixels) if str(path).lower().endswith(".npy") else file
+
+
+def _open(file: IO[bytes], path: Readable) -> Image.Image | None:
     """Image.open without Pillow's own limit, which warns or raises without saying the size; None for a TIFF that it
     does not know."""
-    if os.fspath(path).lower().endswith(HEIF):
+    if str(path).lower().endswith(HEIF):
         import pillow_heif
 
         pillow_heif.register_heif_opener()
@@ -216,12 +244,12 @@ def _open(file: BinaryIO, path: str | os.PathLike[str]) -> Image.Image | None:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _reason(path: str | os.PathLike[str], error: Exception) -> str:
+def _reason(path: Readable, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        lacks = os.fspath(path).lower().endswith(".avif") and not features.check("avif")
+        lacks = str(path).lower().endswith(".avif") and not features.check("avif")
         return f"not an image that Pillow knows{' (for AVIF, pip install -U pillow)' if lacks else ''}"
     if isinstance(error, OSError) and (error.errno is not None or isinstance(error, NotRegular)):
-        return why_not_opened(path, error)
+        return why_not_opened(path.archive.path if isinstance(path, Member) else path, error)
     detail = str(error).strip().rstrip(".") or type(error).__name__
     if isinstance(error, Refused):
         return detail

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
 from zoo.data import cache as caches
+from zoo.data.archives import WANTED, Member, Root, images_in, stamp_of
 from zoo.data.deep import check_range
-from zoo.data.files import MissingData, found_in, in_lines, in_test, in_threads, in_words
+from zoo.data.files import MissingData, in_lines, in_test, in_threads, in_words
 from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
 from zoo.data.values import Values
 
@@ -36,7 +37,7 @@ class ImageSet:
     """Base of the sets of rows: rows -> a batch of images uint8 [N, C, H, W], labels and index int64 [N]."""
 
     streams = True  # reading a batch takes time, which workers hide
-    labels: Tensor  # [N]
+    labels: Tensor  # [N], or [N, A]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +67,7 @@ class ImageSet:
 
 
 class InMemoryImages(ImageSet):
-    """Images and labels held in memory: uint8 [N, C, H, W] and int64 [N]."""
+    """Images and labels held in memory: uint8 [N, C, H, W]; int64 [N], classes, or float32 [N, A], attributes."""
 
     streams = False
 
@@ -75,7 +76,7 @@ class InMemoryImages(ImageSet):
         assert images.ndim == 4, images.shape
         assert len(images) == len(labels), (len(images), len(labels))
         self.images = images.contiguous()
-        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # vectors, or classes
+        self.labels = labels if labels.is_floating_point() else labels.to(torch.int64)  # attributes, or classes
 
     def __getitem__(self, rows: Sequence[int]) -> LabelledImages:
         index = as_rows(rows)
@@ -212,11 +213,14 @@ class FileReading:
         self.left_out: dict[str, str] = {}  # files, relative to their folder, and what is wrong with them
         self._kept: Sequence[ImageSet] = []
 
-    def images_of(self, folder: Path) -> list[str]:
-        """The images below a folder; what else lies there is noted. Raises as `zoo.data.files.found_in`."""
-        found = found_in(folder)
-        self.passed_over[folder] = found.passed_over
-        return found.images
+    def images_of(self, path: Path, remedy: str = f"set data.root to {WANTED}") -> tuple[Root, list[str]]:
+        """Where the images of a folder or an archive lie, and their names; what else lies there is noted.
+
+        Raises as `zoo.data.archives.images_in`.
+        """
+        root, found = images_in(path, remedy)
+        self.passed_over[path] = found.passed_over
+        return root, found.images
 
     def settle(self, splits: Mapping[Split, Any]) -> None:
         """Find the range of the values of each domain in its training files, before any file is read for good."""
@@ -233,7 +237,7 @@ class FileReading:
         """What is wrong with the values in the files, with the remedy."""
         return [complaint for _, complaint in self.values.notes() if complaint]
 
-    def reader(self, size: Size, channels: int, root: Path | None = None) -> Reader:
+    def reader(self, size: Size, channels: int, root: Root | None = None) -> Reader:
         """What reads the files below a folder."""
         value_range, levels = self.values.of(root)
         return Reader(size, channels, self.fit, self.background, self.max_pixels, value_range, levels)
@@ -243,7 +247,7 @@ class FileReading:
         how = {"fit": self.fit, "background": self.background, "max_pixels": self.max_pixels, "skip": self.skip}
         return {**how, "range": self.values.used()} if self.range is not None else how
 
-    def attempt(self, read: Callable[[Path], Result], path: Path) -> Result | UnreadableImage:
+    def attempt(self, read: Callable[[Any], Result], path: Path | Member) -> Result | UnreadableImage:
         """What `read` gives; where an unreadable file is to be skipped, what is wrong with it instead of raising it."""
         try:
             return read(path)
@@ -345,15 +349,16 @@ class Arrays:
 
 
 class Files:
-    """Images as files, relative to a folder, with forward slashes.
+    """Images as files, relative to a folder or an archive, with forward slashes.
 
     Args:
-        labels: int64 [N]; None: 0 for all.
+        root: a folder, or an archive.
+        labels: int64 [N], classes, or float32 [N, A], attributes; None: 0 for all.
         partners: the files of Y, in the same order, where these are those of X.
     """
 
     def __init__(
-        self, root: Path, files: list[str], reading: FileReading, labels: Tensor | None = None,
+        self, root: Root, files: list[str], reading: FileReading, labels: Tensor | None = None,
         partners: "Files | None" = None,
     ) -> None:  # fmt: skip
         self.root, self.files, self.reading, self.partners = root, files, reading, partners
@@ -389,11 +394,8 @@ class Files:
         """Of the paths, sizes and times of modification: reading all of a large set would take too long."""
         sha = hashlib.sha256()
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            try:
-                stat = (self.root / file).stat()
-                line = f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n"
-            except OSError:
-                line = f"{file}\0missing\n"
+            stamp = stamp_of(self.root, file)
+            line = f"{file}\0missing\n" if stamp is None else f"{file}\0{stamp}\0{label}\n"
             sha.update(line.encode(errors="surrogateescape"))
         if self.partners is None:
             return sha.hexdigest()
@@ -437,6 +439,8 @@ class Source:
     root: Path | None = None  # where the user said that the images lie
     reading: FileReading | None = None  # of the files, where there are any
     classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
+    attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are
+    remarks: list[str] = []  # noqa: RUF012  # sentences to say of the images, once they are found
     no_test_remedy: str = "measure against the training images instead (split=train)"
 
     def prepare(self) -> None:

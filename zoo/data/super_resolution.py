@@ -64,6 +64,7 @@ class WholeImage(NamedTuple):
 class Photographs(DataModule):
     """Base of the sets at two resolutions: random patches to train on, whole images to be measured against."""
 
+    batch = LowHigh
     rows: Patches
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import PIL
 
 from zoo.atomic import replacing
+from zoo.data.archives import Root
 from zoo.data.deep import Levels, ValueRange, check_range
 from zoo.data.files import in_threads, spread
 from zoo.data.reading import UnreadableImage, measure
@@ -25,7 +26,7 @@ SAMPLE = 256  # files that are looked at where not all are decoded
 class Content(Protocol):
     """Files of one split, relative to a folder."""
 
-    root: Path
+    root: Root
     files: list[str]
 
     def digest(self) -> str: ...
@@ -52,7 +53,7 @@ class Values:
     def __init__(self, asked: Any, max_pixels: int, skip: bool, cache_dir: Path) -> None:
         self.asked, self.max_pixels, self.skip, self.cache_dir = asked, max_pixels, skip, cache_dir
         self.domains: list[Domain] = []
-        self._of: dict[Path, Domain] = {}
+        self._of: dict[Root, Domain] = {}
         self._notes: list[tuple[str, str | None]] | None = None
 
     def settle(self, domains: Sequence[Sequence[Content]]) -> None:
@@ -67,7 +68,7 @@ class Values:
             self.domains.append(Domain(train, self._found(train) if self.asked == "min_max" else self.asked))
             self._of |= {content.root: self.domains[-1] for content in (train, *others)}
 
-    def of(self, root: Path | None) -> tuple[ValueRange, Levels | None]:
+    def of(self, root: Root | None) -> tuple[ValueRange, Levels | None]:
         """How the files below a folder are read, and what is to be told of their values."""
         if root in self._of:
             return self._of[root].value_range, self._of[root].met
@@ -99,7 +100,7 @@ class Values:
         words = f"{levels.in_words(domain.value_range)} ({which})"
         return f"{where}: {words}" if len(self.domains) > 1 else words, f"{where}: {complaint}" if complaint else None
 
-    def _look(self, root: Path, files: Sequence[str], levels: Levels, *, deep_only: bool) -> list[UnreadableImage]:
+    def _look(self, root: Root, files: Sequence[str], levels: Levels, *, deep_only: bool) -> list[UnreadableImage]:
         """Tell `levels` of the values in these files; those that can't be read."""
 
         def look(file: str) -> UnreadableImage | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo.batch import Preview, to_unit
+from zoo.batch import ImagePairs, LabelledImages, LowHigh, Preview, to_unit
 
 BATCH = 256  # images made at a time
 
@@ -19,6 +19,13 @@ class OfClasses(Protocol):
     """Its images can be asked for by class."""
 
     classes: Sequence[str]  # their names, by label; empty where this model was trained without classes
+
+
+@runtime_checkable
+class OfAttributes(Protocol):
+    """Its images can be asked for by attributes: a vector of numbers in place of a class."""
+
+    attributes: Sequence[str]  # their names, by position; empty where this model was trained without
 
 
 @runtime_checkable
@@ -63,7 +70,7 @@ class FromLatents(Protocol):
 
         Args:
             labels: each image's class, [n], where there are classes; None: seed 0 has the first class, seed 1 the
-                second, and so on, over and over.
+                second, and so on, over and over. Where there are attributes, those of each image, [n, attributes].
 
         Raises:
             ValueError: if n is not positive, for labels that are not n, and for labels where there are no classes.
@@ -76,7 +83,8 @@ class FromLatents(Protocol):
             raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
         batches = [torch.arange(seed, seed + n, device=self.device).split(BATCH)]
         if labels is not None:
-            batches.append(torch.as_tensor(labels, device=self.device).split(BATCH))
+            dtype = torch.float32 if attributes_of(self) else None
+            batches.append(torch.as_tensor(labels, dtype=dtype, device=self.device).split(BATCH))
         return torch.cat([to_unit(self.generate(*batch)).cpu() for batch in zip(*batches, strict=True)])
 
     def preview_of_latents(self, batch: Any) -> dict[str, Preview]:
@@ -144,12 +152,23 @@ class Scores(Protocol):
         raise NotImplementedError
 
 
-ABILITIES = (FromLatents, OfClasses, Styles, Translates, Upscales, Scores)
+ABILITIES = (FromLatents, OfClasses, OfAttributes, Styles, Translates, Upscales, Scores)
+ROWS: dict[type, type[tuple]] = {FromLatents: LabelledImages, Translates: ImagePairs, Upscales: LowHigh}
 
 
 def classes_of(model: Any) -> list[str]:
     """The names of the classes that a model can be asked for, by label; empty where there are none."""
     return list(model.classes) if isinstance(model, OfClasses) else []
+
+
+def attributes_of(model: Any) -> list[str]:
+    """The names of the attributes that a model can be asked for, by position; empty where there are none."""
+    return list(model.attributes) if isinstance(model, OfAttributes) else []
+
+
+def rows_of(variant: type) -> type[tuple] | None:
+    """What a variant, a class, is trained on, of zoo.batch: what its abilities say; None where they say nothing."""
+    return next((rows for ability, rows in ROWS.items() if declares(variant, ability)), None)
 
 
 def declares(variant: type, ability: type) -> bool:

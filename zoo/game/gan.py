@@ -52,6 +52,7 @@ class GAN(L.LightningModule):
     """
 
     T: nn.Module  # augmentation of all that D sees; the identity unless `augment` is set
+    aligned = False  # whether it is trained on pairs that show the same scene, pixel by pixel, and on no others
 
     def __init__(self, **game: Unpack[Game]) -> None:
         super().__init__()

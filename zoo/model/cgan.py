@@ -19,10 +19,10 @@ Departs:  both forms have DCGAN's convolutions (arXiv:1511.06434) in place of th
           the residual networks (2018); z is normal; Adam as in DCGAN; G's result is an exponential moving average,
           G_ema.
 
-Another modality than a class, such as an image's features, tags or attributes (2014, section 4.2): train it with
-`model.condition_dim=K` and a data module whose batches carry y as `label`, float32 [N, K]; both players then embed it
-by a linear layer, and `generate(seeds, y)` and `sample(n, labels=y)` take such vectors. For a whole image as condition
-see model=pix2pix.
+Another modality than a class, such as an image's features, tags or attributes (2014, section 4.2): data with a table of
+attributes, data.labels=attributes.csv, whose batches carry y as `label`, float32 [N, K]; or a data module of your own
+that does, and `model.condition_dim=K`. Both players then embed y by a linear layer, and `generate(seeds, y)` and
+`sample(n, labels=y)` take such vectors. For a whole image as condition see model=pix2pix.
 """
 
 import math
@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.batch import LabelledImages, Preview
-from zoo.game.abilities import FromLatents, OfClasses
+from zoo.game.abilities import FromLatents, OfAttributes, OfClasses
 from zoo.game.gan import GAN
 from zoo.game.settings import Count, Game, ImageSize, sides
 from zoo.networks.convolutional import Shape, doubled, features, ladder, project
@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
         return self.judge(phi) + (self.embed(y) * phi).sum(1)  # psi(phi(x)) + y^T V phi(x), eq. (3)
 
 
-class CGAN(GAN, FromLatents, OfClasses):
+class CGAN(GAN, FromLatents, OfClasses, OfAttributes):
     """Two convolutional networks that are both told what the image shall show.
 
     Args:
@@ -133,27 +133,36 @@ class CGAN(GAN, FromLatents, OfClasses):
         channels: of the images; any.
         classes: the names of the classes, by label; those of the data if the configuration says null.
         condition: how y enters, see the header.
-        condition_dim: the dimension of y where it is a vector; None: y is a class.
+        attributes: the names of y's entries where it is a vector; those of the data if the configuration says null.
+        condition_dim: the dimension of y where it is a vector; None: that of the attributes, or else y is a class.
         latent_dim, embed_dim: the dimension of z, and of y beside it in the joined form.
         width, max_width: channels next to the image, doubled at each halving of the resolution, and the most of them.
     """
 
     def __init__(
         self, *, image_size: ImageSize, channels: Count, classes: list[str] | None,
-        condition: Literal["joined", "projection"], condition_dim: Count | None, latent_dim: Count, embed_dim: Count,
-        width: Count, max_width: Count, **game: Unpack[Game],
+        attributes: list[str] | None, condition: Literal["joined", "projection"], condition_dim: Count | None,
+        latent_dim: Count, embed_dim: Count, width: Count, max_width: Count, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        if not classes and condition_dim is None:
+        vector = condition_dim or len(attributes or []) or None
+        if attributes and vector != len(attributes):
+            raise ValueError(
+                f"model.condition_dim={condition_dim}, but there are {len(attributes)} attributes "
+                f"({', '.join(attributes[:10])}): leave model.condition_dim out"
+            )
+        if not classes and vector is None:
             raise ValueError(
                 "these data have no classes to condition on: use data=mnist5k, mnist, fashion_mnist, cifar10, or "
-                "labelled_folder with a subfolder for each class; or condition on vectors, model.condition_dim="
+                "labelled_folder with a subfolder for each class or a dataset.json; or give a table of classes or of "
+                "attributes, data.labels=FILE"
             )
         if condition == "joined":
             self.refuse_gradient_penalty("model.condition=projection, whose D has none")
-        self.latent_dim, self.classes = latent_dim, list(classes or []) if condition_dim is None else []
+        self.latent_dim, self.attributes = latent_dim, list(attributes or [])
+        self.classes = list(classes or []) if vector is None else []
         shared: dict[str, Any] = {"shape": (channels, *sides(image_size)), "base": width, "most": max_width}
-        shared |= {"joined": condition == "joined", "embed_to": partial(Embed, len(classes or []), condition_dim)}
+        shared |= {"joined": condition == "joined", "embed_to": partial(Embed, len(classes or []), vector)}
         self.G = Generator(latent_dim=latent_dim, embed_dim=embed_dim, **shared)
         self.D = Discriminator(**shared)
         init_weights(self.G, self.D)
@@ -187,7 +196,8 @@ class CGAN(GAN, FromLatents, OfClasses):
 
     def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if labels is None:
-            raise ValueError("this model is conditioned on vectors: give one for each image, labels=[n, condition_dim]")
+            names = f" ({', '.join(self.attributes)})" if self.attributes else ""
+            raise ValueError(f"this model is conditioned on vectors{names}: give one for each image, labels=[n, K]")
         return self.best(self.G)(z, labels)
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:

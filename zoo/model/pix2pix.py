@@ -49,6 +49,8 @@ class Pix2Pix(GAN, Translates):
         l1: lambda, weight of the L1 term.
     """
 
+    aligned = True
+
     def __init__(
         self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
         width: Count, blocks: Natural | None, norm: Literal["instance", "batch"], dropout: Probability,

@@ -217,7 +217,8 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         if conditional and not classes:
             raise ValueError(
                 "these data have no classes to condition on: set model.conditional=false, or use data=mnist5k, mnist, "
-                "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class"
+                "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class, a dataset.json or a table "
+                "of classes, data.labels=FILE (of several columns, data.label_column=NAME)"
             )
         classes = classes if conditional else None  # a hyperparameter only where there is a y, whatever the data have
         super().__init__(**game)

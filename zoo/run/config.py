@@ -22,6 +22,8 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.run.fits import check_rows
+
 CONF = Path(__file__).parents[2] / "conf"
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
 TABLES = {"loss": "model", "regularizer": "model.regularizer", "augment": "model.augment", "experiment": "_global_"}
@@ -93,9 +95,10 @@ def checked(config: DictConfig) -> DictConfig:
     """A run's configuration, held against the defaults of the groups that it chose.
 
     Raises:
-        ValueError: for a setting that the defaults do not have, with the nearest valid name; and for a value of
-            another type than the default, with what was expected.
+        ValueError: for data that do not fit the model; for a setting that the defaults do not have, with the nearest
+            valid name; and for a value of another type than the default, with what was expected.
     """
+    check_rows(config)
     for key, remedy in REFUSED.items():
         value = OmegaConf.select(config, key)
         if value not in (None, "auto") and not isinstance(value, DictConfig):

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from zoo.game import quirks
-from zoo.run import config
+from zoo.run import config, fits
 from zoo.run.command import first_process
 
 try:
@@ -43,20 +43,16 @@ def alone_in(folder: str) -> Iterator[None]:
 
 
 def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
-    """The data module and the model of a configuration; a class-conditional model takes the classes of the data.
+    """The data module and the model of a configuration; a conditional model takes classes or attributes of the data.
 
     Raises:
-        ValueError: if the model has fewer classes than the data.
+        ValueError: if they do not fit, see `zoo.run.fits`.
     """
+    fits.check_rows(cfg)
     datamodule = instantiate(cfg.data, _convert_="all")
-    of_data = {}
-    if "classes" in cfg.model and cfg.model.classes is None:
-        of_data = {"classes": datamodule.classes}
-    elif "classes" in cfg.model and len(cfg.model.classes) < len(datamodule.classes):
-        raise ValueError(
-            f"model.classes names {len(cfg.model.classes)} classes, but the data have {len(datamodule.classes)}"
-        )
-    return datamodule, instantiate(cfg.model, **of_data, _convert_="all")
+    model = instantiate(cfg.model, **fits.of_data(cfg.model, datamodule), _convert_="all")
+    fits.check_classes(model, datamodule)
+    return datamodule, model
 
 
 def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
@@ -83,8 +79,8 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     if cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed} must not be negative")
     L.seed_everything(cfg.seed, verbose=False)
+    datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
     settings = config.plain(cfg)
-    datamodule, model = build(cfg)
     model.config, model.run_log.every, model.lr_factor = settings, cfg.log_every, 0.5**retry
     if cfg.compile:
         model.compile_networks()

@@ -20,18 +20,20 @@ from zoo.use.pictures import save, whole
 
 
 @torch.no_grad()
-def draw(model: Any, seeds: Sequence[int], label: int | None = None, truncation: float | None = None) -> Tensor:
+def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float | None = None) -> Tensor:
     """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
 
     Args:
-        label: the class of all of them; None: of each seed its own, where there are classes.
+        label: the class of all of them, or the list of their attributes; None: of each seed its own class, where there
+            are some.
         truncation: psi in [0, 2], of a model that has `Styles`; None: as the model was configured.
     """
     if truncation is not None:
         if not 0 <= truncation <= 2:
             raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
         return to_unit(styles.render(model, styles.of_seeds(model, seeds, label, truncation)))
-    labels = lambda batch: None if label is None else torch.full_like(batch, label)
+    wanted = None if label is None else torch.as_tensor(label, device=model.device)
+    labels = lambda batch: None if wanted is None else wanted.expand(len(batch), *wanted.shape)
     batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
     return torch.cat([to_unit(model.generate(batch, labels(batch))).cpu() for batch in batches])
 

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from zoo.game.abilities import Translates, Upscales, classes_of
+from zoo.game.abilities import Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.health import Health
@@ -97,7 +97,8 @@ class Report(L.Callback):
             yield f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"
             images = "data=super_resolution_folder"
         else:
-            yield f"  zoo sample {folder} -n 64 -o grid.png     more images from this generator"
+            of_what = f" --attributes {shlex.quote(f'{names[0]}=1')}" if (names := attributes_of(model)) else ""
+            yield f"  zoo sample {folder} -n 64{of_what} -o grid.png     more images from this generator"
         if evaluate and evaluate.history:
             yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
         variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration

@@ -1,0 +1,426 @@
+"""Images that lie inside one file: the members of a .zip, the rows of the arrays in an .npz or .npy.
+
+An archive stands where a folder of images can stand: it lists the names of its images, and `archive / name` is a
+`Member`, which `zoo.data.reading.opened` opens. Nothing is ever written to the disk: a member's name leads nowhere.
+
+- .zip: images and .npy arrays by their extension, in folders or not. A file __MACOSX or one that begins with a dot is
+  hidden. Where all lies in one folder of the archive, as in a zip of a folder of classes, that folder is its root.
+- .npz: uint8, 16-bit or float images [N, H, W], [N, H, W, C] or [N, C, H, W], under one of the names IMAGES, and labels
+  of the names LABELS, their names under CLASS_NAMES. A member's name is its row.
+- .npy: images of the same shapes, mapped into memory.
+
+What a member claims to hold is looked at before it is inflated: a few kilobytes can claim gigabytes. Arrays of Python
+objects are refused, since reading them runs code.
+
+Imports neither torch nor Lightning.
+"""
+
+import io
+import math
+import os
+import stat
+import struct
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from zoo.data.files import (
+    EXTENSIONS,
+    Found,
+    MissingData,
+    check_is_folder,
+    find,
+    opened_regular,
+    some_in,
+    why_not_opened,
+)  # fmt: skip
+
+IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
+LABELS = ("labels", "label", "y", "Y", "targets", "y_train", "train_labels", "Y_train", "classes", "arr_1")
+CLASS_NAMES = ("class_names", "label_names")
+ARCHIVES = (".zip", ".npz", ".npy")
+WANTED = "a folder of images, a .zip, .npz or .npy"
+DEAR = 2**28  # bytes: a member that inflates to more than that has to have the pixels for it
+BYTES_A_PIXEL = 16  # at most, of an uncompressed image
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, OSError)
+
+
+class Archive:
+    """Base of the files that hold images. `path` is the file, `names` are those of its images, in order."""
+
+    path: Path
+    names: list[str]
+    passed_over: Counter[str]  # how many of each kind are no images
+
+    def __truediv__(self, name: str) -> "Member":
+        return Member(self, name)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def resolve(self) -> Path:
+        return self.path.resolve()
+
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
+        """The bytes of a member's image file, or its pixels [H, W, C] where it is an array.
+
+        Raises:
+            ValueError, BadZipFile, OSError: naming what is wrong with it.
+        """
+        raise NotImplementedError
+
+    def stamp(self, name: str) -> str:
+        """What changes when the member's content changes, without reading it."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file beside the images, by its name; None where there is none."""
+        return None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path,)  # another process opens it anew
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__.get("path") == other.__dict__.get("path")
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image of an archive, by its name: what `root / file` is where the root is an archive."""
+
+    archive: Archive
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.name}"
+
+    def open(self, max_pixels: int) -> IO[bytes] | np.ndarray:
+        return self.archive.open(self.name, max_pixels)
+
+
+Root = Path | Archive  # where the images of a set lie
+
+
+def images_in(path: Path, remedy: str) -> tuple[Root, Found]:
+    """Where the images of a folder or an archive lie, and what there is.
+
+    Raises:
+        MissingData: as `look_in`, or it holds no images.
+    """
+    root, found = look_in(path, remedy)
+    return root, some_in(path, found)
+
+
+def look_in(path: Path, remedy: str) -> tuple[Root, Found]:
+    """A folder or an archive, and what there is in it, be it nothing.
+
+    Raises:
+        MissingData: it is neither, or is damaged. `remedy` is what to do where it is neither.
+    """
+    if path.suffix.lower() not in ARCHIVES or path.is_dir():
+        check_is_folder(path, remedy)
+        return path, find(path)
+    archive = opened_archive(path)
+    return archive, Found(archive.names, archive.passed_over)
+
+
+def read_in(root: Root, name: str) -> bytes | None:
+    """The content of a file beside the images, by its name; None where there is none.
+
+    Raises:
+        MissingData: it can't be read.
+    """
+    try:
+        if isinstance(root, Archive):
+            return root.read(name)
+        with opened_regular(root / name) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MissingData(f"{root / name} can't be read: {why_not_opened(str(root / name), error)}.") from None
+    except DAMAGED as error:
+        raise MissingData(f"{root / name} can't be read: {reason(error)}.") from None
+
+
+def opened_archive(path: Path) -> Archive:
+    """The archive of a file, by its extension.
+
+    Raises:
+        MissingData: there is no such file, or it can't be read as what its name says.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise MissingData(f"{path} is no regular file: give {WANTED}.")
+        return {".zip": Zip, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
+    except MissingData:
+        raise
+    except FileNotFoundError:
+        raise MissingData(f"{path} does not exist: give {WANTED}.") from None
+    except (*DAMAGED, MemoryError, struct.error) as error:
+        raise MissingData(f"{path} can't be read: {reason(error)}.") from None
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong with an archive, in words."""
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    words = " ".join(str(error).split()).rstrip(".")
+    if "allow_pickle" in words:
+        return "it holds Python objects, which are not read since that could run code: save numbers or text"
+    if isinstance(error, zipfile.BadZipFile):
+        return f"damaged or truncated ({words})"
+    return words or type(error).__name__
+
+
+class Zip(Archive):
+    """The images of a .zip. It is opened once in each process, and read by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with zipfile.ZipFile(path) as file:
+            infos = {_normal(info.filename): info for info in file.infolist() if not info.is_dir()}
+        top = _common_folder([name for name in infos if not _hidden(name)])
+        self.infos = {name.removeprefix(top): info for name, info in infos.items()}
+        self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name))
+        others = self.infos.keys() - {*self.names, "dataset.json"}
+        self.passed_over = Counter("hidden" if _hidden(name) else _kind(name) for name in others)
+        self._lock = threading.Lock()
+        self._file: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
+
+    def stamp(self, name: str) -> str:
+        info = self.infos[name]
+        return f"{info.file_size}\0{info.CRC:08x}"
+
+    def read(self, name: str) -> bytes | None:
+        info = self.infos.get(name)
+        if info is None:
+            return None
+        if info.file_size > DEAR:
+            raise ValueError(f"{self}/{name} would take {_gib(info.file_size)}, too much for a table of labels")
+        return self._inflated(info)
+
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
+        info = self.infos[name]
+        if info.flag_bits & 1:
+            raise ValueError("encrypted")
+        array = name.lower().endswith(".npy")
+        if array:
+            with self._lock, self._opened().open(info) as member:
+                check_array(member, max_pixels, size=info.file_size)
+        elif info.file_size > DEAR:  # how many pixels it has, its first bytes say
+            with self._lock, self._opened().open(info) as member:
+                width, height = Image.open(member).size
+            if info.file_size > BYTES_A_PIXEL * width * height:
+                raise ValueError(f"it claims {_gib(info.file_size)} for {width}x{height} pixels")
+        content = io.BytesIO(self._inflated(info))
+        return pixels_of_npy(content, max_pixels) if array else content
+
+    def _inflated(self, info: zipfile.ZipInfo) -> bytes:
+        """A member's bytes, whose checksum is right."""
+        with self._lock:
+            return self._opened().read(info)
+
+    def _opened(self) -> zipfile.ZipFile:
+        """The file, of this process: a forked one would share its position with its parent."""
+        if self._file is None or self._file[0] != os.getpid():
+            self._file = os.getpid(), zipfile.ZipFile(self.path)
+        return self._file[1]
+
+
+class Stack(Archive):
+    """The images of one array, in an .npz or .npy. `labels` and `class_names` are what an .npz says of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.labels: np.ndarray | None = None
+        self.class_names: list[str] = []
+        self.passed_over: Counter[str] = Counter()
+        self._array: np.ndarray | None = None
+        self._lock = threading.Lock()
+        self.key = ""  # of the images' array
+        if path.suffix.lower() == ".npy":
+            info = path.stat()
+            self._stamp = f"{info.st_size}\0{info.st_mtime_ns}"
+            self._array = np.load(path, mmap_mode="r", allow_pickle=False)
+            shape, dtype = self._array.shape, self._array.dtype
+        else:
+            shape, dtype = self._look()
+        _check_stack(shape, dtype, self.key or "its array")
+        self.names = [str(row) for row in range(shape[0])]
+
+    def stamp(self, name: str) -> str:
+        return f"{self.key}\0{self._stamp}"
+
+    def open(self, name: str, max_pixels: int) -> np.ndarray:
+        with self._lock:
+            if self._array is None:
+                with np.load(self.path, allow_pickle=False) as file:
+                    self._array = file[self.key]
+        return pixels_of(self._array[int(name)], max_pixels)
+
+    def _look(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Find the arrays of an .npz, read its labels, and give the shape and type of its images."""
+        with zipfile.ZipFile(self.path) as file:
+            infos = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+            heads = {}
+            for name, info in infos.items():
+                with file.open(info) as member:
+                    heads[name] = check_array(member, size=info.file_size)
+        large = [name for name, (shape, _) in heads.items() if len(shape) in (3, 4)]
+        known = [name for name in IMAGES if name in large] or large
+        if not known or (len(known) > 1 and known[0] not in IMAGES):
+            raise ValueError(
+                f"it holds {', '.join(heads) or 'nothing'}: call the array of the images, [N, H, W], [N, H, W, C] or "
+                f"[N, C, H, W], {IMAGES[0]}, and that of their labels {LABELS[0]}"
+            )
+        self.key = known[0]
+        size = infos[self.key].file_size
+        if size > _memory():
+            raise ValueError(f"{self.key} takes {_gib(size)}, more than this machine's memory: save it as .npy")
+        self._stamp = f"{size}\0{infos[self.key].CRC:08x}"
+        of_labels = next((name for name in LABELS if name in heads and name != self.key), None)
+        of_names = next((name for name in CLASS_NAMES if name in heads), None)
+        for name in (of_labels, of_names):
+            if name and infos[name].file_size > DEAR:
+                raise ValueError(f"{name} takes {_gib(infos[name].file_size)}, too much for labels")
+        with np.load(self.path, allow_pickle=False) as arrays:
+            self.labels = arrays[of_labels] if of_labels else None
+            self.class_names = [str(name) for name in arrays[of_names].reshape(-1)] if of_names else []
+        self.passed_over = Counter(f"array {name}" for name in heads.keys() - {self.key, of_labels, of_names})
+        return heads[self.key]
+
+
+def check_array(
+    file: IO[bytes], max_pixels: int | None = None, *, size: int | None = None
+) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and the type of an .npy from its first bytes, of which no more is read.
+
+    Args:
+        max_pixels: of one image that it may hold; None: it may hold anything.
+        size: of the file in bytes.
+
+    Raises:
+        ValueError: it is no .npy, holds Python objects, more pixels, or another number of bytes than it says.
+    """
+    version = np.lib.format.read_magic(file)
+    head: Callable[..., Any] = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        head = np.lib.format.read_array_header_2_0
+    shape, _, dtype = head(file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of shape {list(shape)}")
+    if max_pixels is not None and math.prod(shape) > 4 * max_pixels:
+        raise ValueError(f"oversized: {list(shape)} values are more than data.max_pixels={max_pixels}")
+    wanted = math.prod(shape) * dtype.itemsize
+    if size is not None and size - file.tell() != wanted:
+        raise ValueError(f"truncated: {size - file.tell():,} bytes of {wanted:,}")
+    return shape, dtype
+
+
+def pixels_of_npy(file: IO[bytes], max_pixels: int) -> np.ndarray:
+    """The pixels [H, W, C] of a .npy file that holds one image.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    check_array(file, max_pixels, size=size)
+    file.seek(0)
+    return pixels_of(np.lib.format.read_array(file, allow_pickle=False), max_pixels)
+
+
+def pixels_of(array: np.ndarray, max_pixels: int) -> np.ndarray:
+    """An image's array [H, W], [H, W, C] or [C, H, W] of 1 to 4 channels as [H, W, C], in this machine's byte order.
+
+    Raises:
+        ValueError: another shape, more pixels, or values that are no numbers.
+    """
+    pixels = array
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4) and pixels.shape[0] in (1, 2, 3, 4):
+        pixels = pixels.transpose(1, 2, 0)
+    pixels = np.atleast_3d(pixels)
+    if pixels.ndim != 3 or pixels.shape[2] > 4 or not pixels.size or array.ndim < 2:
+        raise ValueError(f"an array of shape {list(array.shape)}: an image is [H, W], [H, W, C] or [C, H, W]")
+    height, width = pixels.shape[:2]
+    if height * width > max_pixels:
+        raise ValueError(f"oversized: {width}x{height} pixels are more than data.max_pixels={max_pixels}")
+    if pixels.dtype.kind not in "buif":
+        raise ValueError(f"an array of {pixels.dtype}: an image holds numbers")
+    if pixels.dtype.kind == "b":
+        pixels = pixels * np.uint8(255)
+    return np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+
+
+def stamp_of(root: Root, name: str) -> str | None:
+    """What changes when an image changes, without reading it; None: it is not there."""
+    if isinstance(root, Archive):
+        return root.stamp(name)
+    try:
+        info = (root / name).stat()
+    except OSError:
+        return None
+    return f"{info.st_size}\0{info.st_mtime_ns}"
+
+
+def _check_stack(shape: tuple[int, ...], dtype: np.dtype, key: str) -> None:
+    if len(shape) not in (3, 4) or not math.prod(shape):
+        raise ValueError(f"{key} is of shape {list(shape)}: images are [N, H, W], [N, H, W, C] or [N, C, H, W]")
+    if len(shape) == 4 and not {shape[1], shape[3]} & {1, 2, 3, 4}:
+        raise ValueError(f"{key} is of shape {list(shape)}: 1 to 4 channels come second or last")
+    if dtype.kind not in "buif":
+        raise ValueError(f"{key} is an array of {dtype}: images hold numbers")
+
+
+def _normal(name: str) -> str:
+    """A member's name as a path below the archive, whatever wrote it."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _kind(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or "without an extension"
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _common_folder(names: list[str]) -> str:
+    """ "set/" where all lie in folders of the one folder "set", or it holds a dataset.json; else nothing."""
+    tops = {name.partition("/")[0] for name in names}
+    if len(tops) != 1:
+        return ""
+    top = f"{tops.pop()}/"
+    images = [name for name in names if name.lower().endswith(EXTENSIONS)]
+    nested = bool(images) and all(name.count("/") > 1 for name in images)
+    return top if nested or f"{top}dataset.json" in names else ""
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _memory() -> float:
+    """Bytes of memory that this machine has."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return math.inf
