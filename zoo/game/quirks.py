@@ -3,8 +3,10 @@
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
 
-import lightning as L
+if TYPE_CHECKING:  # torch and Lightning take seconds, and --help needs none of them
+    import lightning as L
 
 
 def quiet() -> None:
@@ -23,7 +25,7 @@ def no_search_for_a_driver() -> None:
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
-def count_images(trainer: L.Trainer, images: int) -> None:
+def count_images(trainer: "L.Trainer", images: int) -> None:
     """Lightning 2.6 writes what its own callbacks find, and what is given to `self.log`, at this number of batches; a
     run's log is by images."""
     trainer.fit_loop.epoch_loop._batches_that_stepped = images
