@@ -453,7 +453,7 @@ class GAN(L.LightningModule):
         cls,
         checkpoint_path: str | os.PathLike[str],
         map_location: Any = None,
-        hparams_file: str | os.PathLike[str] | None = None,
+        hparams_file: Any = None,
         strict: bool | None = None,
         weights_only: bool = True,
         **hparams: Any,

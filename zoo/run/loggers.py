@@ -160,9 +160,9 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts, Summarises):
         if group is None and "WANDB_RUN_GROUP" not in os.environ and (sweep / "multirun.yaml").is_file():
             group = sweep.name
         given = {"entity": entity, "group": group, "job_type": job_type, "notes": notes}
-        labels = {key: str(value) for key, value in given.items() if value is not None}
+        labels: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
         if tags:
-            labels["tags"] = [str(tag) for tag in tags]  # type: ignore[assignment]
+            labels["tags"] = [str(tag) for tag in tags]
         super().__init__(project=project, save_dir=save_dir, name=name, id=run_id, **labels)
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
@@ -230,11 +230,11 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts, Summarises):
         if self._experiment is None:
             return
         if self.log_checkpoints:
-            self._log_checkpoints()
+            self._log_checkpoints(self._experiment)
         self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
 
-    def _log_checkpoints(self) -> None:
+    def _log_checkpoints(self, run: Any) -> None:
         """The newest and the best of each phase as versions of one artifact, in the order in which they were made."""
         folder, versions = Path(str(self.save_dir)) / "checkpoints", dict[int, list[Path]]()
         for path in sorted([*folder.glob("best*.ckpt"), *folder.glob("last.ckpt")]):
@@ -243,6 +243,6 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts, Summarises):
             except ValueError as error:
                 log.warning("W&B: not uploaded, %s", error)
         for images, paths in sorted(versions.items()):
-            artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model", metadata={"images": images})
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata={"images": images})
             artifact.add_file(str(paths[0]))
-            self._experiment.log_artifact(artifact, aliases=[path.stem for path in paths])
+            run.log_artifact(artifact, aliases=[path.stem for path in paths])

@@ -19,6 +19,7 @@ from zoo.batch import Preview
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Metric, Result
 from zoo.run.callbacks import Every
+from zoo.run.callbacks.checkpoints import Checkpoints
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.progress import in_words
 from zoo.run.callbacks.report import Report, result_in_words
@@ -276,13 +277,15 @@ def test_a_patience_that_could_not_act_is_refused(evaluation: Any, patience: int
         Evaluate(evaluation=evaluation, every=1, patience=patience, max_images=1, folder=".")
 
 
-def test_a_run_that_patience_ends_is_a_finished_run(small: Small) -> None:
-    """Frozen at its start, a generator never betters: the end has its checkpoint, grids and report, which says why."""
-    still = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=32"]
-    cfg = small("vanilla", *still, "model.lr.G=0", "model.ema_half_life=0", "callbacks.evaluate.patience=1")
-    trainer = run(cfg)
+def test_a_run_that_patience_ends_is_a_finished_run(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing betters: the end has its checkpoint, grids and report, which says why; resumed, it ends there."""
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *args, **kwargs: Result({"fid_mnist": 5.0}, {"num_fake": 10}))
+    settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=32"]
+    cfg = small("vanilla", *settings, "callbacks.evaluate.patience=1", "~callbacks.health")
+    for resume in (None, "here"):
+        cfg.resume = resume
+        assert run(cfg).lightning_module.images == 64
     folder = Path(cfg.run_dir)
-    assert trainer.lightning_module.images == 64
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 64
     assert read(folder / "checkpoints" / "best.ckpt")["zoo"]["images"] == 32
     assert (folder / "samples" / "000000064.png").is_file()
@@ -300,7 +303,7 @@ def test_every_so_many_th_checkpoint_stays(small: Small) -> None:
     assert [zoo.load(folder / name).images for name in kept] == [48, 80, 128, 160]
     assert zoo.load(cfg.run_dir).images == 160
     with pytest.raises(ValueError, match="interval of 0 images must be positive"):
-        run(small("vanilla", "callbacks.checkpoints.keep_every=0", f"run_dir={folder}"))
+        Checkpoints(folder=str(folder), every=None, keep_every=0, max_images=10)
 
 
 def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Writer(lightning.BasePredictionWriter): ...
     ("callback", "sentence"),
     [
         (lambda: lightning.EarlyStopping("fid_mnist"), r"EarlyStopping, .*callbacks\.evaluate\.patience="),
-        (lambda: Stopping("fid_mnist"), r"callbacks\.mine is a Stopping, .*callbacks\.evaluate\.patience="),
+        (lambda: Stopping("fid_mnist"), r"callbacks\.mine, Stopping, .*callbacks\.evaluate\.patience="),
         (lambda: lightning.ModelCheckpoint(monitor="fid_mnist"), r"callbacks\.checkpoints\.keep_every="),
         (lightning.ModelCheckpoint, r"callbacks\.checkpoints\.keep_every="),
         (lightning.LearningRateMonitor, "D/lr and G/lr"),
@@ -95,14 +95,16 @@ def test_one_for_epochs_is_told_that_there_is_one(capsys: pytest.CaptureFixture[
     assert "callbacks.mine acts by epochs, and a run is one" in capsys.readouterr().out
 
 
-def test_early_stopping_is_refused_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_early_stopping_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stop = "+callbacks.stop={_target_: lightning.pytorch.callbacks.early_stopping.EarlyStopping, monitor: fid_mnist}"
     given = ["model=vanilla", "data=digits", "logger=csv", f"hydra.run.dir={tmp_path}", stop]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left, readable_errors():
-        patch.setattr(sys, "argv", ["train.py", *command_line(given)])
+    monkeypatch.setattr(sys, "argv", ["train.py", *command_line(given)])
+    with pytest.raises(SystemExit) as left, readable_errors():
         train.main()
     assert left.value.code == 2
-    assert "train.py: callbacks.stop is a EarlyStopping, which can't act" in capsys.readouterr().err
+    assert "train.py: callbacks.stop, EarlyStopping, can't act" in capsys.readouterr().err
     assert not list(tmp_path.glob("checkpoints/*"))
 
 

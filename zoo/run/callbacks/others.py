@@ -48,8 +48,8 @@ def hold_to_the_loop(callbacks: Mapping[str, Any]) -> None:
         for base, remedy in PREVENTED.items():
             if isinstance(callback, base):
                 raise ValueError(
-                    f"callbacks.{name} is a {kind.__name__}, which can't act in a game of one endless epoch without "
-                    f"validation: leave it out; {remedy}"
+                    f"callbacks.{name}, {kind.__name__}, can't act in a game of one endless epoch without validation: "
+                    f"leave it out; {remedy}"
                 )
         if isinstance(callback, lightning.Timer) and callback._interval == "epoch":
             raise ValueError(f"callbacks.{name} looks at the time after epochs, and there is one: give interval: step")
