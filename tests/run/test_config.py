@@ -61,6 +61,7 @@ def typed(*arguments: str) -> None:
         ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
         ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 does not fit players that take turns: each"),
         ("divergence_retries=1 trainer=ddp_cpu", "divergence_retries works on one process"),
+        ("+trainer.callbacks=[]", "trainer.callbacks=[] does not fit players that take turns: this project gives"),
         ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
 )

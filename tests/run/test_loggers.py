@@ -61,6 +61,8 @@ def books(tmp_path: Path, **changes: object) -> WeightsAndBiases:
         "name": "run",
         "log_checkpoints": False,
         "init_timeout": 5,
+        **dict.fromkeys(("entity", "group", "job_type", "notes")),
+        "tags": [],
     }
     return WeightsAndBiases(**(settings | changes))  # type: ignore[arg-type]
 

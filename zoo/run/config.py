@@ -34,6 +34,8 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
         "Lightning's strategies wrap all players into one; use trainer=ddp or trainer=ddp_cpu. Sharding (fsdp, "
         "deepspeed) is not supported: lower model.width or data.image_size if a network does not fit one GPU"
     ),
+    "trainer.callbacks": "this project gives the trainer its callbacks; +callbacks.NAME={_target_: ...} adds one",
+    "trainer.logger": "this project gives the trainer its loggers; logger=csv, wandb, tensorboard or none",
     "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
     "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
 }

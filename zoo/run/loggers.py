@@ -148,11 +148,11 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts, Summarises):
         name: str,
         log_checkpoints: bool,
         init_timeout: int,
-        entity: str | None = None,
-        group: str | None = None,
-        job_type: str | None = None,
-        tags: list[str] | None = None,
-        notes: str | None = None,
+        entity: str | None,
+        group: str | None,
+        job_type: str | None,
+        tags: list[str],
+        notes: str | None,
     ) -> None:
         self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
         run_id = self._id_file.read_text() if self._id_file.is_file() else None
