@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 import zoo
 from train import run
 from zoo.cli import app
+from zoo.game.gan import GAN
+from zoo.model.dcgan import DCGAN
+from zoo.model.vanilla import VanillaGAN
 from zoo.run.checkpoint import WholeCheckpointIO, find, newest, read
 from zoo.run.command import command_line
 from zoo.run.config import trusted
@@ -149,3 +152,40 @@ def test_a_truncated_last_checkpoint_gives_way_to_the_best(tmp_path: Path, capsy
     assert newest(tmp_path).name == "best.ckpt"
     assert "last.ckpt is refused" in capsys.readouterr().out
     assert newest(tmp_path / "checkpoints" / "best.ckpt").name == "best.ckpt"
+
+
+def test_lightning_s_way_to_load_names_the_better_one(small: Small, tmp_path: Path) -> None:
+    cfg = small("vanilla", "max_images=32")
+    run(cfg)
+    path = Path(cfg.run_dir, "checkpoints", "last.ckpt")
+    loaded = VanillaGAN.load_from_checkpoint(path, map_location="cpu")
+    assert same(loaded.state_dict(), zoo.load(path).state_dict())
+    with pytest.raises(ValueError, match=r"is of zoo\.model\.vanilla\.VanillaGAN, not of .*DCGAN: zoo\.load\(FILE\)"):
+        DCGAN.load_from_checkpoint(path)
+    with pytest.raises(ValueError, match=r"not of zoo\.game\.gan\.GAN: zoo\.load\(FILE\)"):
+        GAN.load_from_checkpoint(str(path))
+    for wrong in ({"hidden": [3]}, {"depth": 3}):
+        with pytest.raises(ValueError, match=r"does not fit .*zoo\.load\(FILE\)"):
+            VanillaGAN.load_from_checkpoint(path, **wrong)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_lightning_s_way_to_load_refuses_what_is_no_checkpoint(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.ckpt is no checkpoint of this zoo"):
+        VanillaGAN.load_from_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_lightning_s_way_to_load_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from a file, whatever is asked for or set, and nothing is fetched."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"zoo": Malicious()}, "x.ckpt")
+    with pytest.raises(ValueError, match=r"x\.ckpt is no checkpoint"):
+        VanillaGAN.load_from_checkpoint("x.ckpt")
+    with pytest.raises(ValueError, match="weights_only=False would run code"):
+        VanillaGAN.load_from_checkpoint("x.ckpt", weights_only=False)
+    with pytest.raises(ValueError, match="is an address"):
+        VanillaGAN.load_from_checkpoint("https://127.0.0.1:9/x.ckpt")
+    assert not Path("malice-was-here").exists()

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 import train
 from train import run
 from zoo.run.command import command_line, quoted, readable_errors
-from zoo.run.config import check, choices, groups, nearest, plain
+from zoo.run.config import changes, check, choices, groups, nearest, plain
 from zoo.run.training import alone_in
 
 
@@ -61,6 +61,7 @@ def typed(*arguments: str) -> None:
         ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
         ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 does not fit players that take turns: each"),
         ("divergence_retries=1 trainer=ddp_cpu", "divergence_retries works on one process"),
+        ("+trainer.callbacks=[]", "trainer.callbacks=[] does not fit players that take turns: this project gives"),
         ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
 )
@@ -353,3 +354,47 @@ def test_each_choice_of_a_group_has_a_line_about_it() -> None:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             assert list(choices(group)) == GlobalHydra.instance().config_loader().get_group_options(group)
         assert all(len(line) > 10 for line in choices(group).values())
+
+
+def settings(*overrides: str) -> dict[str, Any]:
+    given = ["logger=csv", "run_dir=a", "callbacks.report.overrides=[]", "data=digits", *overrides]
+    return plain(compose(*given))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["run_dir=b", "cache_dir=c", "logger=none", "max_time=01:00:00"], []),
+        (["seed=3"], ["seed 1 -> 3"]),  # data.seed follows it
+        (["data.seed=3"], ["data.seed 1 -> 3"]),
+        (["compile=true", "log_every=5"], ["log_every 1000 -> 5", "compile False -> True"]),
+        (["trainer.precision=bf16-mixed"], ["trainer.precision 32-true -> bf16-mixed"]),
+        (["+trainer.limit_train_batches=3"], ["trainer.limit_train_batches none -> 3"]),
+        (["callbacks.evaluate.every=5"], ["callbacks.evaluate.every 15000 -> 5"]),
+        (["callbacks.evaluate.patience=5"], ["callbacks.evaluate.patience none -> 5"]),
+        (["metrics=none"], ["metrics Evaluation -> none", "metrics.extractor DigitClassifier -> none"]),
+        (
+            ["metrics=cifar10"],
+            ["metrics.extractor DigitClassifier -> CIFAR10Classifier", "metrics.num_fake 5000 -> 10000"],
+        ),
+        (
+            ["trainer=ddp_cpu"],
+            [
+                *("trainer.accelerator auto -> cpu", "trainer.devices 1 -> 2", "trainer.num_nodes none -> 1"),
+                "trainer.strategy none -> TurnDDP",
+            ],
+        ),
+        (
+            ["max_images=30_000"],
+            [
+                "max_images 150000 -> 30000",
+                "callbacks.samples.every, callbacks.evaluate.every, callbacks.health.every, "
+                "callbacks.checkpoints.every 15000 -> 3000",
+                "model.decay_end 150000 -> 30000",
+            ],
+        ),
+    ],
+)
+def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: list[str], said: list[str]) -> None:
+    assert changes(settings(), settings(*overrides)) == said
+    assert len(changes(settings(*overrides), settings())) == len(said)

@@ -358,12 +358,18 @@ class DataModule(LightningDataModule):
         return self.rows.augmented(batch, images, epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the data: images shown."""
-        return {"shown": self.shown}
+        """The position in the data: images shown, and of which set."""
+        return {"shown": self.shown, "fingerprint": self.fingerprint("train")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the images that were shown; with another batch size, at the nearest batch before."""
-        self.shown = state_dict["shown"]
+        """Go on after the images that were shown; with another batch size, at the nearest batch before.
+
+        Other training images begin with their first epoch: a position among the earlier ones says nothing of them.
+        """
+        if state_dict["fingerprint"] == self.fingerprint("train"):
+            self.shown = state_dict["shown"]
+        elif self.rank_and_world_size()[0] == 0:
+            print(f"{self.where()}: other training images than this run saw before; they begin anew", flush=True)
 
     # Evaluation.
 

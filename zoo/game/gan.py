@@ -8,10 +8,12 @@ Time is counted in images shown to the discriminator, over all ranks: Lightning'
 step, that is every turn.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 import lightning as L
 import torch
@@ -81,6 +83,7 @@ class GAN(L.LightningModule):
         self._turn: Turn | None = None  # the present one
         self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
+        self._rates_before: dict[str, float] = {}  # of the run that is resumed, for its next step
         self._rng: torch.Generator | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -352,16 +355,21 @@ class GAN(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """A step begins: the learning rates are those for the images seen so far, then this batch counts."""
-        for player, optimizer in self._players.items():
-            scale = self.lr_factor * self.lr_scale(player, self.images)
-            for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * scale
+        for player, rate in self._rates().items():
+            for group in self._players[player].param_groups:
+                group["lr"] = rate
         self._step_images = len(batch[0]) * self.world_size
         self.images += self._step_images
+        quirks.count_images(self.trainer, self.images)
         self.run_log.begin_step(self.images, self._step_images)
         self._averages_moved, self._judgements, self._moved = False, {}, set()
         if isinstance(self.T, Augment):
             self.T.generator = self.rng
+
+    def _rates(self) -> dict[str, float]:
+        """Each player's learning rate in the step that begins now."""
+        scale = lambda player: self.lr_factor * self.lr_scale(player, self.images)
+        return {player: optimizer.defaults["lr"] * scale(player) for player, optimizer in self._players.items()}
 
     def _end_step(self) -> None:
         self._check_step()
@@ -446,6 +454,47 @@ class GAN(L.LightningModule):
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool = True,
+        **hparams: Any,
+    ) -> Self:
+        """Lightning's way to load the trained model of a checkpoint of this class, in training mode.
+
+        `zoo.load(RUN)` finds the class, and the best checkpoint, on its own.
+
+        Args:
+            checkpoint_path: a file; never an address, and never more than plain data (`weights_only`).
+            map_location: the device, as torch.load takes it.
+            hparams: settings in place of the checkpoint's.
+
+        Raises:
+            ValueError: if there is no such checkpoint, it is of another class, or of other settings than these.
+        """
+        path, otherwise = os.fspath(checkpoint_path), "zoo.load(FILE) finds class and settings on its own"
+        if re.match(r"\w+://", path):
+            raise ValueError(f"{path} is an address: fetch the file, look whom it is from, and load it from there")
+        if not weights_only:
+            raise ValueError("weights_only=False would run code that a file may hold: checkpoints are plain data")
+        try:
+            checkpoint = torch.load(path, map_location="meta", mmap=True, weights_only=True)
+            variant = checkpoint["zoo"]["variant"]
+        except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"{path} is no checkpoint of this zoo, or a damaged one ({why})") from None
+        if variant != (own := f"{cls.__module__}.{cls.__qualname__}"):
+            raise ValueError(f"{path} is of {variant}, not of {own}: {otherwise}")
+        try:
+            return super().load_from_checkpoint(path, map_location, hparams_file, strict, True, **hparams)
+        except (RuntimeError, TypeError, KeyError) as error:
+            why = str(error).splitlines()[min(1, str(error).count("\n"))].strip()
+            raise ValueError(f"{path} does not fit {own} with these settings ({why}): {otherwise}") from None
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself."""
         of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
@@ -455,17 +504,22 @@ class GAN(L.LightningModule):
             "turns": self.turns,
             "latest": self.run_log.latest,
             "lr_factor": self.lr_factor,
+            "rates": self._rates(),
             "config": self.config,
             "ranks": of_every_rank(of_rank, self.world_size),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the time, and what this rank keeps for itself once training starts."""
+        """Restore the time, and in a run what this rank keeps for itself once training starts."""
         state = checkpoint["zoo"]
         self.images = state["images"]
+        if self._trainer is None:  # `load_from_checkpoint`
+            self.config = state["config"]
+            return
         self.turns |= state["turns"]
         self.run_log.latest |= state["latest"]
         self.lr_factor = min(self.lr_factor, state["lr_factor"])
+        self._rates_before = state["rates"]
         self._resumed = of_this_rank(state["ranks"], self.trainer.global_rank, self.world_size)
 
     def on_train_start(self) -> None:
@@ -477,6 +531,11 @@ class GAN(L.LightningModule):
             for group in optimizer.param_groups:
                 group.update(optimizer.defaults)
         self._turns_at_start = dict(self.turns)
+        now, before = self._rates(), self._rates_before
+        other = [player for player in before if before[player] != now[player]]
+        changed = [f"{player}'s from {before[player]:.3g} to {now[player]:.3g}" for player in other]
+        if changed and self.trainer.is_global_zero:
+            print(f"learning rates at image {self.images:,}: {', '.join(changed)}", flush=True)
         if self._resumed is None:
             return
         state, self._resumed = self._resumed, None

@@ -3,6 +3,10 @@
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch and Lightning take seconds, and --help needs none of them
+    import lightning as L
 
 
 def quiet() -> None:
@@ -19,3 +23,9 @@ def no_search_for_a_driver() -> None:
     """Lightning 2.6 sets this variable on import. In the CUDA build of torch 2.11 to 2.15 each step of a fused Adam on
     the CPU then looks for a driver."""
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+def count_images(trainer: "L.Trainer", images: int) -> None:
+    """Lightning 2.6 writes what its own callbacks find, and what is given to `self.log`, at this number of batches; a
+    run's log is by images."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = images

@@ -202,6 +202,15 @@ class Evaluator:
             of_frame |= metric.settings()
         return of_frame
 
+    def comparable(self, data: Data) -> dict[str, Plain]:
+        """What must be equal for values of two evaluations to be compared: images, extractor, protocol.
+
+        Call it after `load`. A fingerprint of the split's images stands in it as `fingerprint`.
+        """
+        stamp = self.stamp(data, *self._numbers(data))
+        del stamp["data"]  # a description for people, which counts the files that could not be read
+        return stamp
+
     def _numbers(self, data: Data) -> tuple[int, int]:
         """The number of real and of fake images.
 

@@ -36,6 +36,8 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
         "Lightning's strategies wrap all players into one; use trainer=ddp or trainer=ddp_cpu. Sharding (fsdp, "
         "deepspeed) is not supported: lower model.width or data.image_size if a network does not fit one GPU"
     ),
+    "trainer.callbacks": "this project gives the trainer its callbacks; +callbacks.NAME={_target_: ...} adds one",
+    "trainer.logger": "this project gives the trainer its loggers; logger=csv, wandb, tensorboard or none",
     "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
     "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
 }
@@ -133,10 +135,45 @@ def checked(config: DictConfig) -> DictConfig:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Which settings of model, data and seed differ, in words: "model.width 32 -> 64"."""
-    old, new = ({k: v for k, v in flatten(s).items() if not isinstance(v, Mapping)} for s in (before, now))
-    held = [key for key in new if key.startswith(("model.", "data.", "seed"))]
-    return [f"{key} {old.get(key)} -> {new[key]}" for key in held if old.get(key) != new[key]]
+    """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
+
+    Where a run lies and who is told of it does not act on it. What is repeated (`seed` as `data.seed`) is said once.
+    """
+    old, new = _acting(before), _acting(now)
+    follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
+    differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
+    keys = [key for key in differing if "." not in key or not follows(key)]
+    built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
+    told: dict[str, list[str]] = {}  # what has changed, and which settings in that way
+    for key in keys:
+        if key.endswith("_target_") or not any(key.startswith(p) and (key in old) != (key in new) for p in built):
+            change = f"{_said(key, old)} -> {_said(key, new)}"
+            told.setdefault(f"{key.rpartition('.')[2]} {change}", []).append(key.removesuffix("._target_"))
+    return [f"{', '.join(names)} {said.partition(' ')[2]}" for said, names in told.items()]
+
+
+def interval(every: int | None, max_images: int) -> int:
+    """Images between two times that something is done; None is a tenth of `max_images`, the budget."""
+    return every or max(max_images // 10, 1)
+
+
+def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What acts on a run, by its whole name."""
+    callbacks = {
+        name: {**own, "every": interval(own["every"], own["max_images"])} if "every" in own else own
+        for name, own in (settings.get("callbacks") or {}).items()
+        if own
+    }
+    flat = flatten({**settings, "callbacks": callbacks})
+    passive = r"resume|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides)|logger(\..*)?|max_time|.*\.max_time"
+    ignored = re.compile(rf"{passive}|callbacks\.evaluate\.evaluation(\..*)?")  # metrics, once more
+    return {k: v for k, v in flat.items() if not isinstance(v, Mapping) and not ignored.fullmatch(k)}
+
+
+def _said(key: str, settings: Mapping[str, Any]) -> str:
+    """A setting's value, a class by its name."""
+    value = settings.get(key)
+    return "none" if value is None else str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
 
 
 def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """The run's log: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
 
-A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages` and `Alerts`.
+A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages`, `Alerts`
+and `Summarises`.
 """
 
 import csv
@@ -18,6 +19,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
+from zoo.run.checkpoint import read
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,17 @@ class Alerts(Protocol):
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user that something is wrong."""
+
+
+@runtime_checkable
+class Summarises(Protocol):
+    """A logger that holds what a run is worth."""
+
+    def summarise(self, best: Mapping[str, float], chosen_by: str | None) -> None:
+        """Keep the best evaluation so far: every value, and the `images` at which it was made.
+
+        `chosen_by` is the name of the value that tells the best; None: none does, and the newest is the best.
+        """
 
 
 class CSV(Logger):
@@ -109,21 +122,48 @@ class TensorBoard(TensorBoardLogger, ShowsImages):
             self.experiment.add_image(key, image, step, dataformats="HWC")
 
 
-class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
+class WeightsAndBiases(WandbLogger, ShowsImages, Alerts, Summarises):
     """A Weights & Biases run, offline where there is no account or no server, and no training lost for either.
+
+    What is None, W&B's own environment variables may say: WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_TAGS, ...
 
     Args:
         project: the W&B project.
         save_dir: the run's folder; wandb writes into its subfolder `wandb`.
         name: the run's name in the W&B pages.
-        log_checkpoints: upload the checkpoints as an artifact at the end.
+        log_checkpoints: upload the checkpoints at the end, as versions of one artifact with the aliases best and last.
         init_timeout: seconds to wait for the server before the run goes on offline.
+        entity: the user or team that has the project; None: the account's own.
+        group: of runs that belong together; None: a run of a sweep is in the group of its sweep's folder.
+        job_type: what the run is among those of its group.
+        tags: for the run, in the W&B pages.
+        notes: a longer description.
     """
 
-    def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
+    def __init__(
+        self,
+        *,
+        project: str,
+        save_dir: str,
+        name: str,
+        log_checkpoints: bool,
+        init_timeout: int,
+        entity: str | None,
+        group: str | None,
+        job_type: str | None,
+        tags: list[str],
+        notes: str | None,
+    ) -> None:
         self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
         run_id = self._id_file.read_text() if self._id_file.is_file() else None
-        super().__init__(project=project, save_dir=save_dir, name=name, id=run_id)
+        sweep = Path(save_dir).absolute().parent
+        if group is None and "WANDB_RUN_GROUP" not in os.environ and (sweep / "multirun.yaml").is_file():
+            group = sweep.name
+        given = {"entity": entity, "group": group, "job_type": job_type, "notes": notes}
+        labels: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
+        if tags:
+            labels["tags"] = [str(tag) for tag in tags]
+        super().__init__(project=project, save_dir=save_dir, name=name, id=run_id, **labels)
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
 
@@ -171,6 +211,15 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
         self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
 
     @rank_zero_only
+    def summarise(self, best: Mapping[str, float], chosen_by: str | None) -> None:
+        """The run's summary has the best evaluation as `best/...`, and under its own name the value that chose it.
+
+        Without this it has the last of everything.
+        """
+        own = {chosen_by: best[chosen_by]} if chosen_by else {}
+        self.experiment.summary.update({f"best/{name}": value for name, value in best.items()} | own)
+
+    @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """Tell the user, by the means that their W&B settings name (mail, Slack); offline, once the run is synced."""
         self.experiment.alert(title=title, text=text, level="WARN")
@@ -181,9 +230,19 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
         if self._experiment is None:
             return
         if self.log_checkpoints:
-            artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
-            for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
-                artifact.add_file(str(path))
-            self._experiment.log_artifact(artifact)
+            self._log_checkpoints(self._experiment)
         self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
+
+    def _log_checkpoints(self, run: Any) -> None:
+        """The newest and the best of each phase as versions of one artifact, in the order in which they were made."""
+        folder, versions = Path(str(self.save_dir)) / "checkpoints", dict[int, list[Path]]()
+        for path in sorted([*folder.glob("best*.ckpt"), *folder.glob("last.ckpt")]):
+            try:
+                versions.setdefault(read(path)["zoo"]["images"], []).append(path)  # one state for so many images
+            except ValueError as error:
+                log.warning("W&B: not uploaded, %s", error)
+        for images, paths in sorted(versions.items()):
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata={"images": images})
+            artifact.add_file(str(paths[0]))
+            run.log_artifact(artifact, aliases=[path.stem for path in paths])

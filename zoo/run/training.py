@@ -69,6 +69,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     """
     import lightning as L
 
+    from zoo.run.callbacks.others import hold_to_the_loop
     from zoo.run.checkpoint import WholeCheckpointIO, newest, read
 
     quirks.quiet()
@@ -85,6 +86,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     if cfg.compile:
         model.compile_networks()
     callbacks = instantiate(cfg.callbacks, _convert_="all")
+    hold_to_the_loop(callbacks)
     loggers = instantiate(cfg.logger, _convert_="all")
     trainer: L.Trainer = instantiate(
         cfg.trainer, logger=list(loggers.values()), callbacks=list(callbacks.values()), plugins=[WholeCheckpointIO()]

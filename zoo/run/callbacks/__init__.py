@@ -10,6 +10,8 @@ from typing import Any
 
 import lightning as L
 
+from zoo.run.config import interval
+
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +43,7 @@ class Every:
     def __init__(self, images: int | None, *, max_images: int) -> None:
         if images is not None and images <= 0:
             raise ValueError(f"an interval of {images} images must be positive; null is a tenth of max_images")
-        self.images, self._last = images or max(max_images // 10, 1), 0
+        self.images, self._last = interval(images, max_images), 0
         self.acted = -1  # images at the last time that it was true
 
     def start(self, now: int) -> None:

@@ -143,11 +143,13 @@ class Health(Remembers, AfterEvaluation):
         limits: see `Limits`.
     """
 
-    remembered = ("history", "judged", "said", "suspected", "followed")
+    remembered = ("history", "judged", "first", "said", "suspected", "followed", "comparable")
 
     def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
+        self.first = 0  # the first row of the history that is of these data and metrics
+        self.comparable: dict[str, Any] = {}  # what the looks since then rest on: images of each split, and metrics
         self.judged = 0  # how many of the looks came late enough to be judged
         self.said: dict[str, str] = {}  # every complaint so far, in words, by name and subject
         self.suspected: list[str] = []  # the names and subjects of the last look's complaints
@@ -160,6 +162,16 @@ class Health(Remembers, AfterEvaluation):
         if trainer.is_global_zero:
             with torch.random.fork_rng([]):  # a loader draws from the global stream
                 self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
+            self._hold_against(trainer.datamodule, Evaluate.of(trainer), pl_module.images)  # type: ignore[attr-defined]
+
+    def _hold_against(self, data: Any, evaluate: Evaluate | None, images: int) -> None:
+        """Compare the next look with none that was at other data, or by other metrics, and say everything again."""
+        of_metrics = evaluate.evaluation.comparable(data) if evaluate and evaluate.evaluation else {}
+        comparable = {"train": _fingerprint(data, "train"), "test": _fingerprint(data, "test"), **of_metrics}
+        if self.history and comparable != self.comparable:
+            self.first, self.suspected, self.followed = len(self.history), [], {}
+            self.said = {f"{key}, before image {images}": words for key, words in self.said.items()}
+        self.comparable = comparable
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         evaluate = Evaluate.of(trainer)
@@ -182,7 +194,7 @@ class Health(Remembers, AfterEvaluation):
             if evaluate.metric:
                 row[evaluate.metric] = evaluate.history[-1][evaluate.metric]
         model.publish(values)
-        before = self.history[-1] if self.history else {}
+        before = self.history[-1] if self.history[self.first :] else {}
         self.history.append({"images": model.images, **row, **values})
         if model.images < self.limits.after:
             return
@@ -257,6 +269,14 @@ class Health(Remembers, AfterEvaluation):
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))
                 values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
         return values
+
+
+def _fingerprint(data: Any, split: str) -> str:
+    """That of a split's images; "" where there is no such split."""
+    try:
+        return data.fingerprint(split)
+    except ValueError:
+        return ""
 
 
 def superiority(a: Tensor, b: Tensor) -> float:

@@ -53,13 +53,20 @@ class Report(L.Callback):
             "",
         ]
         summary = []
-        if evaluate and evaluate.history:
-            final, best = evaluate.history[-1], evaluate.best
+        if evaluate and evaluate.rows:
+            final, best = evaluate.rows[-1], evaluate.best
             summary = [result_in_words(evaluate)]
+            if final["images"] < pl_module.images:  # metrics=none, since
+                summary[0] += f"; nothing was measured up to image {pl_module.images:,}"
             lines += ["| value | final | best |", "|---|---|---|"]
             lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
             protocol = ", ".join(f"{name} {value}" for name, value in evaluate.protocol.items())
             lines += ["", f"Protocol: {protocol}.", "", f"{summary[0]}.", ""]
+        if evaluate and evaluate.stopped:
+            lines += [f"The run ended before its budget: {evaluate.stopped}.", ""]
+        if evaluate and evaluate.anew:
+            moments = ", ".join(f"{images:,}" for images in evaluate.anew)
+            lines += [f"Other data or metrics from image {moments} on: values from before are not compared.", ""]
         if health and (health.history or health.said):
             lines += ["## Health", "", f"{len(health.history)} looks at the game, {health.judged} of them judged.", ""]
             healthy = "Nothing was wrong." if health.judged > 1 else "The run was too short to be judged."
@@ -83,7 +90,8 @@ class Report(L.Callback):
         yield f"run          {folder}"
         if grids:
             yield f"samples      {folder}/samples/{grids[-1].name}"
-        best = "best.ckpt (chosen by that) and last.ckpt" if evaluate and evaluate.metric else "last.ckpt"
+        chosen = evaluate and evaluate.rows and evaluate.metric
+        best = "best.ckpt (chosen by that) and last.ckpt" if chosen else "last.ckpt"
         yield f"report       {folder}/report.md"
         yield f"checkpoints  {folder}/checkpoints/{best}"
         yield ""
@@ -99,7 +107,7 @@ class Report(L.Callback):
         else:
             of_what = f" --attributes {shlex.quote(f'{names[0]}=1')}" if (names := attributes_of(model)) else ""
             yield f"  zoo sample {folder} -n 64{of_what} -o grid.png     more images from this generator"
-        if evaluate and evaluate.history:
+        if evaluate and evaluate.rows:
             yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
         variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
         yield f"  python train.py model={variant} {images} data.root=~/pictures     your own images"
@@ -108,7 +116,7 @@ class Report(L.Callback):
 
 def result_in_words(evaluate: Evaluate) -> str:
     """Which generator of the run is its result, and what it is worth: `best.ckpt`, along the run or at its end."""
-    final, best, name = evaluate.history[-1], evaluate.best, evaluate.metric
+    final, best, name = evaluate.rows[-1], evaluate.best, evaluate.metric
     if name is None or not best:
         return f"result: last.ckpt, image {final['images']:,}"
     averaged = "averaged " if evaluate.protocol.get("generator") == "EMA" else ""
