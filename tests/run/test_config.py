@@ -71,8 +71,8 @@ def typed(*arguments: str) -> None:
         ("model=cyclegan model.latent_dim=64", "there is no setting 'model.latent_dim' with model=cyclegan; it is one"),
         ("model=cyclegan model.augment=ada", "augment=ada does not fit model=cyclegan, which takes none"),
         ("model=cyclegan +model.augment.flip=true", "augment={'flip': True} does not fit model=cyclegan, which takes"),
-        ("model.augment=ada", "model.augment=ada is one value for several settings; did you mean augment=ada?"),
-        ("model.lr=1e-4", "model.lr=0.0001 is one value for several settings; did you mean model.lr.D= model.lr.G=?"),
+        ("model.augment=ada", "model.augment=ada: expected settings; did you mean augment=ada?"),
+        ("model.lr=1e-4", "model.lr=0.0001: expected settings; did you mean model.lr.D= model.lr.G=?"),
         ("model.lr.d=1", "there is no setting 'model.lr.d'; did you mean model.lr.D?"),
         ("++model.width=abc", "model.width=abc: expected a whole number"),
         ("+model.width=3", "model.width is there: leave out its +"),
@@ -145,7 +145,7 @@ def test_a_mistake_found_later_is_one_sentence_too(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("+callbacks.mine._target_=foo.Bar", "callbacks.mine: Error locating target 'foo.Bar'"),
+        ("+callbacks.mine._target_=foo.Bar", "callbacks.mine: Error loading 'foo.Bar'"),
         ("+callbacks.mine._target_=zoo.run.callbacks.interrupt.Budget", "callbacks.mine: "),
         ("+trainer.foo=5", "there is no setting 'trainer.foo'"),
         ("+data.foo=5", "there is no setting 'data.foo'"),

@@ -1,7 +1,6 @@
 """What is typed becomes what Hydra parses: quoting, dashes, words without `=`."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,6 @@ def test_no_path_out_of_odd_characters_changes(name: str) -> None:
         argument = quoted(f"{name}={path}")
         assert OmegaConf.create({"x": value(argument)}).x == path, argument
         assert quoted(argument) == argument
-        assert value(quoted(f"{name}={path}", several=True).split(",")[0]) is not None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_what_has_a_meaning_keeps_it(argument: str, expected: str) -> None:
 def test_a_sweep_over_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me too")
     line = ["-m", "data.root=~/a,my b (1),'c,d'", "seed=choice(1,2)", "hydra.sweep.dir=x y"]
-    expected = ["-m", "data.root='/home/me too/a','my b (1)','c,d'", "seed=choice(1,2)", "hydra.sweep.dir=x y"]
+    expected = ["-m", "data.root=/home/me too/a,'my b (1)','c,d'", "seed=choice(1,2)", "hydra.sweep.dir=x y"]
     assert overrides(line) == expected
     assert list(map(str, value(expected[1]).list)) == ["/home/me too/a", "my b (1)", "c,d"]
 
@@ -158,8 +156,8 @@ def test_a_run_that_is_named_alone(tmp_path: Path) -> None:
         overrides([str(tmp_path)])
 
 
-def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me too")
-    take: Callable[[str], list[str]] = lambda text: overrides([text])
-    assert take("data.root=~/pictures") == ["data.root='/home/me too/pictures'"]
-    assert take("--data.root=~") == ["data.root='/home/me too'"]
+    take = lambda text: overrides([text])
+    assert take("data.root=~/pictures") == ["data.root=/home/me too/pictures"]
+    assert take("--data.root=~/a,b") == ["data.root='/home/me too/a,b'"]

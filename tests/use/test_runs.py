@@ -130,7 +130,7 @@ def test_foreign_and_damaged_folders_are_passed_over_and_named(tmp_path: Path) -
 def test_the_command(tmp_path: Path) -> None:
     make(tmp_path / "a", "seed=1", **fid(1 / 3))
     make(tmp_path / "b", "seed=2", **fid(2 / 3))
-    make(tmp_path / "c", "seed=3", "+model.note=\x1b[31m", **fid(9))
+    make(tmp_path / "c\x1b[31m", "seed=3", "+model.note=x", **fid(9))
     (tmp_path / "foreign").mkdir()
     result = CliRunner().invoke(app, ["runs", str(tmp_path), "--csv", str(tmp_path / "out" / "t.csv")])
     assert result.exit_code == 0, result.output

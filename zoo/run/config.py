@@ -65,7 +65,8 @@ def _of_hydra(key: str, otherwise: Any = None) -> Any:
 
 def _choice(group: str, *, _root_: DictConfig) -> str:
     """`${choice:model}`: what was chosen from a group; where that is not known, the name of the class."""
-    return _of_hydra(f"runtime.choices.{group}") or _root_[group]._target_.rpartition(".")[2].lower()
+    target = OmegaConf.select(_root_, f"{group}._target_") or group
+    return _of_hydra(f"runtime.choices.{group}") or target.rpartition(".")[2].lower()
 
 
 OmegaConf.register_new_resolver("of_hydra", _of_hydra, replace=True)
@@ -225,7 +226,7 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collect
             integers[key] = int(value)
         elif isinstance(default, Mapping) and value is not None:  # model.lr=1e-4, model.augment=ada
             inner = [f"{leaf}={value}"] if leaf in TABLES else [f"{key}.{name}=" for name in default]
-            raise ValueError(f"{key}={value} is one value for several settings; did you mean {' '.join(inner)}?")
+            raise ValueError(f"{key}={value}: expected settings; did you mean {' '.join(inner)}?")
         elif not any(_admits(option, value) for option in options):
             expected = " or ".join(dict.fromkeys(_in_words(option) for option in options))
             example = "" if default is None or isinstance(default, Mapping) else f", such as {key}={default}"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import hydra
@@ -20,7 +21,7 @@ def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
         typed: the command line.
     """
     choosing = (argument.lstrip("-") for argument in typed if "," not in argument)
-    model, settings = _composed([a for a in choosing if a.split("=")[0] in groups()])
+    model, settings = _composed(*(a for a in choosing if a.split("=")[0] in groups()))
     says = f"there is no setting {name!r}"
     if "@" in name:
         return f"{says}; leave out the @ and what follows it"
@@ -45,15 +46,16 @@ def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
 
 def exists(name: str) -> bool:
     """Whether it is a group or a setting of the defaults."""
-    return name in groups() or name in _composed([])[1]
+    return name in groups() or name in _composed()[1]
 
 
-def _composed(chosen: list[str]) -> tuple[str, dict[str, Any]]:
+@cache
+def _composed(*chosen: str) -> tuple[str, dict[str, Any]]:
     """The model, and every setting by its dotted name; of the defaults, if the choices do not compose."""
     register_tables()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            composed = hydra.compose("train", chosen, return_hydra_config=True)
+            composed = hydra.compose("train", [*chosen], return_hydra_config=True)
         except Exception:  # another choice is wrong as well
             composed = hydra.compose("train", return_hydra_config=True)
     settings: Mapping[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]

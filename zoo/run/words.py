@@ -76,7 +76,7 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
     ("dataset data_set dataset_name dataset_mode datasets", _same("data")),
     (
         "dataroot data_root data_dir data_path datadir dataset_path dataset_dir root path image_folder train_dir",
-        _same("data.root"),
+        lambda value: f"did you mean data=folder data.root={value}?",
     ),
     ("flip mirror hflip horizontal_flip random_flip", _same("data.flip")),
     (

@@ -226,7 +226,7 @@ def _last_logged(path: Path) -> int:
         return 0
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 65_536))
-        rows = file.read().decode(errors="replace").splitlines()
+        rows = file.read().decode(errors="replace").split("\n")[:-1]  # a last line without its end is half-written
     numbers = [int(first) for row in rows if (first := row.partition(",")[0]).isdecimal() and first.isascii()]
     return numbers[-1] if numbers else 0
 
