@@ -91,7 +91,7 @@ def test_a_sweep_over_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     line = ["-m", "data.root=~/a,my b (1),'c,d'", "seed=choice(1,2)", "hydra.sweep.dir=x y"]
     expected = ["-m", "data.root=/home/me too/a,'my b (1)','c,d'", "seed=choice(1,2)", "hydra.sweep.dir=x y"]
     assert overrides(line) == expected
-    assert list(map(str, value(expected[1]).list)) == ["/home/me too/a", "my b (1)", "c,d"]
+    assert [getattr(part, "text", part) for part in value(expected[1]).list] == ["/home/me too/a", "my b (1)", "c,d"]
 
 
 def test_hydras_own_flags_stay() -> None:

@@ -13,7 +13,7 @@ from zoo.run.words import MEANT, meant
 @pytest.fixture(scope="module")
 def settings() -> set[str]:
     """Those of every model and trainer, and Hydra's that are named."""
-    lines = [[f"model={model}"] for model in MODELS] + [["trainer=ddp", "regularizer=r1"]]
+    lines = [[f"model={model}"] for model in MODELS] + [["trainer=ddp", "data=folder"]]
     return {"hydra.run.dir"}.union(*(flatten(plain(compose(*line))) for line in lines))
 
 
