@@ -346,7 +346,7 @@ def documented() -> list[str]:
 @pytest.mark.parametrize("command", documented())
 def test_documented_commands_compose(command: str) -> None:
     arguments = shlex.split(command)[2:]
-    arguments = [a for a in arguments if not a.startswith(("-", "resume=")) and "," not in a]
+    arguments = [a for a in arguments if not a.startswith(("-", "resume=", "hydra/sweeper=")) and "," not in a]
     compose(*overrides(arguments), "run_dir=x", "callbacks.report.overrides=[]", "logger=none")
 
 

@@ -4,10 +4,11 @@ import random
 from pathlib import Path
 
 import pytest
-from common import CONF, compose
+from common import CONF, MODELS, compose
 from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from zoo.run.config import flatten, plain
 from zoo.run.grammar import overrides, quoted, value
 
 FREE = ["data=folder", "metrics=none", "run_dir=x", "logger=none"]
@@ -84,6 +85,14 @@ def test_no_path_out_of_odd_characters_changes(name: str) -> None:
 )
 def test_what_has_a_meaning_keeps_it(argument: str, expected: str) -> None:
     assert quoted(argument) == expected
+
+
+@pytest.mark.parametrize("line", [*([f"model={model}"] for model in MODELS), ["data=folder", "trainer=ddp"]])
+def test_every_default_can_be_typed(line: list[str]) -> None:
+    for key, default in flatten(plain(compose(*line, "run_dir=x", "logger=none"))).items():
+        if not isinstance(default, dict) and "overrides" not in key:
+            text = "null" if default is None else str(default)
+            assert value(quoted(f"{key}={text}")) == default, key
 
 
 def test_a_sweep_over_paths(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from zoo.run.config import choices, groups, nearest
 from zoo.run.hints import exists, no_setting
 
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
-PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file|start|weights|labels|resume)(_[xy])?")  # settings that hold one
+PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file)(_[xy])?|start|weights|labels|resume")  # settings that hold one
 LOOKS_LIKE_A_PATH = re.compile(r"(~|/|\./|\.\./|[A-Za-z]:\\).*", re.DOTALL)
 
 
