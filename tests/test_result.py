@@ -33,6 +33,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         "[]",
         "3",
         "[" * 100_000,
+        "{}" + " " * 1_000_000,
+        b"\xff",
         {"state": "finished"},
         {"state": "finished", "images": "many"},
         {"state": 3, "images": 3},
@@ -44,6 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_a_sentence(content: Any, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    text = content if isinstance(content, str) else json.dumps(content, default=str)
+    (tmp_path / "result.json").write_bytes(content if isinstance(content, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"result\.json is damaged"):
         Result.read(tmp_path)

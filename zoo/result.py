@@ -7,6 +7,8 @@ from typing import Any
 
 from zoo.atomic import replacing
 
+LARGEST = 1_000_000  # bytes of the file; a run's has some hundred
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -52,6 +54,8 @@ class Result:
         path = folder / "result.json"
         if not path.is_file():
             return None
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} is damaged: it is too large")
         try:
             content = json.loads(path.read_bytes())
             result = cls(folder=folder, **content)

@@ -118,7 +118,7 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
     ),
     ("random_seed manual_seed manualseed rng_seed", _same("seed")),
     ("cond conditional num_classes n_classes class_cond", lambda value: "did you mean model=cgan?"),
-    ("scale upscale upscale_factor sr_factor", _same("data.scale")),
+    ("upscale upscale_factor sr_factor", _same("data.scale")),
     (
         "eval_every eval_interval eval_freq val_check_interval fid_every",
         lambda value: f"did you mean callbacks.evaluate.every={value}, in images?",

@@ -88,7 +88,7 @@ class Run:
         """Sorts by metric, the best first, runs without a value last."""
         if not self.result or self.best is None or self.best != self.best:
             return (True, "", 0.0, self.name)
-        return (False, self.result.metric, -self.best if self.result.higher_is_better else self.best, self.name)
+        return (False, self.result.metric or "", -self.best if self.result.higher_is_better else self.best, self.name)
 
 
 @dataclass(frozen=True)
