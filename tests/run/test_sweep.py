@@ -97,7 +97,7 @@ def test_a_sweep_survives_a_run_that_diverges_and_ends_with_its_table(
     printed = capsys.readouterr().out
     assert printed.count("the sweep goes on: this run is worth nothing") == 2
     table = printed[printed.rindex("\nrun ") :]
-    assert table.count("finished") == table.count("diverged") == 2
+    assert (table.count("finished"), table.count("diverged")) == (2, 2)
     assert "model.lr.D" in table.splitlines()[1]
     assert any(line.startswith("0.0001") and line.endswith(" 2") for line in table.splitlines()), "over seeds"
     assert f"zoo runs {tmp_path}" in table

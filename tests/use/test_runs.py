@@ -65,13 +65,16 @@ def test_mean_and_spread_over_seeds_of_finished_runs(tmp_path: Path) -> None:
     for width in (16, 32):
         for seed in (1, 2, 3):
             make(tmp_path / f"{width}-{seed}", f"seed={seed}", f"model.width={width}", **fid(width / seed))
+    for seed in (1, 2):
+        make(tmp_path / f"diverged-{seed}", f"seed={seed}", "model.width=64", state="diverged")
     make(tmp_path / "killed", "seed=4", "model.width=16", state="running", **fid(0.1))
     summary = over_seeds(runs_below(tmp_path)[0])
     assert summary
     assert summary.columns == ["model.width", "metric", "mean", "std", "n"]
-    assert [row[0] for row in summary.rows] == [16, 32]
+    assert [row[0] for row in summary.rows] == [16, 32, 64]
     assert summary.rows[0][2:] == [pytest.approx((16 + 8 + 16 / 3) / 3), pytest.approx(5.5511, abs=1e-3), "3 of 4"]
     assert summary.rows[1][4] == "3"
+    assert summary.rows[2][1:] == [None, None, None, "0 of 2"]
     assert over_seeds(runs_below(tmp_path / "16-1")[0]) is None
 
 

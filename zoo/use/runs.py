@@ -177,21 +177,20 @@ def over_seeds(runs: Sequence[Run]) -> Table | None:
     names = [name for name in differing(runs) if name != "seed"]
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        metric = run.result.metric if run.result else None
-        if metric is not None:
-            groups.setdefault(repr([metric, *(run.setting(name) for name in names)]), []).append(run)
+        groups.setdefault(repr([run.setting(name) for name in names]), []).append(run)
     if not any(len({run.setting("seed") for run in group}) > 1 for group in groups.values()):
         return None
     rows, order = [], []
     for group in groups.values():
-        assert group[0].result
-        values = [run.best for run in group if run.state == "finished" and run.best is not None]
+        finished = [run.result for run in group if run.state == "finished" and run.result and run.best is not None]
+        values = [float(result.best) for result in finished if result.best is not None]
         mean = statistics.fmean(values) if values else None
         spread = statistics.stdev(values) if len(values) > 1 else None
+        metric = finished[0].metric if finished else None
         number = str(len(values)) if len(values) == len(group) else f"{len(values)} of {len(group)}"
-        rows.append([*(group[0].setting(name) for name in names), group[0].result.metric, mean, spread, number])
-        sign = -1 if group[0].result.higher_is_better else 1
-        order.append((mean is None, group[0].result.metric, 0.0 if mean is None else sign * mean))
+        rows.append([*(group[0].setting(name) for name in names), metric, mean, spread, number])
+        sign = -1 if finished and finished[0].higher_is_better else 1
+        order.append((mean is None, metric or "", sign * (mean or 0.0)))
     rows = [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
     return Table([*names, "metric", "mean", "std", "n"], rows)
 
