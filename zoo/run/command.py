@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -173,7 +173,7 @@ def _of_composition(error: MissingConfigException | ConfigCompositionException, 
             return f"{missing[1]}={missing[2]} is in a package of its own: pip install {package}"
         return f"there is no {missing[1]}={missing[2]}; {nearest(missing[2], error.options or [])}"
     unknown = partial(no_setting, typed=typed)
-    for pattern, says in {
+    sentences: dict[str, Callable[[str, str], str]] = {
         r"Could not override '([^']+).*?(?:use \+\S*?=(.*))?$": unknown,  # model.latentdim=3
         r"Could not delete\D* '([^']+)": unknown,
         r"Override \+*(\S+?)(?:=(\S*))? looks like a config group": unknown,
@@ -188,7 +188,8 @@ def _of_composition(error: MissingConfigException | ConfigCompositionException, 
             f"{a} is there: leave out its +"
         ),
         r"Error merging override (.+)()": lambda a, b: f"{a} does not fit: {_first_line(error.__cause__ or error)}",
-    }.items():
+    }
+    for pattern, says in sentences.items():
         if found := re.search(pattern, text, re.DOTALL):
             return says(*(group or "" for group in (*found.groups(), "")[:2]))
     return _first_line(error if str(error) else error.__cause__ or error)

@@ -59,7 +59,7 @@ def table(group: str) -> dict[str, Any]:
 
 def _of_hydra(key: str, otherwise: Any = None) -> Any:
     """`${of_hydra:overrides.task,[]}`: what Hydra knows of its job; else a configuration is only composed."""
-    known = OmegaConf.select(HydraConfig.instance().cfg, f"hydra.{key}") if HydraConfig.initialized() else None
+    known = OmegaConf.select(HydraConfig.get(), key) if HydraConfig.initialized() else None  # type: ignore[arg-type]
     return otherwise if known is None else known
 
 

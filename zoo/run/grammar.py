@@ -119,7 +119,8 @@ def _is_quoted(parsed: Override) -> bool:
 
 def _is_list(parsed: Override) -> bool:
     """Whether it is a sweep in the form a,b."""
-    return isinstance(parsed.value(), ChoiceSweep) and parsed.value().simple_form
+    given = parsed.value()
+    return isinstance(given, ChoiceSweep) and given.simple_form
 
 
 def _path(name: str, text: str) -> str:

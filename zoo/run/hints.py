@@ -37,8 +37,8 @@ def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
         if lacking:
             return f"{says}; it would be {lacking[0]}, which these groups (model={model}) do not have"
         choice = re.fullmatch(r"did you mean (\w+)=(\S+)\?", instead)
-        if choice and choice[1] in groups() and choice[2] not in (names := choices(choice[1])):
-            return f"{says}; the group is {choice[1]}=, {nearest(choice[2], names)}"
+        if choice and choice[1] in groups() and choice[2] not in choices(choice[1]):
+            return f"{says}; the group is {choice[1]}=, {nearest(choice[2], choices(choice[1]))}"
         return f"{says}; {instead}"
     names = [key for key in settings if not key.startswith("hydra") or name.startswith("hydra")]
     return f"{says}; {nearest(name, list(dict.fromkeys([*names, *groups()])))}"
