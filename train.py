@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from zoo.run import config
 from zoo.run.command import command_line, readable_errors
+from zoo.run.sweep import objective
 from zoo.run.training import alone_in, build, run
 
 __all__ = ["build", "main", "run"]
@@ -21,10 +22,10 @@ config.register_tables()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Compose, check, run."""
+def main(cfg: DictConfig) -> float | None:
+    """Compose, check, run; what comes of it is a sweeper's objective."""
     with alone_in(cfg.run_dir):
-        run(config.checked(cfg))
+        return objective(config.checked(cfg))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,17 @@ HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvisio
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "atomic": (set(), set()),
     "batch": (set(), set()),
+    "result": ({"atomic"}, set()),
     "game": ({"batch", "game"}, {"lightning"}),
     "networks": ({"networks"}, set()),
     "model": ({"batch", "game", "networks"}, set()),
     "data": ({"atomic", "batch", "data"}, {"lightning", "torchvision"}),
     "metrics": ({"atomic", "batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "run": ({"atomic", "batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
-    "use": ({"atomic", "batch", "data", "game", "use"}, {"torchvision"}),
+    "run": (
+        {"atomic", "batch", "game", "metrics", "result", "run"},
+        {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
+    ),
+    "use": ({"atomic", "batch", "data", "game", "result", "use"}, {"torchvision"}),
     "cli": (
         {"batch", "cli", "data", "game", "metrics", "run", "use"},
         {"hydra", "omegaconf", "torchvision", "typer"},

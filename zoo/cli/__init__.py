@@ -12,6 +12,7 @@ from zoo.cli.convert import translate, upscale
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.style import directions, edit, interpolate, mix, project
+from zoo.cli.table import runs
 
 app = typer.Typer(
     help=(__doc__ or "").splitlines()[0],
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, translate, upscale, evaluate, interpolate, mix, project, directions, edit):
+for command in (sample, translate, upscale, evaluate, runs, interpolate, mix, project, directions, edit):
     app.command()(command)
 
 

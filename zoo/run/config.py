@@ -23,6 +23,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.run.fits import check_rows
+from zoo.run.words import meant
 
 CONF = Path(__file__).parents[2] / "conf"
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
@@ -59,6 +60,22 @@ def table(group: str) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(CONF / f"{group}.yaml"), resolve=False)  # type: ignore[return-value]
 
 
+def _of_hydra(key: str, otherwise: Any = None) -> Any:
+    """`${of_hydra:overrides.task,[]}`: what Hydra knows of its job; else a configuration is only composed."""
+    known = OmegaConf.select(HydraConfig.get(), key) if HydraConfig.initialized() else None  # type: ignore[arg-type]
+    return otherwise if known is None else known
+
+
+def _choice(group: str, *, _root_: DictConfig) -> str:
+    """`${choice:model}`: what was chosen from a group; where that is not known, the name of the class."""
+    target = OmegaConf.select(_root_, f"{group}._target_") or group
+    return _of_hydra(f"runtime.choices.{group}") or target.rpartition(".")[2].lower()
+
+
+OmegaConf.register_new_resolver("of_hydra", _of_hydra, replace=True)
+OmegaConf.register_new_resolver("choice", _choice, replace=True)
+
+
 @cache
 def register_tables() -> None:
     """Let Hydra know the choices of TABLES, in this process: call it before anything is composed."""
@@ -68,7 +85,7 @@ def register_tables() -> None:
 
 
 def compose(*overrides: str) -> DictConfig:
-    """What train.py composes of these overrides, but for the folder of the run: its `run_dir` has to be given."""
+    """What train.py composes of these overrides, but for what Hydra knows of a job alone, as the folder of the run."""
     register_tables()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", list(overrides))
@@ -126,12 +143,30 @@ def checked(config: DictConfig) -> DictConfig:
     chosen = run.runtime.choices
     overrides = [f"{g}={c}" for g, c in chosen.items() if c and not g.startswith(("hydra/", "experiment"))]
     defaults = plain(hydra.compose(run.job.config_name, overrides=overrides))
+    added = [key for key in added if key.partition(".")[0] in defaults and "." in key]  # else nothing would read it
+    settings = plain(config)
     for group in ("regularizer", "augment"):
-        if defaults["model"][group] is None and chosen[group] not in (None, "none"):
-            raise ValueError(f"{group}={chosen[group]} does not fit model={chosen['model']}, which takes none")
-    for key, value in check(plain(config), defaults, added).items():
+        value = settings["model"].get(group) if chosen[group] in (None, "none") else chosen[group]
+        if defaults["model"][group] is None and value is not None:
+            raise ValueError(f"{group}={value} does not fit model={chosen['model']}, which takes none")
+    _complete(settings, defaults)
+    for key, value in check(settings, defaults, added).items():
         OmegaConf.update(config, key, value)
     return config
+
+
+def _complete(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse what `~KEY` takes away, but for a callback, a logger, and what Lightning has a default for."""
+    names = flatten(settings)
+    for key in flatten(defaults):
+        outer, _, leaf = key.rpartition(".")
+        optional = outer in ("callbacks", "logger") or (outer == "trainer" and leaf != "_target_")
+        if key not in names and not optional and (not outer or isinstance(names.get(outer), Mapping)):
+            raise ValueError(f"~{key} takes away what a run needs")
+    for outer in ("callbacks", "logger"):
+        for name, part in settings[outer].items():
+            if not isinstance(part, Mapping) or "_target_" not in part:
+                raise ValueError(f"{outer}.{name}={part} builds nothing: give its class, +{outer}.{name}._target_=")
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -210,10 +245,12 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collect
     """
     names, settings, integers = flatten(defaults), flatten(config), {}
     for key, value in settings.items():
-        if any(f"{key}.".startswith(f"{name}.") for name in added):
+        if key not in names and any(f"{key}.".startswith(f"{name}.") for name in added):
             continue
+        if key not in names and isinstance(value, Mapping) and any(name.startswith(f"{key}.") for name in added):
+            continue  # +callbacks.mine.every=3 makes callbacks.mine; its keys are held one by one
         if key not in names:
-            raise ValueError(f"there is no setting {key!r}; {nearest(key, names)}")
+            raise ValueError(f"there is no setting {key!r}; {meant(key, value) or nearest(key, names)}")
         default = names[key]
         if isinstance(value, Mapping) and isinstance(default, Mapping):  # their keys are held one by one
             continue
@@ -226,6 +263,9 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collect
             options = (Any if default is None else type(default),)
         if isinstance(value, float) and value.is_integer() and int in options and float not in options:
             integers[key] = int(value)
+        elif isinstance(default, Mapping) and value is not None:  # model.lr=1e-4, model.augment=ada
+            inner = [f"{leaf}={value}"] if leaf in TABLES else [f"{key}.{name}=" for name in default]
+            raise ValueError(f"{key}={value}: expected settings; did you mean {' '.join(inner)}?")
         elif not any(_admits(option, value) for option in options):
             expected = " or ".join(dict.fromkeys(_in_words(option) for option in options))
             example = "" if default is None or isinstance(default, Mapping) else f", such as {key}={default}"
@@ -274,8 +314,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def nearest(name: str, names: Collection[str]) -> str:
     """The sentence that names the closest valid name, or the valid ones where none is close."""
     leaf = name.rsplit(".", 1)[-1]
+    capitals = [n for n in names if n.lower() == name.lower()]
     elsewhere = [n for n in names if n.rsplit(".", 1)[-1] == leaf]  # the right word without its group: width
-    close = elsewhere or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    close = capitals or elsewhere or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     if not close:  # a typo without its group: latentdim
         leaves = {n.rsplit(".", 1)[-1]: n for n in names}
         close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
