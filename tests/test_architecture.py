@@ -12,12 +12,16 @@ HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvisio
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "atomic": (set(), set()),
     "batch": (set(), set()),
-    "game": ({"batch", "game"}, {"lightning"}),
+    "ranges": (set(), set()),
+    "game": ({"batch", "game", "ranges"}, {"lightning"}),
     "networks": ({"networks"}, set()),
     "model": ({"batch", "game", "networks"}, set()),
-    "data": ({"atomic", "batch", "data"}, {"lightning", "torchvision"}),
-    "metrics": ({"atomic", "batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "run": ({"atomic", "batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
+    "data": ({"atomic", "batch", "data", "ranges"}, {"lightning", "torchvision"}),
+    "metrics": ({"atomic", "batch", "metrics", "ranges"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
+    "run": (
+        {"atomic", "batch", "game", "metrics", "ranges", "run"},
+        {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
+    ),
     "use": ({"atomic", "batch", "data", "game", "use"}, {"torchvision"}),
     "cli": (
         {"batch", "cli", "data", "game", "metrics", "run", "use"},
