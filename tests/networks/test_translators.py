@@ -19,7 +19,7 @@ from zoo.networks.translators import (
     together,
 )
 
-SMALL = {"c_in": 1, "c_out": 1, "width": 2, "blocks": 1, "norm": "instance", "dropout": 0.0}
+SMALL = {"c_in": 1, "c_out": 1, "width": 2, "blocks": None, "norm": "instance", "dropout": 0.0}
 
 
 def shapes(network: nn.Module, x: Tensor, *kinds: type[nn.Module]) -> list[tuple[int, int, int]]:
@@ -115,7 +115,7 @@ def test_instance_normalisation_of_a_nearly_uniform_channel(layout: torch.memory
 def test_rows_are_independent_so_a_shared_pass_is_two(generator: str) -> None:
     torch.manual_seed(0)
     network = make_generator(
-        generator, size=(16, 16), c_in=2, c_out=3, width=4, blocks=2, norm="instance", dropout=0.0
+        generator, size=(16, 16), c_in=2, c_out=3, width=4, blocks=None, norm="instance", dropout=0.0
     )  # fmt: skip
     x, y = torch.randn(2, 3, 2, 16, 16)
     for shared, alone in zip(together(network, x, y), (network(x), network(y)), strict=True):

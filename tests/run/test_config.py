@@ -279,7 +279,7 @@ class Constructed:
         ("size", [64, [64, 32]], {None: "a whole number or a list", "big": "a whole number or a list"}),
         ("cache", ["auto", True, False], {None: "text or true or false"}),
         ("folder", ["x", None, 2024], {True: "text or null"}),
-        ("fit", ["crop", "pad"], {"stretch": "crop or pad, such as outer.fit=crop"}),
+        ("fit", ["crop", "pad"], {}),
         ("limits", [{"won": 1}], {3: "settings"}),
         ("half_life", [3, 0.5, None], {"long": "a number or null"}),
         ("decay", [3, "half", None], {True: "a whole number or text or null"}),

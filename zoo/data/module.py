@@ -11,7 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from zoo.batch import LabelledImages
 from zoo.data.files import cpus
 from zoo.data.labels import counts_in_words
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
+from zoo.ranges import Within
 
 EVALUATION_SEED = 20_140_610  # fixes the order of every evaluation bank; changing it changes every published value
 ORDER, FLIPS, CROPS = 0, 1, 2  # separate random streams that share (seed, epoch)
@@ -34,11 +35,14 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
+Workers = Annotated[int, Within(lambda n: 0 <= n <= 256, "must be from 0 to 256, or auto")]
+
+
 class Loading(TypedDict):
     """What every set takes."""
 
     batch_size: int  # images a batch over ALL processes, so that the number of processes does not change the training
-    num_workers: int | str  # processes that read files, on each rank; "auto": the CPUs at hand, at most 8
+    num_workers: Workers | Literal["auto"]  # processes that read files, on each rank; "auto": the CPUs here, at most 8
     flip: bool  # mirror each training image left to right with probability 1/2
     seed: int  # of the order and of the flips
     cache_dir: str  # folder for what is costly to compute again

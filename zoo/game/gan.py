@@ -19,6 +19,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
 from zoo.batch import Preview
@@ -298,9 +299,31 @@ class GAN(L.LightningModule):
             )
         if any(isinstance(layer, _BatchNorm) for network in self.players()[self.critic] for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
+        self._refuse_free_critic()
         if self._trainer is not None:
             refuse_trainer(self.trainer)
         return list(self._players.values())
+
+    def _refuse_free_critic(self) -> None:
+        """Raise a ValueError where the objective needs a critic that is held, and nothing holds this one.
+
+        A game whose `regularizer` is None takes no penalties, and goes without as long as D's objective is bounded.
+        """
+        layers = [layer for network in self.players()[self.critic] for layer in network.modules()]
+        missing = [name for name in self.loss.needs if not getattr(self.regularizer, name, 0)]
+        if not missing or any(is_parametrized(layer, "weight") for layer in layers):
+            return
+        loss, remedy = self.game["loss"], f"regularizer={'_'.join(self.loss.needs)}"
+        if not self.loss.bounded:
+            raise ValueError(
+                f"loss={loss} has no bound unless {self.critic} is held: add {remedy} where model= takes one, or "
+                "choose another loss"
+            )
+        if self.regularizer is not None:
+            raise ValueError(
+                f"loss={loss} does not converge without {' and '.join(self.loss.needs)}: add {remedy} "
+                "(model.regularizer=null tries it without)"
+            )
 
     def compile_networks(self, **settings: Any) -> None:
         """Compile each network that a player trains, in place; checkpoints stay the same. `settings`: torch.compile's.
@@ -355,6 +378,8 @@ class GAN(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """A step begins: the learning rates are those for the images seen so far, then this batch counts."""
+        if len(batch[0]) == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules()):
+            raise ValueError("one image a batch has no BatchNorm in dense layers: set data.batch_size to 2 or more")
         for player, rate in self._rates().items():
             for group in self._players[player].param_groups:
                 group["lr"] = rate

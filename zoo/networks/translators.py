@@ -139,7 +139,7 @@ def make_generator(
     most 8 times, to 1 pixel of 256; `dropout` is the probability in its decoder.
 
     Raises:
-        ValueError: for a size that the network can't make, with the nearest multiple of 16.
+        ValueError: for a size that the network can't make, with the nearest multiple of 16; and for blocks of a U-Net.
     """
     stride = ResNetGenerator.stride if generator == "resnet" else 8  # a U-Net halves three times or more
     if any(side % stride or side < LEAST for side in size):
@@ -152,6 +152,8 @@ def make_generator(
     if generator == "resnet":
         blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks
         return ResNetGenerator(c_in=c_in, c_out=c_out, width=width, blocks=blocks, norm=norm)
+    if blocks is not None:
+        raise ValueError(f"model.blocks={blocks} has no effect with model.generator=unet: set model.generator=resnet")
     depth = next(depth for depth in range(8, 0, -1) if not any(side % 2**depth for side in size))
     return UNet(c_in=c_in, c_out=c_out, width=width, depth=depth, norm=norm, dropout=dropout)
 

@@ -1,11 +1,13 @@
 """A run: data, model, callbacks, loggers and trainer of a configuration, and training with them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -22,6 +24,16 @@ if TYPE_CHECKING:  # torch and Lightning take seconds: --help and a typo should 
     import lightning as L
 
     from zoo.game.gan import GAN
+
+TOO_LARGE, TOO_LARGE_REMEDY = "these networks exceed this machine's memory", "lower widths or data.image_size"
+OURS: dict[str, Any] = {  # what is no choice: the trainer runs until a callback says that the images are up
+    "max_epochs": -1,
+    "max_steps": -1,
+    "limit_val_batches": 0,  # callbacks evaluate, at image counts rather than epochs
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # the data modules shard on their own
+    "log_every_n_steps": 1,  # models write their own log, by images
+}
 
 
 @contextmanager
@@ -50,9 +62,44 @@ def build(cfg: DictConfig) -> "tuple[L.LightningDataModule, GAN]":
     """
     fits.check_rows(cfg)
     datamodule = instantiate(cfg.data, _convert_="all")
-    model = instantiate(cfg.model, **fits.of_data(cfg.model, datamodule), _convert_="all")
+    make = partial(instantiate, cfg.model, **fits.of_data(cfg.model, datamodule), _convert_="all")
+    refuse_too_large(make)
+    model = make()
     fits.check_classes(model, datamodule)
     return datamodule, model
+
+
+def refuse_too_large(make: "Callable[[], GAN]") -> None:
+    """Raise a ValueError for a model whose weights, with Adam's moments and gradients, exceed this machine's memory.
+
+    Else the system would kill the process, which could say nothing. `make` is called for shapes alone, no weights.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            model = make()
+        except Exception as error:
+            if "overflow" in str(error).lower():
+                raise ValueError(f"{TOO_LARGE}: {TOO_LARGE_REMEDY}") from None
+            raise
+    size = lambda tensors: sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    needed = size([*model.parameters(), *model.buffers()]) + 3 * size(trained)
+    if needed > memory():
+        raise ValueError(
+            f"{TOO_LARGE}: {sum(p.numel() for p in trained) / 1e6:,.0f} M parameters, their gradients and Adam's "
+            f"moments take {needed / 2**30:,.0f} GiB of its {memory() / 2**30:,.0f}; {TOO_LARGE_REMEDY}"
+        )
+
+
+def memory() -> int:
+    """Bytes of this machine's memory, or of the part of it that its container has."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63
+    limits = [Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    return min(
+        [whole, *(int(file.read_text()) for file in limits if file.is_file() and file.read_text()[:1].isdigit())]
+    )
 
 
 def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
@@ -77,8 +124,6 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
     if begun and not goes_on and first_process():
         raise ValueError(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
-    if cfg.seed < 0:
-        raise ValueError(f"seed={cfg.seed} must not be negative")
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
     settings = config.plain(cfg)
@@ -88,9 +133,15 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     callbacks = instantiate(cfg.callbacks, _convert_="all")
     hold_to_the_loop(callbacks)
     loggers = instantiate(cfg.logger, _convert_="all")
-    trainer: L.Trainer = instantiate(
-        cfg.trainer, logger=list(loggers.values()), callbacks=list(callbacks.values()), plugins=[WholeCheckpointIO()]
-    )
+    try:
+        trainer: L.Trainer = instantiate(
+            cfg.trainer, logger=list(loggers.values()), callbacks=list(callbacks.values()),
+            plugins=[WholeCheckpointIO()], default_root_dir=cfg.run_dir, **OURS,
+        )  # fmt: skip
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError) and "unexpected keyword" not in str(error.__cause__):
+            raise ValueError(f"trainer: {error.__cause__}") from None
+        raise
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir) if begun and goes_on else None

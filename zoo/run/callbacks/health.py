@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
+from zoo.game.settings import Count, Natural, Share, Weight, check_annotated
 from zoo.run.callbacks import Every, Remembers
 from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
 from zoo.run.loggers import Alerts
@@ -45,18 +46,16 @@ class Limits:
         ValueError: for a number out of its range.
     """
 
-    after: int  # images before which nothing is said
-    won: float  # D's accuracy on real and on fake images, both above it, without progress: D has won
-    progress: float  # the value that chooses the best checkpoint betters by less than this share: no progress
-    diversity: float  # below it, or a spread below it: collapsed
-    movement: float  # above it without progress: oscillating
-    gap: float  # above it: overfitting
-    duplicates: float  # above it: memorising
+    after: Natural  # images before which nothing is said
+    won: Share  # D's accuracy on real and on fake images, both above it, without progress: D has won
+    progress: Share  # the value that chooses the best checkpoint betters by less than this share: no progress
+    diversity: Share  # below it, or a spread below it: collapsed
+    movement: Weight  # above it without progress: oscillating
+    gap: Share  # above it: overfitting
+    duplicates: Share  # above it: memorising
 
     def __post_init__(self) -> None:
-        for name in ("won", "progress", "diversity", "gap", "duplicates"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"callbacks.health.limits.{name}={value} must lie in [0, 1]")
+        check_annotated(Limits, vars(self), "callbacks.health.limits")
 
 
 class Complaint(NamedTuple):
@@ -145,7 +144,7 @@ class Health(Remembers, AfterEvaluation):
 
     remembered = ("history", "judged", "first", "said", "suspected", "followed", "comparable")
 
-    def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
+    def __init__(self, *, every: int | None, max_images: int, count: Count, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
         self.first = 0  # the first row of the history that is of these data and metrics

@@ -88,4 +88,6 @@ def parse_time(text: str) -> int:
     if not re.fullmatch(r"\d+:[0-5]\d:[0-5]\d", str(text)):
         raise ValueError(f"max_time={text} must be HH:MM:SS, as in max_time=01:30:00")
     hours, minutes, seconds = (int(part) for part in text.split(":"))
-    return hours * 3600 + minutes * 60 + seconds
+    if not (total := hours * 3600 + minutes * 60 + seconds):
+        raise ValueError(f"max_time={text} leaves no time to train; null is no limit")
+    return total

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from zoo.batch import to_unit
+from zoo.ranges import Within
 from zoo.run.callbacks import Every
 from zoo.run.loggers import ShowsImages
+
+Pictures = Annotated[int, Within(lambda n: 1 <= n <= 4_096, "must be from 1 to 4096 pictures")]
 
 
 class SampleGrids(L.Callback):
@@ -25,7 +28,7 @@ class SampleGrids(L.Callback):
         count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
     """
 
-    def __init__(self, *, folder: str, every: int | None, max_images: int, count: int) -> None:
+    def __init__(self, *, folder: str, every: int | None, max_images: int, count: Pictures) -> None:
         self.folder = Path(folder) / "samples"
         self.every = Every(every, max_images=max_images)
         self.count = count
