@@ -169,7 +169,7 @@ def test_divergence_retries_go_on_with_lower_rates(
     trainer = run(cfg)
     assert trainer.lightning_module.images == 128  # type: ignore[union-attr]
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0001)
-    assert "retry 1: from the last checkpoint" in capsys.readouterr().out
+    assert "retry 1: from image 64, with 0.5 of the learning rates" in capsys.readouterr().out
 
 
 def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

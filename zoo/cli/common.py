@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +82,33 @@ def label_of(model: Any, asked: str) -> int:
     shown = [f"{label} {name}" if name != str(label) else name for label, name in enumerate(classes)]
     listed = ", ".join(shown if len(shown) <= 20 else [*shown[:20], "..."])
     raise ValueError(f"--label={asked} is none of the {len(classes)} classes ({listed}){hint}")
+
+
+@contextmanager
+def within_memory(what: str | Path, remedy: str) -> Iterator[None]:
+    """Say of what there is too much for the memory, and what to do about it."""
+    from zoo.run.command import out_of_memory
+
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(f"{what}: out of memory: {remedy}") from None
+
+
+def light(remedy: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose remedy against a want of memory is this one."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*arguments: Any, **settings: Any) -> None:
+            with within_memory(f"zoo {command.__name__}", remedy):
+                command(*arguments, **settings)
+
+        return run
+
+    return decorate
 
 
 @contextmanager

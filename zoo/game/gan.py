@@ -11,6 +11,7 @@ step, that is every turn.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
+from itertools import chain
 from typing import Any, Unpack
 
 import lightning as L
@@ -29,7 +30,9 @@ from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.settings import Game, check_annotated, completed, decay
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
-from zoo.game.turn import Minimize, Turn, diagnosis
+from zoo.game.turn import Minimize, Turn, diagnosis, diverged
+
+TOO_LARGE = 1e19  # of a weight: float32 has no room for its square
 
 
 class GAN(L.LightningModule):
@@ -441,7 +444,12 @@ class GAN(L.LightningModule):
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself."""
+        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself.
+
+        Raises:
+            FloatingPointError: on every rank, if a step has blown up what no gradient has met yet.
+        """
+        self._refuse_diverged()
         of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -452,6 +460,22 @@ class GAN(L.LightningModule):
             "config": self.config,
             "ranks": of_every_rank(of_rank, self.world_size),
         }
+
+    @torch.no_grad()
+    def _refuse_diverged(self) -> None:
+        """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint."""
+        state = chain(self.named_parameters(), self.named_buffers())
+        sizes = {name: value.abs().amax() for name, value in state if value.is_floating_point() and value.numel()}
+        for player, optimizer in self._players.items():
+            moments = [v for slots in optimizer.state.values() for v in slots.values() if torch.is_tensor(v)]
+            if moments:  # they are squares, which may be large
+                infinite = ~torch.stack([moment.isfinite().all() for moment in moments]).all()
+                sizes[f"a moment of {player}'s optimizer"] = torch.where(infinite, torch.inf, 0.0)
+        useful = torch.stack([size.float() for size in sizes.values()]) < TOO_LARGE  # what is not a number is not
+        if self.over_ranks(useful.all().float()) < 1:
+            bad = next((name for name, is_useful in zip(sizes, useful.tolist(), strict=True) if not is_useful), None)
+            what = f"{bad} has reached {sizes[bad].item():.3g}" if bad else "weights on another rank are of no use"
+            raise FloatingPointError(diverged(what, self.images))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the time, and what this rank keeps for itself once training starts."""

@@ -6,8 +6,10 @@ A logger takes `log_metrics(values, step=images)`. What else it may be able to d
 import csv
 import logging
 import os
+import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +20,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
+from zoo.game import quirks
+from zoo.run.writing import attempt
 
 log = logging.getLogger(__name__)
 
@@ -72,23 +76,24 @@ class CSV(Logger):
             whole = True
         else:
             self._rows.append({"images": step, **metrics})
-        try:
-            if whole:
+        with attempt(self.path) as writing:  # on a full disk the rows are kept here, and written when there is space
+            if whole or not self.path.is_file():
                 self._write(self._rows)
             else:
                 with self.path.open("a", newline="") as file:
                     csv.DictWriter(file, self._columns).writerow(self._rows[-1])
-            self._failed = False
-        except OSError as error:  # a full disk: the rows are kept here, and written when there is space
-            if not self._failed:
-                log.warning("%s could not be written (%s); training goes on", self.path, error)
-            self._failed = True
+        self._failed = writing.failed
 
     def _read(self) -> list[dict[str, str]]:
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values()]  # not a half-written last line
+        """The rows of an earlier file; one that holds anything else is kept beside, and that is said."""
+        with attempt(self.path):
+            rows, damaged = rows_of(self.path)
+            if damaged:
+                beside = self.path.with_name("metrics-damaged.csv")
+                os.replace(self.path, beside)
+                log.warning("%s is damaged: %d rows of it are taken, it stays as %s", self.path, len(rows), beside.name)
+            return rows
+        return []
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with replacing(self.path) as part, part.open("w", newline="") as file:
@@ -97,19 +102,104 @@ class CSV(Logger):
             writer.writerows(rows)
 
 
-class TensorBoard(TensorBoardLogger, ShowsImages):
-    """TensorBoard's event files in `save_dir`."""
+def rows_of(path: Path) -> tuple[list[dict[str, str]], bool]:
+    """The rows of a metrics.csv, and whether it holds anything else; a last line that was not finished is nothing.
+
+    Raises:
+        OSError: if there is a file, and it can't be read.
+    """
+    if not path.is_file():
+        return [], False
+    text = path.read_bytes().decode(errors="replace")
+    lines = text.split("\n")
+    columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes
+    if columns[:1] != ["images"] or len(set(columns)) < len(columns) or not all(columns):
+        return [], bool(text)
+    sound = [row for row in values if len(row) == len(columns) and row[0].isdecimal() and all(map(_number, row))]
+    return [dict(zip(columns, row, strict=True)) for row in sound], len(sound) < len(values)
+
+
+def _number(text: str) -> bool:
+    """Whether a value of a table is a number, or there is none."""
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
+
+
+class MayFail:
+    """A logger by a foreign library: whatever it raises, on a full disk or without its service, does not end a run."""
+
+    what: str  # that it writes
+    _attempting = False
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """As `zoo.run.writing.attempt`; what an attempt calls is a part of it."""
+        if self._attempting:
+            yield
+            return
+        self._attempting = True
+        try:
+            with attempt(self.what, Exception) as writing:
+                yield
+            if writing.failed:
+                self.drop()
+        finally:
+            self._attempting = False
+
+    def drop(self) -> None:
+        """What is to be done after a failure."""
+
+
+class TensorBoard(MayFail, TensorBoardLogger, ShowsImages):
+    """TensorBoard's event files in `save_dir`; after one that could not be written to, another."""
 
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+        quirks.quiet_tensorboard()
+        self.what = self.log_dir
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer; None where there can't be one, which is said."""
+        with self.attempt():
+            return super().experiment
+        return None
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        with self.attempt():
+            super().log_hyperparams(params, *args, **kwargs)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with self.attempt():
+            super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        for image in images:
-            self.experiment.add_image(key, image, step, dataformats="HWC")
+        with self.attempt():
+            for image in images:
+                self.experiment.add_image(key, image, step, dataformats="HWC")
+
+    def save(self) -> None:
+        with self.attempt():
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        with self.attempt():
+            super().finalize(status)
+
+    def drop(self) -> None:
+        self._experiment = None
+        for file in Path(self.log_dir).glob("events.*"):
+            with suppress(OSError):
+                if not file.stat().st_size:
+                    file.unlink()
 
 
-class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
+class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
     """A Weights & Biases run, offline where there is no account or no server, and no training lost for either.
 
     Args:
@@ -122,21 +212,36 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
 
     def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
         self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
-        run_id = self._id_file.read_text() if self._id_file.is_file() else None
-        super().__init__(project=project, save_dir=save_dir, name=name, id=run_id)
+        super().__init__(project=project, save_dir=save_dir, name=name, id=self._run_id())
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
+        self.what = f"the W&B run in {self._id_file.parent}"
+        self._off = False  # whether it could not be started
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
+
+    def _run_id(self) -> str | None:
+        """The W&B run that a resumed run goes on with; None: a new one."""
+        if not self._id_file.is_file():
+            return None
+        with attempt(self._id_file):
+            text = self._id_file.read_bytes()[:1000].decode(errors="replace")
+            if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", text):  # what W&B takes
+                return text
+        print(f"W&B: {self._id_file} names no run, so a new one begins", flush=True)
+        return None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The wandb run, started at its first use."""
-        if self._experiment is None:
-            self._experiment = self._start()
-            self._id_file.parent.mkdir(parents=True, exist_ok=True)
-            self._id_file.write_text(self._experiment.id)
-            self._experiment.define_metric("images")
-            self._experiment.define_metric("*", step_metric="images")
+        """The wandb run, started at its first use; None where it can't be, which is said."""
+        if self._experiment is None and not self._off:
+            self._off = True
+            with self.attempt():
+                self._experiment = self._start()
+                self._experiment.define_metric("images")
+                self._experiment.define_metric("*", step_metric="images")
+                self._off = False
+                with attempt(self._id_file), replacing(self._id_file) as part:
+                    part.write_text(self._experiment.id)
         return self._experiment
 
     def _start(self) -> Any:
@@ -163,27 +268,37 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
         return run
 
     @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        with self.attempt():
+            super().log_hyperparams(params)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.experiment.log({**metrics, "images": step})
+        with self.attempt():
+            self.experiment.log({**metrics, "images": step})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
+        with self.attempt():
+            self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """Tell the user, by the means that their W&B settings name (mail, Slack); offline, once the run is synced."""
-        self.experiment.alert(title=title, text=text, level="WARN")
+        with self.attempt():
+            self.experiment.alert(title=title, text=text, level="WARN")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Close the run, with its checkpoints as an artifact if asked."""
         if self._experiment is None:
             return
-        if self.log_checkpoints:
-            artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
-            for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
-                artifact.add_file(str(path))
-            self._experiment.log_artifact(artifact)
-        self._experiment.finish(exit_code=0 if status == "success" else 1)
+        with self.attempt():
+            if self.log_checkpoints:
+                artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
+                for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
+                    artifact.add_file(str(path))
+                self._experiment.log_artifact(artifact)
+        with self.attempt():
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None

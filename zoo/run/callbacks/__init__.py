@@ -4,22 +4,37 @@ A callback meets a model only through `preview`, `images` (the time), and `run_l
 `synchronise` (many processes).
 """
 
-import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-log = logging.getLogger(__name__)
+from zoo.run.checkpoint import read
+from zoo.run.writing import attempt
 
 
-def save(trainer: L.Trainer, path: Path) -> None:
-    """Save a checkpoint. A full disk is no reason to stop: the earlier one is whole, and training goes on."""
-    try:
+def save(trainer: L.Trainer, path: Path, then: str = "training goes on") -> bool:
+    """Save a checkpoint; whether it could be written. Every rank calls it.
+
+    A full disk is no reason to stop: the earlier checkpoint is whole, and the sentence about it ends with `then`.
+
+    Raises:
+        FloatingPointError: on every rank, if the model has diverged.
+    """
+    then = f"the earlier file there is intact; {then}" if path.is_file() else then
+    with attempt(path, quiet=not trainer.is_global_zero, then=then) as writing:
         trainer.save_checkpoint(path, weights_only=False)
-    except OSError as error:
-        if trainer.is_global_zero:
-            log.warning("%s; training goes on", error)
+    return not writing.failed
+
+
+def kept(folder: Path) -> str:
+    """Which checkpoints a run has, in words."""
+    found = []
+    for path in (folder / name for name in ("last.ckpt", "best.ckpt")):
+        with suppress(ValueError):
+            found.append(f"{path.name} of image {read(path)['zoo']['images']:,}")
+    return f"{folder} has {' and '.join(found)}" if found else f"{folder} has no checkpoint"
 
 
 class Remembers(L.Callback):

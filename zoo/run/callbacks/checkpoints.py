@@ -1,5 +1,6 @@
 """The newest state of a run, on disk."""
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,25 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from zoo.run.callbacks import Every, save
+from zoo.atomic import replacing
+from zoo.run.callbacks import Every, kept, save
+from zoo.run.writing import attempt
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(Checkpoint):
-    """Keeps `checkpoints/last.ckpt`, each `every` images (None: a tenth of `max_images`, the budget) and at the end."""
+    """Keeps `checkpoints/last.ckpt`, each `every` images (None: a tenth of `max_images`, the budget) and at the end.
+
+    While training goes on, the one before stays as `previous.ckpt`: the newest may hold a step that was the first of a
+    divergence.
+    """
 
     def __init__(self, *, folder: str, every: int | None, max_images: int) -> None:
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
+        self.previous = self.path.with_name("previous.ckpt")
         self.every = Every(every, max_images=max_images)
+        self._place: int | None = None  # of the run's folder on the disk
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
@@ -25,8 +36,28 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
-            save(trainer, self.path)
+            if trainer.is_global_zero and self.path.is_file():
+                with attempt(self.previous):
+                    self._keep_previous()
+            if save(trainer, self.path) and trainer.is_global_zero:
+                self._say_if_removed()
+
+    def _say_if_removed(self) -> None:
+        folder = self.path.parents[1]
+        if self._place not in (None, place := folder.stat().st_ino):
+            log.warning("%s has been removed: it goes on anew, without the settings that resume= needs", folder)
+        self._place = place
+
+    def _keep_previous(self) -> None:
+        with replacing(self.previous) as part:
+            try:
+                part.hardlink_to(self.path)  # which `save` replaces, and does not write to
+            except OSError:  # the file system has none
+                shutil.copyfile(self.path, part)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         # Also where the last interval ended just now: the evaluation at the end belongs into the checkpoint.
-        trainer.save_checkpoint(self.path, weights_only=False)
+        if not save(trainer, self.path, then="training has ended") and trainer.is_global_zero:
+            print(f"image {pl_module.images:,} could not be saved: {kept(self.path.parent)}", flush=True)
+        if trainer.is_global_zero:
+            self.previous.unlink(missing_ok=True)
