@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.common import light
+from zoo.cli.common import with_remedy
 from zoo.cli.convert import translate, upscale
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
@@ -33,7 +33,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (directions, "ask for fewer directions, -n"),
     (edit, FEWER_SEEDS),
 ):
-    app.command()(light(remedy)(command))
+    app.command()(with_remedy(remedy)(command))
 
 
 @app.command("list")

@@ -97,7 +97,7 @@ def within_memory(what: str | Path, remedy: str) -> Iterator[None]:
         raise ValueError(f"{what}: out of memory: {remedy}") from None
 
 
-def light(remedy: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command whose remedy against a want of memory is this one."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

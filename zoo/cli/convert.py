@@ -21,16 +21,28 @@ def translate(
     """Translate images of any size by a trained translator: OUT gets the same names, subfolders and sizes.
 
     Each image enters as the training images did: upright, with the channels that the model was trained on. One that
-    does not fit memory is translated in tiles where the network sees a part of the image at a time (batch normalisation;
-    "instance" sees all of it). A file that can't be read, or is too large for all that, is named and left out; the exit
-    status is then 1.
+    does not fit memory is translated in tiles, where the network has batch normalisation (by "instance" each pixel
+    depends on all others). A file that can't be read, or still does not fit, is named and left out; the exit status is
+    then 1.
     """
     from zoo.game.abilities import Translates
+    from zoo.run.command import out_of_memory
     from zoo.use.pictures import results
     from zoo.use.translate import translator
 
     targets = results(source, output)
-    convert = translator(loaded(run, device, Translates, "zoo translate"), direction, size)
+    model = loaded(run, device, Translates, "zoo translate")
+    once = translator(model, direction, size)
+    tiles = (None, 1024, 256) if model.reach is not None else (None,)
+
+    def convert(source: Path, target: Path) -> None:
+        for tile in tiles:
+            try:
+                return once(source, target, tile)
+            except Exception as error:
+                if tile == tiles[-1] or not out_of_memory(error):
+                    raise
+
     remedy = f"--size makes it smaller first, such as --size {size // 2 if size else 1024}"
     _convert_each(convert, targets, f"translated {direction}: {output}", remedy)
 

@@ -8,10 +8,10 @@ from zoo.data.reading import colour
 from zoo.use import pictures
 
 
-def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> Callable[[Path, Path], None]:
+def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> Callable[..., None]:
     """What translates one file into another by a model that `Translates` and has its run's settings (`zoo.load`).
 
-    An image is turned upright and gets the channels that the model was trained on, transparency laid over the
+    It is called as `convert(source, target, tile=None)`; in tiles where there is a side of them in pixels. An image is turned upright and gets the channels that the model was trained on, transparency laid over the
     background that the training images had; with `size`, its shorter side is first resized to so many pixels.
 
     Raises:
@@ -21,8 +21,8 @@ def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> 
         raise ValueError(f"--direction={direction} must be {' or '.join(model.directions)}")
     background = colour(model.config["data"].get("background", "white"))
 
-    def convert(source: Path, target: Path) -> None:
+    def convert(source: Path, target: Path, tile: int | None = None) -> None:
         image = pictures.read(source, model.directions[direction], background, size)
-        pictures.write(model.translate(image, direction), target)
+        pictures.write(model.translate(image, direction, tile), target)
 
     return convert
