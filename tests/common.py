@@ -1,6 +1,7 @@
 """What tests share: small configurations of every model, and equality."""
 
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -84,9 +85,8 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
         if not mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
             return
-        with pytest.raises(OSError, match="No space left"), (folder / "filling").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        with (folder / "filling").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            shutil.copyfileobj(Path("/dev/zero").open("rb", buffering=0), file, 4096)
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, in place of the end

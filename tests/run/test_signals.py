@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,24 +23,24 @@ Small = Callable[..., DictConfig]
 
 
 def send(number: int) -> Callable[..., None]:
-    return lambda *arguments: os.kill(os.getpid(), number)
+    return lambda *arguments, **settings: os.kill(os.getpid(), number)
+
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Any:
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    after = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
+def before() -> Iterator[list[Any]]:
+    """The handlers before the test, which come back after it."""
+    handlers = [signal.getsignal(number) for number in NUMBERS]
+    yield handlers
+    for number, handler in zip(NUMBERS, handlers, strict=True):
         signal.signal(number, handler)
-    # Of the signal that came, the default is left on purpose where it unwound the process.
-    assert all(after[number] in (before[number], signal.SIG_DFL) for number in numbers)
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTERM"])
 def test_a_signal_saves_and_leaves_with_its_status(
-    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, before: list[Any]
 ) -> None:
     number = getattr(signal, name)
     when(32, send(number), monkeypatch)
@@ -50,6 +50,7 @@ def test_a_signal_saves_and_leaves_with_its_status(
     assert left.value.code == 128 + number
     assert read(newest(cfg.run_dir))["zoo"]["images"] == 32
     assert f"{name}: saved at image 32; to go on: python train.py resume=" in capsys.readouterr().out
+    assert [signal.getsignal(other) for other in NUMBERS] == before
 
 
 def test_a_terminal_that_closes_sends_several(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from zoo.use import pictures
 def translator(model: Any, direction: str = "X->Y", size: int | None = None) -> Callable[..., None]:
     """What translates one file into another by a model that `Translates` and has its run's settings (`zoo.load`).
 
-    It is called as `convert(source, target, tile=None)`; in tiles where there is a side of them in pixels. An image is turned upright and gets the channels that the model was trained on, transparency laid over the
-    background that the training images had; with `size`, its shorter side is first resized to so many pixels.
+    It is called as `convert(source, target, tile=None)`, with `tile` in tiles of so many pixels a side. An image is
+    turned upright and gets the channels that the model was trained on, transparency laid over the background that the
+    training images had; with `size`, its shorter side is first resized to so many pixels.
 
     Raises:
         ValueError: for a direction that the model does not have.
