@@ -85,8 +85,10 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
         if not mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
             return
-        with (folder / "filling").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            shutil.copyfileobj(Path("/dev/zero").open("rb", buffering=0), file, 4096)
+        with (folder / "filling").open("wb") as file, Path("/dev/zero").open("rb") as zeros:
+            with pytest.raises(OSError, match="No space left"):
+                shutil.copyfileobj(zeros, file, 4096)
+            file.detach().close()  # what it could not write is let go
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, in place of the end
