@@ -11,7 +11,6 @@ step, that is every turn.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
-from itertools import chain
 from typing import Any, Unpack
 
 import lightning as L
@@ -328,6 +327,11 @@ class GAN(L.LightningModule):
         return partial(evaluated, network)
 
     @property
+    def images_before(self) -> int:
+        """Images shown before the present batch."""
+        return self.images - self._step_images
+
+    @property
     def averaged(self) -> bool:
         """Whether `preview` shows an average of the generator."""
         return bool(self._averages)
@@ -464,13 +468,14 @@ class GAN(L.LightningModule):
     @torch.no_grad()
     def _refuse_diverged(self) -> None:
         """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint."""
-        state = chain(self.named_parameters(), self.named_buffers())
-        sizes = {name: value.abs().amax() for name, value in state if value.is_floating_point() and value.numel()}
+        sizes = {name: parameter.abs().amax() for name, parameter in self.named_parameters() if parameter.numel()}
+        others = {name: [buffer] for name, buffer in self.named_buffers() if buffer.numel()}
         for player, optimizer in self._players.items():
             moments = [v for slots in optimizer.state.values() for v in slots.values() if torch.is_tensor(v)]
-            if moments:  # they are squares, which may be large
-                infinite = ~torch.stack([moment.isfinite().all() for moment in moments]).all()
-                sizes[f"a moment of {player}'s optimizer"] = torch.where(infinite, torch.inf, 0.0)
+            others |= {f"a moment of {player}'s optimizer": moments} if moments else {}
+        for name, values in others.items():  # squares are among them, which may be large
+            finite = torch.stack([value.isfinite().all() for value in values]).all()
+            sizes[name] = torch.where(finite, 0.0, torch.inf)
         useful = torch.stack([size.float() for size in sizes.values()]) < TOO_LARGE  # what is not a number is not
         if self.over_ranks(useful.all().float()) < 1:
             bad = next((name for name, is_useful in zip(sizes, useful.tolist(), strict=True) if not is_useful), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo.run.checkpoint import read
 
 
-def retreat(folder: Path, *, diverged: int, interval: int, began: int | None = None) -> tuple[Path | None, int]:
+def retreat(folder: Path, *, well: int, interval: int, began: int | None = None) -> tuple[Path | None, int]:
     """The newest good checkpoint of a run that has diverged, and its images; None, 0: it has to begin anew.
 
     Good is one after which half an interval between checkpoints has gone well; and from which no retry has begun that
@@ -15,7 +15,7 @@ def retreat(folder: Path, *, diverged: int, interval: int, began: int | None = N
 
     Args:
         folder: of the checkpoints: `last.ckpt`, `previous.ckpt`, which it has replaced, and `best.ckpt`.
-        diverged: images at which training has diverged.
+        well: images until which training went well.
         interval: images between two checkpoints.
         began: images of the state from which the retry that has diverged began; None: it was the first try.
     """
@@ -26,7 +26,7 @@ def retreat(folder: Path, *, diverged: int, interval: int, began: int | None = N
             images[path] = read(path)["zoo"]["images"]
         except ValueError:  # none, or a damaged one
             continue
-    good = [path for path in images if images[path] <= diverged - interval / 2]
+    good = [path for path in images if images[path] <= well - interval / 2]
     if began is not None and not any(images[path] > began for path in good):
         good = [path for path in good if images[path] < began]
     chosen = max(good, key=images.__getitem__, default=None)

@@ -102,7 +102,7 @@ def _run(cfg: DictConfig) -> "L.Trainer":
             if trainer.is_global_zero:
                 folder, interval = Path(cfg.run_dir, "checkpoints"), of_kind[Checkpoints].every.images
                 began = None if last_try else began
-                start, began = retreat(folder, diverged=model.images, interval=interval, began=began)
+                start, began = retreat(folder, well=model.images_before, interval=interval, began=began)
             if last_try:
                 raise
             origin = f"from image {began:,}" if start else "from the beginning"
