@@ -113,6 +113,18 @@ def test_a_rate_that_no_halving_cures_leaves_no_useless_checkpoint(
     assert not list(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
 
 
+def test_a_rate_that_halving_cures(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    """D's activations overflow once its weights reach about 5e8: from image 64 on, half the rate is too much as well."""
+    trainer = run(small("dcgan", "model.lr.D=1e8", EVERY, "divergence_retries=2"))
+    model: Any = trainer.lightning_module
+    assert (model.images, model.lr_factor) == (128, 0.25)
+    assert all(value.isfinite().all() for value in model.state_dict().values() if torch.is_tensor(value))
+    assert [line[:24] for line in capsys.readouterr().out.splitlines() if line.startswith("retry")] == [
+        "retry 1: from image 64, ",
+        "retry 2: from image 32, ",
+    ]
+
+
 def test_weights_that_blow_up_in_the_last_step_are_no_result(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("vanilla", "callbacks.checkpoints.every=48", "logger=none")
     monkeypatch.setattr("zoo.game.gan.GAN._end_step", lambda self: self.images == 128 and self.G.apply(lost))

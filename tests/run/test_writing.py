@@ -54,6 +54,7 @@ def test_a_full_disk_ends_nothing(
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 32
     output, errors = capfd.readouterr()
     assert f"image 128 could not be saved: {folder}/checkpoints has last.ckpt of image 32" in output
+    assert f"it could not be saved: {folder}/checkpoints has last.ckpt of image 32" in output
     assert "Traceback" not in output + errors
     assert not [path for path in folder.rglob("*") if ".part" in path.name]  # nor a half-written one
 

@@ -4,7 +4,6 @@ A callback meets a model only through `preview`, `images` (the time), and `run_l
 `synchronise` (many processes).
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,19 @@ def save(trainer: L.Trainer, path: Path, then: str = "training goes on") -> bool
     return not writing.failed
 
 
+def images_of(path: Path) -> int | None:
+    """The images that a checkpoint has seen; None: there is none that can be read."""
+    try:
+        return read(path)["zoo"]["images"]
+    except ValueError:
+        return None
+
+
 def kept(folder: Path) -> str:
     """Which checkpoints a run has, in words."""
-    found = []
-    for path in (folder / name for name in ("last.ckpt", "best.ckpt")):
-        with suppress(ValueError):
-            found.append(f"{path.name} of image {read(path)['zoo']['images']:,}")
-    return f"{folder} has {' and '.join(found)}" if found else f"{folder} has no checkpoint"
+    found = {name: images_of(folder / name) for name in ("last.ckpt", "best.ckpt")}
+    words = [f"{name} of image {images:,}" for name, images in found.items() if images is not None]
+    return f"{folder} has {' and '.join(words) or 'no checkpoint'}"
 
 
 class Remembers(L.Callback):

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from zoo.atomic import replacing
 from zoo.game.abilities import Translates, Upscales, classes_of
 from zoo.metrics.evaluator import default_panel
+from zoo.run.callbacks import images_of, kept
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.health import Health
 from zoo.run.loggers import rows_of
@@ -60,10 +61,12 @@ class Report(L.Callback):
         if evaluate and evaluate.history:
             final, best = evaluate.history[-1], evaluate.best
             summary = [result_in_words(evaluate)]
+            if evaluate.metric and images_of(evaluate.path) != best["images"]:
+                summary.append(f"it could not be saved: {kept(evaluate.path.parent)}")
             lines += ["| value | final | best |", "|---|---|---|"]
             lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
             protocol = ", ".join(f"{name} {value}" for name, value in evaluate.protocol.items())
-            lines += ["", f"Protocol: {protocol}.", "", f"{summary[0]}.", ""]
+            lines += ["", f"Protocol: {protocol}.", "", f"{'; '.join(summary)}.", ""]
         if health and (health.history or health.said):
             lines += ["## Health", "", f"{len(health.history)} looks at the game, {health.judged} of them judged.", ""]
             healthy = "Nothing was wrong." if health.judged > 1 else "The run was too short to be judged."
