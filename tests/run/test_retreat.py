@@ -114,7 +114,7 @@ def test_a_rate_that_no_halving_cures_leaves_no_useless_checkpoint(
 
 
 def test_a_rate_that_halving_cures(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
-    """D's activations overflow once its weights reach about 5e8: from image 64 on, half the rate is too much as well."""
+    """D overflows once its weights reach about 5e8: from image 64 on, half the rate is too much as well."""
     trainer = run(small("dcgan", "model.lr.D=1e8", EVERY, "divergence_retries=2"))
     model: Any = trainer.lightning_module
     assert (model.images, model.lr_factor) == (128, 0.25)
