@@ -129,7 +129,7 @@ def test_a_folder_that_vanishes_is_made_again(
     folder = tmp_path / "run"
     when(80, lambda model: shutil.rmtree(folder), monkeypatch)
     run(common.small("dcgan", folder, *EVERY, "log_every=16"))
-    assert f"{folder} has been removed: it goes on anew" in caplog.text
+    assert f"{folder}/checkpoints/last.ckpt has been removed: it is made again" in caplog.text
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 128
     assert (folder / "metrics.csv").read_text().count("\n") == 9  # all rows, the earlier ones too
     assert {path.name for path in folder.iterdir()} >= {"report.md", "curves.png", "samples"}

@@ -22,7 +22,7 @@ def quiet() -> None:
 
 def quiet_tensorboard() -> None:
     """tensorboard 2.21: on a full disk its writer's thread ends with a traceback, beside the error of the next call."""
-    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread  # type: ignore[import-untyped]
 
     write = _AsyncWriterThread._run
 

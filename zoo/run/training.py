@@ -100,8 +100,8 @@ def _run(cfg: DictConfig) -> "L.Trainer":
         except FloatingPointError as error:
             last_try = retry == cfg.divergence_retries or trainer.world_size > 1  # processes can't be launched twice
             if trainer.is_global_zero:
-                folder, interval = Path(cfg.run_dir, "checkpoints"), of_kind[Checkpoints].every.images
-                began = None if last_try else began
+                interval = of_kind[Checkpoints].every.images if Checkpoints in of_kind else 0
+                folder, began = Path(cfg.run_dir, "checkpoints"), None if last_try else began
                 start, began = retreat(folder, well=model.images_before, interval=interval, began=began)
             if last_try:
                 raise

@@ -90,7 +90,7 @@ def lasting_output() -> Iterator[None]:
     """Let a run print what it has to say, and not end where that can't be written: `train.py > log` on a full disk."""
     stream = sys.stdout
     try:
-        with redirect_stdout(Lasting(stream)):  # type: ignore[type-var]
+        with redirect_stdout(Lasting(stream)):
             yield
     finally:
         try:

@@ -26,7 +26,7 @@ class Checkpoints(Checkpoint):
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
         self.previous = self.path.with_name("previous.ckpt")
         self.every = Every(every, max_images=max_images)
-        self._place: int | None = None  # of the run's folder on the disk
+        self._saved = False  # whether there must be a checkpoint
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
@@ -39,14 +39,9 @@ class Checkpoints(Checkpoint):
             if trainer.is_global_zero and self.path.is_file():
                 with attempt(self.previous):
                     self._keep_previous()
-            if save(trainer, self.path) and trainer.is_global_zero:
-                self._say_if_removed()
-
-    def _say_if_removed(self) -> None:
-        folder = self.path.parents[1]
-        if self._place not in (None, place := folder.stat().st_ino):
-            log.warning("%s has been removed: it goes on anew, without the settings that resume= needs", folder)
-        self._place = place
+            elif trainer.is_global_zero and self._saved:
+                log.warning("%s has been removed: it is made again, and training goes on", self.path)
+            self._saved = save(trainer, self.path)
 
     def _keep_previous(self) -> None:
         with replacing(self.previous) as part:
