@@ -144,6 +144,14 @@ def test_a_signal_before_the_first_image(
     assert error == f"train.py: {name}, interrupted before the first image: nothing was saved\n"
 
 
+def test_lightning_takes_no_signals(small: Small, monkeypatch: pytest.MonkeyPatch, before: list[Any]) -> None:
+    """It would let SIGTERM pass until training begins, and then end with status 0."""
+    found = []
+    monkeypatch.setattr(Report, "setup", lambda *a, **k: found.append([signal.getsignal(n) for n in NUMBERS]))
+    run(small("vanilla", "logger=none", "max_images=16"))
+    assert found == [before]
+
+
 def test_a_signal_while_the_report_is_written(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
