@@ -47,6 +47,7 @@ def test_csv_goes_on_with_an_earlier_file(tmp_path: Path) -> None:
         (b"images,a\n10,1.5\nx,y\n20,2.5\n", ["1.5", "2.5"]),
         (b"images,a\n10,1.5\n\0\0\0\n20,2.5\n", ["1.5", "2.5"]),
         (b"images,a\n10,1.5\n20,2.5,7\n20,\n", ["1.5", ""]),
+        (b"images,a\n10,1.5\n15,2.5e\n20,nan\n", ["1.5", "nan"]),
         (b"step,a\n10,1.5\n", []),  # another program's
         (b"images,a,a\n10,1,2\n", []),
         (bytes(range(256)) * 2_000, []),
