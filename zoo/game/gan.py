@@ -453,7 +453,7 @@ class GAN(L.LightningModule):
         Raises:
             FloatingPointError: on every rank, if a step has blown up what no gradient has met yet.
         """
-        self._refuse_diverged()
+        self.refuse_diverged()
         of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -466,8 +466,12 @@ class GAN(L.LightningModule):
         }
 
     @torch.no_grad()
-    def _refuse_diverged(self) -> None:
-        """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint."""
+    def refuse_diverged(self) -> None:
+        """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint.
+
+        Raises:
+            FloatingPointError: on every rank; every rank calls it.
+        """
         sizes = {name: parameter.abs().amax() for name, parameter in self.named_parameters() if parameter.numel()}
         others = {name: [buffer] for name, buffer in self.named_buffers() if buffer.numel()}
         for player, optimizer in self._players.items():

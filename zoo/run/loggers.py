@@ -131,18 +131,18 @@ def _number(text: str) -> bool:
 class MayFail:
     """A logger by a foreign library: whatever it raises, on a full disk or without its service, does not end a run."""
 
-    what: str  # that it writes
+    place: str  # what it writes into, for people
     _attempting = False
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """As `zoo.run.writing.attempt`; what an attempt calls is a part of it."""
+    def attempt(self, what: str) -> Iterator[None]:
+        """As `zoo.run.writing.attempt`, of this kind of things; what an attempt calls is a part of it."""
         if self._attempting:
             yield
             return
         self._attempting = True
         try:
-            with attempt(self.what, Exception) as writing:
+            with attempt(f"{what} in {self.place}", Exception) as writing:
                 yield
             if writing.failed:
                 self.drop()
@@ -159,36 +159,36 @@ class TensorBoard(MayFail, TensorBoardLogger, ShowsImages):
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
         quirks.quiet_tensorboard()
-        self.what = self.log_dir
+        self.place = self.log_dir
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The writer; None where there can't be one, which is said."""
-        with self.attempt():
+        with self.attempt("events"):
             return super().experiment
         return None
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        with self.attempt():
+        with self.attempt("events"):
             super().log_hyperparams(params, *args, **kwargs)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with self.attempt():
+        with self.attempt("events"):
             super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        with self.attempt():
+        with self.attempt("events"):
             for image in images:
                 self.experiment.add_image(key, image, step, dataformats="HWC")
 
     def save(self) -> None:
-        with self.attempt():
+        with self.attempt("events"):
             super().save()
 
     def finalize(self, status: str) -> None:
-        with self.attempt():
+        with self.attempt("events"):
             super().finalize(status)
 
     def drop(self) -> None:
@@ -214,7 +214,7 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
         self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
         super().__init__(project=project, save_dir=save_dir, name=name, id=self._run_id())
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
-        self.what = f"the W&B run in {self._id_file.parent}"
+        self.place = f"the W&B run in {self._id_file.parent}"
         self._off = False  # whether it could not be started
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
 
@@ -235,7 +235,7 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
         """The wandb run, started at its first use; None where it can't be, which is said."""
         if self._experiment is None and not self._off:
             self._off = True
-            with self.attempt():
+            with self.attempt("anything"):
                 self._experiment = self._start()
                 self._experiment.define_metric("images")
                 self._experiment.define_metric("*", step_metric="images")
@@ -269,23 +269,23 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        with self.attempt():
+        with self.attempt("settings"):
             super().log_hyperparams(params)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with self.attempt():
+        with self.attempt("values"):
             self.experiment.log({**metrics, "images": step})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        with self.attempt():
+        with self.attempt("pictures"):
             self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """Tell the user, by the means that their W&B settings name (mail, Slack); offline, once the run is synced."""
-        with self.attempt():
+        with self.attempt("alerts"):
             self.experiment.alert(title=title, text=text, level="WARN")
 
     @rank_zero_only
@@ -293,12 +293,12 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
         """Close the run, with its checkpoints as an artifact if asked."""
         if self._experiment is None:
             return
-        with self.attempt():
+        with self.attempt("checkpoints"):
             if self.log_checkpoints:
                 artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
                 for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
                     artifact.add_file(str(path))
                 self._experiment.log_artifact(artifact)
-        with self.attempt():
+        with self.attempt("the last part"):
             self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None

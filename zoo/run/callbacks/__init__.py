@@ -1,7 +1,7 @@
 """What happens beside training: metrics, sample grids, checkpoints, progress, the report.
 
-A callback meets a model only through `preview`, `images` (the time), and `run_log` and `publish` (the log), and
-`synchronise` (many processes).
+A callback meets a model only through `preview`, `images` (the time), `run_log` and `publish` (the log), `synchronise`
+(many processes) and `refuse_diverged` (before it is kept).
 """
 
 from pathlib import Path

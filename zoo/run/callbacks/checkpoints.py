@@ -36,6 +36,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
+            pl_module.refuse_diverged()
             if trainer.is_global_zero and self.path.is_file():
                 with attempt(self.previous):
                     self._keep_previous()
