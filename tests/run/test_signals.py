@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -142,6 +143,23 @@ def test_a_signal_before_the_first_image(
     assert left.value.code == 128 + number
     error = capsys.readouterr().err
     assert error == f"train.py: {name}, interrupted before the first image: nothing was saved\n"
+
+
+def test_a_signal_that_a_library_swallows_is_not_lost(
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a bare `except:` around an import."""
+
+    def swallow(*arguments: Any, **settings: Any) -> None:
+        with suppress(BaseException):
+            send(signal.SIGINT)()
+
+    monkeypatch.setattr(Report, "setup", swallow)
+    for do, said in ((lambda: run(small("vanilla", "logger=none")), " before the first image"), (swallow, "")):
+        with pytest.raises(SystemExit) as left, readable_errors(interrupted=said):
+            do()
+        assert left.value.code == 128 + signal.SIGINT
+        assert capsys.readouterr().err == f"train.py: SIGINT, interrupted{said}\n"
 
 
 def test_lightning_takes_no_signals(small: Small, monkeypatch: pytest.MonkeyPatch, before: list[Any]) -> None:

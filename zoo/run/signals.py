@@ -57,12 +57,26 @@ def unwinding() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
             signal.signal(number, signal.SIG_DFL)
-            raise Left(number)
+            _swallowed.append(left := Left(number))
+            raise left
         if number == signal.SIGTERM:
             os._exit(128 + number)
 
     with handled(leave):
-        yield
+        try:
+            yield
+            check()
+        finally:
+            _swallowed.clear()
+
+
+_swallowed: list[Left] = []  # what has been raised, and not arrived, since it met a bare `except:` or a finaliser
+
+
+def check() -> None:
+    """Raise what a library has swallowed, while modules are loaded, say: call it where there is something to begin."""
+    if _swallowed:
+        raise _swallowed[0]
 
 
 def foreign(handler: Any) -> bool:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from zoo.game import quirks
 from zoo.run import config
 from zoo.run.command import first_process
-from zoo.run.signals import Left
+from zoo.run.signals import Left, check
 from zoo.run.writing import lasting_output
 
 try:
@@ -92,6 +92,7 @@ def _run(cfg: DictConfig) -> "L.Trainer":
 
     start, began = _start(cfg), None
     for retry in range(cfg.divergence_retries + 1):
+        check()
         trainer, datamodule, model = _prepared(cfg, retry)
         of_kind = {type(callback): callback for callback in trainer.callbacks}  # type: ignore[attr-defined]
         try:

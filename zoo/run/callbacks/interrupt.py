@@ -61,6 +61,7 @@ class Interrupt(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:  # before, there is nothing to save
         self._start = time.monotonic()
         self._before = self._handlers.enter_context(signals.handled(self._note))
+        signals.check()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         time_is_up = time.monotonic() - self._start > self.seconds
