@@ -165,7 +165,8 @@ def _sentence(error: BaseException) -> str | None:
         why = (str(error) or type(error).__name__).splitlines()[0]
         return f"out of memory: lower data.batch_size, data.image_size or model.width ({why})"
     if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that can't be written to
-        return f"{error.filename or 'the disk can not be written'}: {error.strerror}"
+        room = "; make room, or give another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{error.filename or 'a file could not be written'}: {error.strerror}{room}"
     if "DataLoader worker (pid" in str(error):
         return (
             f"a process that reads data has ended ({str(error).splitlines()[0].rstrip('. ')}), for want of memory, if "
