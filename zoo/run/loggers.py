@@ -215,7 +215,6 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
         super().__init__(project=project, save_dir=save_dir, name=name, id=self._run_id())
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
         self.place = f"the W&B run in {self._id_file.parent}"
-        self._off = False  # whether it could not be started
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
 
     def _run_id(self) -> str | None:
@@ -232,14 +231,16 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The wandb run, started at its first use; None where it can't be, which is said."""
-        if self._experiment is None and not self._off:
-            self._off = True
+        """The wandb run, started at its first use; where it can't be, which is said, one that keeps nothing."""
+        if self._experiment is None:
             with self.attempt("anything"):
-                self._experiment = self._start()
-                self._experiment.define_metric("images")
-                self._experiment.define_metric("*", step_metric="images")
-                self._off = False
+                try:
+                    self._experiment = self._start()
+                    self._experiment.define_metric("images")
+                    self._experiment.define_metric("*", step_metric="images")
+                except Exception:
+                    self._experiment = wandb.init(mode="disabled")
+                    raise
                 with attempt(self._id_file), replacing(self._id_file) as part:
                     part.write_text(self._experiment.id)
         return self._experiment
