@@ -6,7 +6,14 @@ python train.py data=folder data.root=~/pictures metrics=none
 python train.py --help                             # every group; --cfg job: every setting
 """
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while modules are loaded; afterwards `readable_errors` says the same.
+    text = b"train.py: SIGINT, interrupted before the first image: nothing was saved\n"
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, text), os._exit(130)))
 
 import hydra
 from omegaconf import DictConfig

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import wandb
 from common import CONF
 from hydra.core.hydra_config import HydraConfig
 
-from zoo.run.loggers import CSV, TensorBoard, WeightsAndBiases
+from zoo.run.loggers import CSV, TensorBoard, WeightsAndBiases, rows_of
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -39,6 +40,51 @@ def test_csv_goes_on_with_an_earlier_file(tmp_path: Path) -> None:
     CSV(save_dir=str(tmp_path)).log_metrics({"a": 1.0}, step=10)
     CSV(save_dir=str(tmp_path)).log_metrics({"a": 2.0}, step=20)
     assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1.0", "2.0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        (b"images,a\n10,1.5\n20,2.5\n30,3", ["1.5", "2.5"]),  # killed while it wrote
+        (b"images,a\n10,1.5\n2", ["1.5"]),
+        (b"", []),
+        (b"images,a\n10,1.5\nx,y\n20,2.5\n", ["1.5", "2.5"]),
+        (b"images,a\n10,1.5\n\0\0\0\n20,2.5\n", ["1.5", "2.5"]),
+        (b"images,a\n10,1.5\n20,2.5,7\n20,\n", ["1.5", ""]),
+        (b"images,a\n10,1.5\n15,2.5e\n20,nan\n", ["1.5", "nan"]),
+        (b"step,a\n10,1.5\n", []),  # another program's
+        (b"images,a,a\n10,1,2\n", []),
+        (bytes(range(256)) * 2_000, []),
+        (b"images," + b"x" * 300_000, []),
+    ],
+)
+def test_csv_goes_on_with_a_damaged_file(
+    tmp_path: Path, content: bytes, kept: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it had is taken, as far as it makes sense; nothing gets lost without a word."""
+    (tmp_path / "metrics.csv").write_bytes(content)
+    books = CSV(save_dir=str(tmp_path))
+    books.log_metrics({"a": 9.0}, step=40)
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == [*kept, "9.0"]
+    beside = tmp_path / "metrics-damaged.csv"
+    assert beside.exists() is ("is damaged" in caplog.text)
+    if beside.exists():
+        assert beside.read_bytes() == content
+    else:
+        assert content.startswith(b"images,a\n10,1.5\n2") or not content
+    assert rows_of(tmp_path / "metrics.csv")[1] is False
+
+
+def test_csv_with_a_folder_or_a_pipe_in_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "metrics.csv")  # which would wait for a reader
+    CSV(save_dir=str(tmp_path)).log_metrics({"a": 1.0}, step=10)
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["1.0"]
+    (tmp_path / "metrics.csv").unlink()
+    (tmp_path / "metrics.csv" / "folder").mkdir(parents=True)
+    books = CSV(save_dir=str(tmp_path))
+    for step in (10, 20):
+        books.log_metrics({"a": 1.0}, step=step)
+    assert caplog.messages == [f"{tmp_path}/metrics.csv could not be written (Is a directory); training goes on"]
 
 
 def test_tensorboard_writes_events_by_images(tmp_path: Path) -> None:
@@ -168,6 +214,46 @@ def test_wandb_s_variables_say_what_the_command_line_does_not(monkeypatch: pytes
     monkeypatch.setenv("WANDB_NAME", "m")
     assert named() == ("p", "m")
     assert named("logger.wandb.project=q", "logger.wandb.name=n") == ("q", "n")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\0", b"half an id", b"x" * 5_000])
+def test_a_damaged_run_id_begins_a_new_wandb_run(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wandb" / "run-id"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    run = books(tmp_path)
+    assert f"W&B: {file} names no run, so a new one begins" in capsys.readouterr().out
+    if content:
+        return
+    run.log_metrics({"a": 1.0}, step=1)
+    run.finalize("success")
+    again = books(tmp_path)  # the file is whole, and of the new run
+    assert again._wandb_init["id"] == file.read_text()
+    assert next((tmp_path / "wandb").glob(f"offline-run-*-{file.read_text()}"))
+
+
+def test_wandb_that_fails_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither when it can't start, nor when its service has gone, whatever it raises."""
+
+    class Gone:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("the service is gone")
+
+    monkeypatch.setattr(wandb, "init", lambda **settings: Gone())
+    run = books(tmp_path)
+    run.log_hyperparams({"a": 1})
+    for step in (1, 2):
+        run.log_metrics({"a": 1.0}, step=step)
+        run.log_image("samples", [np.zeros((8, 8, 3), np.uint8)], step=step)
+    run.alert("title", "text")
+    run.finalize("failed")
+    said = f"anything in the W&B run in {tmp_path}/wandb could not be written (the service is gone); training goes on"
+    assert caplog.messages[0] == said
+    assert len(caplog.messages) == len({text.split(" in ")[0] for text in caplog.messages})  # each kind once
 
 
 def test_wandb_offline_keeps_alerts(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.settings import Game, check_annotated, completed, decay
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
-from zoo.game.turn import Minimize, Turn, diagnosis
+from zoo.game.turn import Minimize, Turn, diagnosis, diverged
+
+TOO_LARGE = 1e19  # of a weight: float32 has no room for its square
 
 
 class GAN(L.LightningModule):
@@ -352,6 +354,11 @@ class GAN(L.LightningModule):
         return partial(evaluated, network)
 
     @property
+    def images_before(self) -> int:
+        """Images shown before the present batch."""
+        return self.images - self._step_images
+
+    @property
     def averaged(self) -> bool:
         """Whether `preview` shows an average of the generator."""
         return bool(self._averages)
@@ -521,7 +528,12 @@ class GAN(L.LightningModule):
             raise ValueError(f"{path} does not fit {own} with these settings ({why}): {otherwise}") from None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself."""
+        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself.
+
+        Raises:
+            FloatingPointError: on every rank, if a step has blown up what no gradient has met yet.
+        """
+        self.refuse_diverged()
         of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -533,6 +545,27 @@ class GAN(L.LightningModule):
             "config": self.config,
             "ranks": of_every_rank(of_rank, self.world_size),
         }
+
+    @torch.no_grad()
+    def refuse_diverged(self) -> None:
+        """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint.
+
+        Raises:
+            FloatingPointError: on every rank; every rank calls it.
+        """
+        sizes = {name: parameter.abs().amax() for name, parameter in self.named_parameters() if parameter.numel()}
+        others = {name: [buffer] for name, buffer in self.named_buffers() if buffer.numel()}
+        for player, optimizer in self._players.items():
+            moments = [v for slots in optimizer.state.values() for v in slots.values() if torch.is_tensor(v)]
+            others |= {f"a moment of {player}'s optimizer": moments} if moments else {}
+        for name, values in others.items():  # squares are among them, which may be large
+            finite = torch.stack([value.isfinite().all() for value in values]).all()
+            sizes[name] = torch.where(finite, 0.0, torch.inf)
+        useful = torch.stack([size.float() for size in sizes.values()]) < TOO_LARGE  # what is not a number is not
+        if self.over_ranks(useful.all().float()) < 1:
+            bad = next((name for name, is_useful in zip(sizes, useful.tolist(), strict=True) if not is_useful), None)
+            what = f"{bad} has reached {sizes[bad].item():.3g}" if bad else "weights on another rank are of no use"
+            raise FloatingPointError(diverged(what, self.images))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the time, and in a run what this rank keeps for itself once training starts."""

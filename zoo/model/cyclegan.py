@@ -115,10 +115,10 @@ class CycleGAN(GAN, Translates):
             history.images = [image.to(self.device) for image in images]
 
     @torch.no_grad()
-    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+    def translate(self, images: Tensor, direction: str = "X->Y", tile: int | None = None) -> Tensor:
         translators.check_direction(images, direction, self.directions)
-        network = self.best(self.G if direction == "X->Y" else self.F)
-        return translators.at_any_size(network, images.to(self.device), self.G.stride).float()
+        network, images = self.best(self.G if direction == "X->Y" else self.F), images.to(self.device)
+        return translators.at_any_size(network, images, self.G.stride, tile=tile, reach=self.reach).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D_X": self.D_X(batch.x), "D_Y": self.D_Y(batch.y)}

@@ -61,7 +61,7 @@ class Pix2Pix(GAN, Translates):
         self.G = translators.make_generator(generator, size, channels_x, channels_y, width, blocks, norm, dropout)
         self.D = PatchDiscriminator(channels_x + channels_y, discriminator_width, layers, norm)
         init_weights(self.G, self.D)
-        self.G_ema = self.average(self.G)
+        self.G_ema, self.reach = self.average(self.G), self.G.reach
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
@@ -105,9 +105,10 @@ class Pix2Pix(GAN, Translates):
         super().on_train_start()  # a resumed run goes on with the states that it had
 
     @torch.no_grad()
-    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+    def translate(self, images: Tensor, direction: str = "X->Y", tile: int | None = None) -> Tensor:
         translators.check_direction(images, direction, self.directions)
-        return translators.at_any_size(self.best(self.G), images.to(self.device), self.G.stride).float()
+        G, images = self.best(self.G), images.to(self.device)
+        return translators.at_any_size(G, images, self.G.stride, tile=tile, reach=self.reach).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D": self.D(torch.cat([batch.x, batch.y], dim=1))}

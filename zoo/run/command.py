@@ -1,11 +1,13 @@
 """The command line of train.py: what is typed becomes what Hydra parses, and what goes wrong one sentence."""
 
+import errno
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from zoo.run.config import groups, nearest
 from zoo.run.grammar import overrides, value
 from zoo.run.hints import no_setting
+from zoo.run.signals import Left, unwinding
 
 PLUGINS = {  # of Hydra's, which are installed one by one: what is chosen, and the package that has it
     ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
@@ -32,6 +35,11 @@ PLUGINS = {  # of Hydra's, which are installed one by one: what is chosen, and t
     ("hydra/hydra_logging", "colorlog"): "hydra-colorlog",
     ("hydra/job_logging", "colorlog"): "hydra-colorlog",
 }
+NO_MEMORY = re.compile(  # of torch's allocators on CPUs and GPUs, of oneDNN, cuBLAS and the system
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|ALLOC_FAILED|"
+    "could not create a (primitive|memory object)|unable to allocate shared memory",
+    re.IGNORECASE,
+)
 
 
 def command_line(arguments: list[str]) -> list[str]:
@@ -101,24 +109,44 @@ def _newest_run(settings: list[str]) -> Path | None:
 
 
 @contextmanager
-def readable_errors(command: str = "train.py") -> Iterator[None]:
+def readable_errors(
+    command: str = "train.py", interrupted: str = " before the first image: nothing was saved"
+) -> Iterator[None]:
     """Say in one sentence what is wrong with a command line, or with a file that it names, and leave with status 2.
 
-    That goes for errors of Hydra's and for every ValueError that this project raises; others keep their traceback,
-    and HYDRA_FULL_ERROR=1 keeps all.
+    That goes for errors of Hydra's, of the system's and for every ValueError that this project raises; others keep
+    their traceback, and HYDRA_FULL_ERROR=1 keeps all. A signal, where nothing else has it, ends the process with
+    status 128 plus its number and the words `interrupted`.
     """
     wanted = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra ends the process before the error gets here
     try:
-        yield
+        with unwinding():
+            yield
+    except Left as left:
+        if first_process():
+            _complain(f"{command}: {signal.Signals(left.number).name}, interrupted{left.said or interrupted}")
+        sys.exit(left.code)
     except Exception as error:
         words = None if wanted == "1" else sentence(error, sys.argv[1:])
         if words is None:
             raise
-        print(f"{command}: {words}", file=sys.stderr)
+        _complain(f"{command}: {words}")
         sys.exit(2)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = wanted
+
+
+def _complain(sentence: str) -> None:
+    with suppress(OSError):  # a terminal that is gone
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a GPU, is used up."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return "OutOfMemory" in type(error).__name__ or bool(NO_MEMORY.search(str(error)))
 
 
 def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
@@ -140,10 +168,6 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         error = cause
     if type(error).__name__ == "MisconfigurationException":  # Lightning's: no such device, say
         return f"{str(error).strip().splitlines()[0]} (trainer=cpu or trainer=auto always work)"
-    if isinstance(error, PermissionError):
-        return f"{error.filename}: permission denied"
-    if isinstance(error, OSError) and error.filename and error.strerror:  # no folder, too long a name
-        return f"{error.filename}: {error.strerror.lower()}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return f"{mark.name} is no YAML: {error.problem or error.context}, in line {mark.line + 1}"
@@ -151,8 +175,17 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
     if isinstance(error, HydraException):
         return _first_line(error)
-    if "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
-        return f"out of memory: lower data.batch_size, data.image_size or model.width ({str(error).splitlines()[0]})"
+    if out_of_memory(error):
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        return f"out of memory: lower data.batch_size, data.image_size or model.width ({why})"
+    if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that can't be written to
+        room = "; make room, or give another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return f"{error.filename or 'a file could not be written'}: {error.strerror}{room}"
+    if "DataLoader worker (pid" in str(error):
+        return (
+            f"a process that reads data has ended ({str(error).splitlines()[0].rstrip('. ')}), for want of memory, if "
+            "nobody has killed it: lower data.num_workers or data.batch_size; resume=RUN goes on"
+        )
     if isinstance(error, RuntimeError) and "Error(s) in loading state_dict" in str(error):
         first = str(error).splitlines()[1].strip()
         return f"the checkpoint is of another model than these settings make, {first} (resume=RUN alone keeps them)"

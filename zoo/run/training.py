@@ -1,6 +1,7 @@
 """A run: data, model, callbacks, loggers and trainer of a configuration, and training with them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,8 @@ from omegaconf import DictConfig
 from zoo.game import quirks
 from zoo.run import config, fits
 from zoo.run.command import first_process
+from zoo.run.signals import Left, check
+from zoo.run.writing import lasting_output
 
 try:
     import fcntl
@@ -46,7 +49,7 @@ def alone_in(folder: str) -> Iterator[None]:
     if fcntl is None or not first_process():
         yield
         return
-    with Path(folder, ".lock").open("w") as lock:
+    with Path(folder, ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -102,28 +105,88 @@ def memory() -> int:
     )
 
 
-def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
+def run(cfg: DictConfig) -> "L.Trainer":
     """Train as configured: seed, instantiate, fit. Everything it makes lies in `cfg.run_dir`.
 
-    Args:
-        cfg: a checked configuration.
-        retry: how often this run has diverged already; each time halves its learning rates.
+    Where training diverges, it goes on from the newest good checkpoint with half the learning rates, as often as
+    `cfg.divergence_retries` says; see `zoo.run.retreat`.
 
     Raises:
         ValueError: if `cfg.run_dir` holds a run that this one does not go on with, or nothing to go on with, and for
             settings that make no sense.
         FloatingPointError: if training diverges once more than `cfg.divergence_retries`.
+        SystemExit: if a signal ends it, with 128 plus the signal's number.
     """
-    import lightning as L
-
-    from zoo.run.callbacks.others import hold_to_the_loop
-    from zoo.run.checkpoint import WholeCheckpointIO, newest, read
-
     quirks.quiet()
-    goes_on = bool(cfg.resume or retry or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
+    with lasting_output():
+        try:
+            return _run(cfg)
+        except Left as left:
+            checkpoints = Path(cfg.run_dir, "checkpoints")
+            if any(checkpoints.glob("*.ckpt")):
+                left.said = f"; what has been saved is in {checkpoints}"
+            raise
+
+
+def _run(cfg: DictConfig) -> "L.Trainer":
+    from zoo.run.callbacks.checkpoints import Checkpoints
+    from zoo.run.callbacks.interrupt import Interrupt
+    from zoo.run.retreat import retreat
+
+    start, began = _start(cfg), None
+    for retry in range(cfg.divergence_retries + 1):
+        check()
+        trainer, datamodule, model = _prepared(cfg, retry)
+        of_kind = {type(callback): callback for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        try:
+            trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
+            break
+        except FloatingPointError as error:
+            last_try = retry == cfg.divergence_retries or trainer.world_size > 1  # processes can't be launched twice
+            if trainer.is_global_zero:
+                interval = of_kind[Checkpoints].every.images if Checkpoints in of_kind else 0
+                folder, began = Path(cfg.run_dir, "checkpoints"), None if last_try else began
+                start, began = retreat(folder, well=model.images_before, interval=interval, began=began)
+            if last_try:
+                raise
+            origin = f"from image {began:,}" if start else "from the beginning"
+            print(
+                f"{error}\nretry {retry + 1}: {origin}, with {0.5 ** (retry + 1):g} of the learning rates", flush=True
+            )
+        except Left:
+            if trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(signal.SIGTERM)  # the processes that it has started
+            raise
+    if Interrupt in of_kind:
+        of_kind[Interrupt].end()
+    return trainer
+
+
+def _start(cfg: DictConfig) -> Path | None:
+    """The checkpoint that a run goes on from; None: it begins."""
+    from zoo.run.checkpoint import newest, read
+
+    goes_on = bool(cfg.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
     begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
     if begun and not goes_on and first_process():
         raise ValueError(f"{cfg.run_dir} holds a run already: resume={cfg.run_dir} goes on with it")
+    if cfg.resume and not begun:
+        raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
+    if not begun or not goes_on:
+        return None
+    start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir)
+    if first_process() and (changed := config.changes(read(start)["zoo"]["config"], config.plain(cfg))):
+        print(f"going on with other settings: {', '.join(changed)}", flush=True)
+    return start
+
+
+def _prepared(cfg: DictConfig, retry: int) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":
+    """What trains, seeded; each retry halves the learning rates."""
+    import lightning as L
+
+    from zoo.run.callbacks.others import hold_to_the_loop
+    from zoo.run.checkpoint import WholeCheckpointIO
+
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
     settings = config.plain(cfg)
@@ -142,18 +205,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
         if isinstance(error.__cause__, ValueError | TypeError) and "unexpected keyword" not in str(error.__cause__):
             raise ValueError(f"trainer: {error.__cause__}") from None
         raise
+    quirks.leave_signals_to_us(trainer)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
-    start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir) if begun and goes_on else None
-    if cfg.resume and start is None:
-        raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
-    if start and trainer.is_global_zero and (changed := config.changes(read(start)["zoo"]["config"], settings)):
-        print(f"going on with other settings: {', '.join(changed)}", flush=True)
-    try:
-        trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
-    except FloatingPointError as error:
-        if retry == cfg.divergence_retries or trainer.world_size > 1:  # processes can't be launched twice
-            raise
-        print(f"{error}\nretry {retry + 1}: from the last checkpoint, with half the learning rates", flush=True)
-        return run(cfg, retry=retry + 1)
-    return trainer
+    return trainer, datamodule, model

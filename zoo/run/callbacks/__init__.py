@@ -1,27 +1,46 @@
 """What happens beside training: metrics, sample grids, checkpoints, progress, the report.
 
-A callback meets a model only through `preview`, `images` (the time), and `run_log` and `publish` (the log), and
-`synchronise` (many processes).
+A callback meets a model only through `preview`, `images` (the time), `run_log` and `publish` (the log), `synchronise`
+(many processes) and `refuse_diverged` (before it is kept).
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from zoo.run.checkpoint import read
 from zoo.run.config import interval
+from zoo.run.writing import attempt
 
-log = logging.getLogger(__name__)
 
+def save(trainer: L.Trainer, path: Path, then: str = "training goes on") -> bool:
+    """Save a checkpoint; whether it could be written. Every rank calls it.
 
-def save(trainer: L.Trainer, path: Path) -> None:
-    """Save a checkpoint. A full disk is no reason to stop: the earlier one is whole, and training goes on."""
-    try:
+    A full disk is no reason to stop: the earlier checkpoint is whole, and the sentence about it ends with `then`.
+
+    Raises:
+        FloatingPointError: on every rank, if the model has diverged.
+    """
+    then = f"the earlier file there is intact; {then}" if path.is_file() else then
+    with attempt(path, quiet=not trainer.is_global_zero, then=then) as writing:
         trainer.save_checkpoint(path, weights_only=False)
-    except OSError as error:
-        if trainer.is_global_zero:
-            log.warning("%s; training goes on", error)
+    return not writing.failed
+
+
+def images_of(path: Path) -> int | None:
+    """The images that a checkpoint has seen; None: there is none that can be read."""
+    try:
+        return read(path)["zoo"]["images"]
+    except ValueError:
+        return None
+
+
+def kept(folder: Path) -> str:
+    """Which checkpoints a run has, in words."""
+    found = {name: images_of(folder / name) for name in ("last.ckpt", "best.ckpt")}
+    words = [f"{name} of image {images:,}" for name, images in found.items() if images is not None]
+    return f"{folder} has {' and '.join(words) or 'no checkpoint'}"
 
 
 class Remembers(L.Callback):
