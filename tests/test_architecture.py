@@ -12,12 +12,16 @@ HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvisio
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "atomic": (set(), set()),
     "batch": (set(), set()),
+    "torchfile": (set(), set()),
     "game": ({"batch", "game"}, {"lightning"}),
-    "networks": ({"networks"}, set()),
-    "model": ({"batch", "game", "networks"}, set()),
+    "networks": ({"networks", "torchfile"}, set()),
+    "model": ({"batch", "game", "networks", "torchfile"}, set()),
     "data": ({"atomic", "batch", "data"}, {"lightning", "torchvision"}),
-    "metrics": ({"atomic", "batch", "metrics"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
-    "run": ({"atomic", "batch", "game", "metrics", "run"}, {"hydra", "omegaconf", "lightning", "torchvision", "wandb"}),
+    "metrics": ({"atomic", "batch", "metrics", "torchfile"}, {"torchmetrics", "torch_fidelity", "torchvision"}),
+    "run": (
+        {"atomic", "batch", "game", "metrics", "run", "torchfile"},
+        {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
+    ),
     "use": ({"atomic", "batch", "data", "game", "use"}, {"torchvision"}),
     "cli": (
         {"batch", "cli", "data", "game", "metrics", "run", "use"},

@@ -6,7 +6,6 @@ says, or where it has none, the default.
 """
 
 import difflib
-import importlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -134,27 +133,6 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = ({k: v for k, v in flatten(s).items() if not isinstance(v, Mapping)} for s in (before, now))
     held = [key for key in new if key.startswith(("model.", "data.", "seed"))]
     return [f"{key} {old.get(key)} -> {new[key]}" for key in held if old.get(key) != new[key]]
-
-
-def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings that came in a file: all that they can build are this project's classes.
-
-    Raises:
-        ValueError: if a `_target_` names anything else, since building it could run any code.
-    """
-    for key, value in flatten(settings).items():
-        leaf = key.rsplit(".", 1)[-1]
-        if leaf == "_target_":
-            module, _, name = str(value).rpartition(".")
-            of_zoo = re.fullmatch(r"zoo\.(data|metrics)\.\w+", module)
-            target = getattr(importlib.import_module(module), name, None) if of_zoo else None
-            if not isinstance(target, type) or target.__module__ != module:
-                raise ValueError(
-                    f"{key}={value} is no class of this project: the file is refused, it could run any code"
-                )
-        elif re.fullmatch(r"_\w+_", leaf):
-            raise ValueError(f"{key}={value}: the file is refused, such settings could run any code")
-    return settings
 
 
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, int]:

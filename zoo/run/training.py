@@ -73,7 +73,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     """
     import lightning as L
 
-    from zoo.run.checkpoint import WholeCheckpointIO, newest, read
+    from zoo.run.checkpoint import WholeCheckpointIO, check_resumable, going_on_from, newest
 
     quirks.quiet()
     goes_on = bool(cfg.resume or retry or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
@@ -98,10 +98,13 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir) if begun and goes_on else None
     if cfg.resume and start is None:
         raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
-    if start and trainer.is_global_zero and (changed := config.changes(read(start)["zoo"]["config"], settings)):
-        print(f"going on with other settings: {', '.join(changed)}", flush=True)
+    if start:
+        changed = config.changes(check_resumable(start, model)["zoo"]["config"], settings)
+        if changed and trainer.is_global_zero:
+            print(f"going on with other settings: {', '.join(changed)}", flush=True)
     try:
-        trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
+        with going_on_from(start):
+            trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
     except FloatingPointError as error:
         if retry == cfg.divergence_retries or trainer.world_size > 1:  # processes can't be launched twice
             raise
