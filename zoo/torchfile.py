@@ -57,6 +57,9 @@ def _check(path: Path) -> None:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):  # may unpack to any size
             raise Damaged("it is a compressed archive, which torch.save does not write")
+        # Of a member that says it is a folder, torch reads nothing, and leaves in the tensor what was in memory.
+        if any(member.compress_size != member.file_size or member.external_attr & 0x10 for member in members):
+            raise Damaged("the headers of its archive do not agree")
         if sum(member.file_size for member in members) > path.stat().st_size:
             raise Damaged("its members are larger than the file")
         try:

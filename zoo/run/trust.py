@@ -13,12 +13,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.game.gan import GAN
 from zoo.run.config import CONF, flatten
+
+if TYPE_CHECKING:  # torch and Lightning take seconds: a command line that names a run should not
+    from zoo.game.gan import GAN
 
 VARIANTS = Path(__file__).parents[1] / "model"
 BUILT = ("data", "metrics")  # the parts of a checkpoint's settings that a command builds something of
@@ -156,12 +158,14 @@ def check_targets(config: Mapping[str, Any]) -> None:
         raise ValueError("its settings have no data")
 
 
-def variant(name: Any) -> type[GAN]:
+def variant(name: Any) -> "type[GAN]":
     """The variant of that dotted name: a class that a module of zoo/model itself defines.
 
     Raises:
         ValueError: if it is anything else.
     """
+    from zoo.game.gan import GAN
+
     parts = re.fullmatch(r"zoo\.model\.([a-z]\w*)\.([A-Za-z]\w*)", name, re.ASCII) if isinstance(name, str) else None
     if parts and (VARIANTS / f"{parts[1]}.py").is_file():
         module = importlib.import_module(f"zoo.model.{parts[1]}")
