@@ -45,8 +45,7 @@ def test_flipped_bits_are_found(path: Path) -> None:
         path.write_bytes(data)
         try:
             assert same(torchfile.load(path), CONTENT), bit
-        except ValueError as error:
-            assert str(path) in str(error)
+        except ValueError:
             refused += 1
     assert refused > 100
 
@@ -111,7 +110,7 @@ def test_weights_of_others_are_held_to_the_same(tmp_path: Path) -> None:
     path = tmp_path / "vgg.pth"
     torch.save({"features.0.weight": Malicious()}, path)
     with pytest.raises(
-        ValueError, match="does not hold the weights of torchvision's VGG19 .*which could run code"
+        ValueError, match=r"does not hold the weights of torchvision's VGG19 .*which could run code"
     ) as why:
         vgg.load(str(path))
     assert "weights_only" not in str(why.value)

@@ -112,8 +112,6 @@ def _built(config: dict[str, Any], path: Path) -> tuple[Any, Any]:
     try:
         data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):  # which says what is wrong
-            raise
         raise ValueError(f"{path} has settings of which nothing can be built: {error.__cause__ or error}") from error
     data.prepare_data()
     data.setup("validate")

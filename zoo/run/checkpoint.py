@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
@@ -253,12 +254,14 @@ def _at_most(weights: Mapping[str, Tensor]) -> Iterator[None]:
 # To go on with a run -------------------------------------------------------------------------------------------------
 
 
-def check_resumable(path: str | os.PathLike, model: GAN) -> dict[str, Any]:
-    """The content of a checkpoint that training can go on from: each optimizer's state fits what it moves.
+def check_resumable(
+    path: str | os.PathLike, trainer: L.Trainer, model: GAN, datamodule: L.LightningDataModule
+) -> dict[str, Any]:
+    """The content of a checkpoint that training can go on from: what it keeps fits those that take it up.
 
     Args:
         path: the checkpoint.
-        model: of the settings to go on with.
+        trainer, model, datamodule: of the settings to go on with, nothing taken up yet.
 
     Raises:
         ValueError: naming what is missing, or of another type, shape or range.
@@ -282,14 +285,34 @@ def check_resumable(path: str | os.PathLike, model: GAN) -> dict[str, Any]:
         for name, node in trust.nodes(_part(checkpoint, "loops", dict), "loops"):
             if not isinstance(node, dict | list | int | None) or (isinstance(node, int) and not 0 <= node < 2**53):
                 raise ValueError(f"its {trust.shown(name)[1:-1]} is {trust.shown(node)}, no count")
-        for _ in trust.nodes(_part(checkpoint, "callbacks", dict), "callbacks"):
+        _check_like(checkpoint["loops"].get("fit_loop"), trainer.fit_loop.state_dict(), "fit_loop")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if callback.state_key in _part(checkpoint, "callbacks", dict):
+                _check_like(checkpoint["callbacks"][callback.state_key], callback.state_dict(), callback.state_key)
+        for _ in trust.nodes(checkpoint["callbacks"], "callbacks"):
             pass  # they have an end
+        position = type(datamodule).__qualname__
+        if position in checkpoint:  # else it begins anew
+            _check_like(checkpoint[position], datamodule.state_dict(), position)
         players, states = model.players(), _part(checkpoint, "optimizer_states", list)
         if len(states) != len(players):
             raise ValueError(f"it has {len(states)} optimizers' states, and the players are {', '.join(players)}")
         for (player, networks), of_player in zip(players.items(), states, strict=True):
             _check_optimizer(model, player, networks, of_player)
     return checkpoint
+
+
+def _check_like(stored: Any, fresh: Any, name: str) -> None:
+    """Hold a state to the names and types of one that is new; None may stand in either for what is not yet known."""
+    if isinstance(fresh, dict) and isinstance(stored, dict):
+        for key, value in fresh.items():
+            if key not in stored:
+                raise ValueError(f"its {name} has no {key}")
+            _check_like(stored[key], value, f"{name}.{key}")
+    elif None not in (fresh, stored):
+        kinds = (int, float) if isinstance(fresh, int | float) else type(fresh)
+        if not isinstance(stored, kinds) or (isinstance(stored, int | float) and not abs(stored) < 2**53):
+            raise ValueError(f"its {name} is {trust.shown(stored)}, not a {type(fresh).__name__}")
 
 
 def _check_optimizer(model: GAN, player: str, networks: list[nn.Module], state: Any) -> None:

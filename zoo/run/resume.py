@@ -4,7 +4,6 @@ A run's folder may be a stranger's, so that of its overrides plain settings are 
 `zoo.run.trust`. What a user types is the user's own affair, so that everything refused here works when it is typed.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,25 +95,24 @@ def _kept(file: Path, typed: list[str]) -> list[str]:
     texts = [text for text in _overrides(file) if text.lstrip("+~").split("=")[0] not in changed]
     try:
         parsed = [(text, _plain(text)) for text in texts]
-        choices = dict(_choices([override for _, override in parsed], _folders(typed)))
+        choices = _choices([override for _, override in parsed], _folders(typed))
     except ValueError as error:
         raise ValueError(f"{file} is refused: {error}; if you trust it, give that on the command line") from None
-    known = [name for name, of_project in choices.items() if of_project]
-    chosen = [text for text in typed if text.split("=")[0] in groups() and re.fullmatch(r"\w+=[\w-]+", text)]
-    composed = compose(*(text for text, o in parsed if o.key_or_group in known and _is_choice(o)), *chosen)
-    kept, left_out, users = [], [], trust.of_the_user(composed)
+    pairs = (text.partition("=") for text in typed)
+    choices |= {group: name for group, _, name in pairs if group in groups()}
+    of_project = {group: name for group, name in choices.items() if name in _names(group)}
+    composed = compose(*(f"{group}={name}" for group, name in of_project.items()))
     names = flatten(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
+    kept, left_out, users = [], [], trust.of_the_user(composed)
     for text, override in parsed:
-        name = override.key_or_group
-        new = name not in names and name not in groups() and not name.startswith(OF_THE_FOLDER)
-        if new and not (override.is_add() or override.is_force_add() or len(known) < len(choices) or _folders(typed)):
-            raise ValueError(f"{file} is refused: there is no setting {trust.shown(name)}; {nearest(name, names)}")
-        if name.startswith(OF_THE_FOLDER) or any(
-            trust.is_the_users(key, value, users) for key, value in _settings(override)
-        ):
+        name, adds = override.key_or_group, override.is_add() or override.is_force_add()
+        of_folder = name.startswith(OF_THE_FOLDER)
+        if of_folder or any(trust.is_the_users(key, value, users) for key, value in _settings(override)):
             left_out.append(text)
-        else:
+        elif name in names or name in groups() or adds or of_project != choices:
             kept.append(text)
+        else:
+            raise ValueError(f"{file} is refused: there is no setting {trust.shown(name)}; {nearest(name, names)}")
     if left_out:
         what = ", ".join(trust.shown(text)[1:-1] for text in left_out)
         print(f"{file}: left out, since where to write is yours to say on the command line: {what}", flush=True)
@@ -139,11 +137,13 @@ def _plain(text: str) -> Override:
         raise ValueError(f"{shown} says how Hydra works")
     if override.package is not None or override.is_sweep_override():
         raise ValueError(f"{shown} is no plain setting")
-    for key, value in _settings(override):
-        trust.check_plain(value, key)
-        trust.check_inert({key.rpartition(".")[2]: value}, key.rpartition(".")[0])
-        for part in key.split("."):
-            trust.check_inert({part: None}, "")
+    try:
+        for key, value in _settings(override):
+            trust.check_plain(value, key)
+            for part in key.split("."):
+                trust.check_inert({part: value}, "")
+    except ValueError as error:
+        raise ValueError(f"in {shown}, {error}") from None
     return override
 
 
@@ -157,29 +157,35 @@ def _is_choice(override: Override) -> bool:
     return override.key_or_group in groups() and not isinstance(override.value(), dict)
 
 
-def _choices(overrides: list[Override], folders: Collection[Path]) -> Iterator[tuple[str, bool]]:
-    """The groups that overrides choose from, and whether this project's own conf has the choice.
+def _choices(overrides: list[Override], folders: Collection[Path]) -> dict[str, str]:
+    """What overrides choose, by group.
 
     Raises:
-        ValueError: for a choice that neither this project nor a folder of the user's has.
+        ValueError: for a choice that neither this project's conf nor a folder of the user's has.
     """
+    chosen = {}
     for override in overrides:
-        name, value = override.key_or_group, override.value()
-        if "/" in name and not name.startswith(OF_THE_FOLDER):
-            raise ValueError(f"{trust.shown(name)} is no group of this project")
-        if not _is_choice(override) or value is None or override.is_delete():
+        group, name = override.key_or_group, override.value()
+        if "/" in group and not group.startswith(OF_THE_FOLDER):
+            raise ValueError(f"{group} is no group of this project")
+        if not _is_choice(override) or name is None or override.is_delete():
             continue
-        own = set(table(name)) if name in TABLES else {path.stem for path in (CONF / name).glob("*.yaml")}
-        of_user = {path.stem for folder in folders for path in (folder / name).glob("*.yaml")}
-        if not isinstance(value, str) or value not in own | of_user:
-            raise ValueError(f"there is no {name}={trust.shown(value)} here")
-        yield name, value in own
+        of_user = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+        if not isinstance(name, str) or name not in _names(group) | of_user:
+            raise ValueError(f"there is no {group}={trust.shown(name)} here")
+        chosen[group] = name
+    return chosen
+
+
+def _names(group: str) -> set[str]:
+    """The choices that this project has."""
+    return set(table(group)) if group in TABLES else {path.stem for path in (CONF / group).glob("*.yaml")}
 
 
 def _folders(typed: list[str]) -> list[Path]:
     """The folders of configuration that the command line names: --config-dir=FOLDER, -cd FOLDER."""
     folders = []
-    for argument, following in zip(typed, [*typed[1:], ""], strict=True):
+    for argument, following in zip(typed, [*typed[1:], ""], strict=False):
         flag, equals, value = argument.partition("=")
         if flag in ("--config-dir", "-cd"):
             folders.append(Path(value if equals else following).expanduser())

@@ -99,7 +99,7 @@ def run(cfg: DictConfig, *, retry: int = 0) -> "L.Trainer":
     if cfg.resume and start is None:
         raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
     if start:
-        changed = config.changes(check_resumable(start, model)["zoo"]["config"], settings)
+        changed = config.changes(check_resumable(start, trainer, model, datamodule)["zoo"]["config"], settings)
         if changed and trainer.is_global_zero:
             print(f"going on with other settings: {', '.join(changed)}", flush=True)
     try:
