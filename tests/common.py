@@ -149,3 +149,10 @@ def train_on(model: Any, batches: list[Any]) -> None:
     quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, log_every_n_steps=1, **quiet)  # type: ignore[arg-type]
     trainer.fit(model, Batches(batches))
+
+
+def checkpoint_of_nothing(**zoo: Any) -> dict[str, Any]:
+    """The least that reads as a checkpoint of this zoo: without weights, settings or anything to go on with."""
+    config = {"seed": 1, "data": {}, "metrics": {}}
+    own = {"variant": "zoo.model.vanilla.VanillaGAN", "images": 5, "config": config, **zoo}
+    return {"zoo": own, "state_dict": {}, "hyper_parameters": {}}

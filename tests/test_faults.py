@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import ROOT, when
+from common import ROOT, checkpoint_of_nothing, when
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -181,7 +181,7 @@ def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pyt
         (run_folder / ".hydra").mkdir(parents=True)
         (run_folder / ".hydra" / "overrides.yaml").write_text("- model=dcgan\n- seed=3\n")
         (run_folder / "checkpoints").mkdir()
-        (run_folder / "checkpoints" / "last.ckpt").touch()
+        torch.save(checkpoint_of_nothing(), run_folder / "checkpoints" / "last.ckpt")
         os.utime(run_folder / "checkpoints" / "last.ckpt", (time_, time_))
     assert command_line([f"resume={older}", "max_images=9"]) == [
         "model=dcgan",

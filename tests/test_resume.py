@@ -135,7 +135,7 @@ def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.C
     run(small("vanilla", "max_images=32"))
     with pytest.raises(SystemExit), readable_errors():
         run(small("vanilla", "resume=here", "model.hidden=[8,16]"))
-    assert "the checkpoint is of another model than these settings make" in capsys.readouterr().err
+    assert "last.ckpt is of another model than these settings make" in capsys.readouterr().err
 
 
 def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> None:

@@ -234,7 +234,7 @@ def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert command_line([f"resume={run_folder}"]) == [*goes_on, "hydra.output_subdir=null"]
     assert command_line(["seed=3"]) == ["seed=3", "hydra.run.dir=.", "hydra.output_subdir=null"]
     settings.write_text("- +callbacks.budget._target_=os.system\n")
-    with pytest.raises(ValueError, match="names code to run"):
+    with pytest.raises(ValueError, match="could run any code"):
         command_line([f"resume={run_folder}"])
 
 

@@ -296,8 +296,8 @@ class Stack(Archive):
         self._stamp = f"{size}\0{infos[self.key].CRC:08x}"
         of_labels = next((name for name in LABELS if name in heads and name != self.key), None)
         of_names = next((name for name in CLASS_NAMES if name in heads), None)
-        for name in (of_labels, of_names):
-            if name and infos[name].file_size > DEAR:
+        for name in filter(None, (of_labels, of_names)):
+            if infos[name].file_size > DEAR:
                 raise ValueError(f"{name} takes {_gib(infos[name].file_size)}, too much for labels")
         with np.load(self.path, allow_pickle=False) as arrays:
             self.labels = arrays[of_labels] if of_labels else None

@@ -406,8 +406,8 @@ class DataModule(LightningDataModule):
         return EvaluationBatches(self._loader(images, rows, persistent=False), positions, self.rows.floats)
 
     def _loader(self, images: ImageSet, batches: Any, *, persistent: bool) -> DataLoader:
-        workers = self.num_workers if images.streams else 0
-        if isinstance(workers, str):
+        workers: Any = self.num_workers if images.streams else 0
+        if workers == "auto":
             ranks_here = self.trainer.num_devices if self.trainer is not None else 1
             workers = max(1, min(8, cpus() // ranks_here))
         return DataLoader(

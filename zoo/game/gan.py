@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any, Self, Unpack
 
 import lightning as L
@@ -22,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
+from zoo import torchfile
 from zoo.batch import Preview
 from zoo.game import losses, quirks
 from zoo.game.abilities import FromLatents
@@ -513,12 +515,11 @@ class GAN(L.LightningModule):
             raise ValueError(f"{path} is an address: fetch the file, look whom it is from, and load it from there")
         if not weights_only:
             raise ValueError("weights_only=False would run code that a file may hold: checkpoints are plain data")
+        checkpoint = torchfile.load(Path(path))
         try:
-            checkpoint = torch.load(path, map_location="meta", mmap=True, weights_only=True)
             variant = checkpoint["zoo"]["variant"]
-        except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{path} is no checkpoint of this zoo, or a damaged one ({why})") from None
+        except (KeyError, TypeError, IndexError):
+            raise ValueError(f"{path} is a torch file but no checkpoint of this zoo") from None
         if variant != (own := f"{cls.__module__}.{cls.__qualname__}"):
             raise ValueError(f"{path} is of {variant}, not of {own}: {otherwise}")
         try:

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo import torchfile
 from zoo.batch import LowHigh, Preview
 from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
@@ -285,16 +286,17 @@ class SRGAN(GAN, Upscales):
     def begin_with(self, start: str) -> None:
         """Take up the generator of another run's checkpoint, and its average; a ValueError says why it does not fit."""
         try:
-            checkpoint = torch.load(Path(start).expanduser(), map_location="cpu", weights_only=True)
+            checkpoint = torchfile.load(Path(start).expanduser())
             for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
                 of_start, wanted = checkpoint["hyper_parameters"].get(name), self.hparams[name]
                 if of_start not in (None, wanted):
                     raise ValueError(f"its {name} is {of_start}, not {wanted}")
             for prefix, network in (("G.", self.G), ("G_ema.", self.G_ema)):
                 state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+                torchfile.check_finite(state, "it")
                 if network is not None:
                     network.load_state_dict(state)
-        except Exception as error:  # the unpickler raises whatever it stumbles over
+        except Exception as error:  # whatever a damaged file makes it stumble over
             why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
             raise ValueError(
                 f"model.start={start} gives no generator of these settings ({why}): name the checkpoint of a run with "

@@ -14,12 +14,12 @@ from pathlib import Path
 import hydra
 import yaml
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from zoo.run.config import groups, nearest
-from zoo.run.grammar import overrides, value
+from zoo.run.grammar import overrides, value_of
 from zoo.run.hints import no_setting
+from zoo.run.resume import resumed
 from zoo.run.signals import Left, unwinding
 
 PLUGINS = {  # of Hydra's, which are installed one by one: what is chosen, and the package that has it
@@ -54,10 +54,10 @@ def command_line(arguments: list[str]) -> list[str]:
     arguments = overrides(arguments)
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 and "hydra.output_subdir=null" in arguments:  # started by Lightning
         return arguments
-    arguments = [a for a in _resumed(arguments) if a != "callbacks=default"]  # the only choice that there was
+    arguments = [a for a in resumed(arguments) if a != "callbacks=default"]  # the only choice that there was
     # torchrun and srun start every rank with the same line, and a user every machine: the first rank has the folder.
     if not first_process():
-        folder = [] if _value("hydra.run.dir", arguments) else ["hydra.run.dir=."]
+        folder = [] if value_of("hydra.run.dir", arguments) else ["hydra.run.dir=."]
         arguments = [*arguments, *folder, "hydra.output_subdir=null"]
     return arguments
 
@@ -65,47 +65,6 @@ def command_line(arguments: list[str]) -> list[str]:
 def first_process() -> bool:
     """Whether this is the first of the processes that train together, on the first machine."""
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
-
-
-def _value(key: str, arguments: list[str]) -> str | None:
-    """What the command line gives for a setting, the last of several; None if nothing."""
-    return next((str(value(a)) for a in reversed(arguments) if a.startswith(f"{key}=")), None)
-
-
-def _resumed(arguments: list[str]) -> list[str]:
-    wanted, folder = _value("resume", arguments), _value("hydra.run.dir", arguments)
-    if wanted is None:
-        return arguments
-    others = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
-    if wanted == "auto":
-        run = _newest_run(others) if folder is None else Path(folder)
-        if run is None or not list(run.glob("checkpoints/*.ckpt")):
-            print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
-            return [argument for argument in arguments if not argument.startswith("resume=")]
-        wanted = str(run)
-    start = Path(wanted).expanduser()
-    run = start.parent.parent if start.suffix == ".ckpt" else start
-    if folder is not None and Path(folder).resolve() != run.resolve():
-        raise ValueError(f"resume={run} goes on in that folder: leave out hydra.run.dir={folder}")
-    settings = run / ".hydra" / "overrides.yaml"
-    if not settings.is_file():
-        raise ValueError(f"resume={run} is no run's folder: it has no {settings.relative_to(run)}")
-    changed = {argument.lstrip("+~").split("=")[0] for argument in others}
-    kept = [str(o) for o in OmegaConf.load(settings) if str(o).lstrip("+~").split("=")[0] not in {*changed, "resume"}]
-    code = [override for override in kept if re.search(r"_target_|_partial_|_args_", override)]
-    if code:
-        raise ValueError(f"{settings} names code to run, {code[0]}: if you trust it, give it on the command line too")
-    return [*kept, *others, f"resume='{start}'", f"hydra.run.dir='{run}'"]
-
-
-def _newest_run(settings: list[str]) -> Path | None:
-    runs = []
-    for file in [*Path("outputs").glob("*/*/.hydra/overrides.yaml"), *Path("outputs").glob("sweep/*/*/.hydra/o*.yaml")]:
-        overrides = [str(o) for o in OmegaConf.load(file) if not str(o).startswith("resume=")]
-        checkpoints = list(file.parent.parent.glob("checkpoints/*.ckpt"))
-        if checkpoints and sorted(overrides) == sorted(settings):
-            runs.append((max(path.stat().st_mtime for path in checkpoints), file.parent.parent))
-    return max(runs)[1] if runs else None
 
 
 @contextmanager
@@ -186,9 +145,6 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
             f"a process that reads data has ended ({str(error).splitlines()[0].rstrip('. ')}), for want of memory, if "
             "nobody has killed it: lower data.num_workers or data.batch_size; resume=RUN goes on"
         )
-    if isinstance(error, RuntimeError) and "Error(s) in loading state_dict" in str(error):
-        first = str(error).splitlines()[1].strip()
-        return f"the checkpoint is of another model than these settings make, {first} (resume=RUN alone keeps them)"
     if "InvalidCxxCompiler" in str(error):
         return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
     raised_here = _raised_in(error, Path(__file__).parents[1]) or type(error).__module__.startswith("zoo.")

@@ -6,7 +6,6 @@ says, or where it has none, the default.
 """
 
 import difflib
-import importlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -297,27 +296,6 @@ def _said(key: str, settings: Mapping[str, Any]) -> str:
     return "none" if value is None else str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
 
 
-def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings that came in a file: all that they can build are this project's classes.
-
-    Raises:
-        ValueError: if a `_target_` names anything else, since building it could run any code.
-    """
-    for key, value in flatten(settings).items():
-        leaf = key.rsplit(".", 1)[-1]
-        if leaf == "_target_":
-            module, _, name = str(value).rpartition(".")
-            of_zoo = re.fullmatch(r"zoo\.(data|metrics)\.\w+", module)
-            target = getattr(importlib.import_module(module), name, None) if of_zoo else None
-            if not isinstance(target, type) or target.__module__ != module:
-                raise ValueError(
-                    f"{key}={value} is no class of this project: the file is refused, it could run any code"
-                )
-        elif re.fullmatch(r"_\w+_", leaf):
-            raise ValueError(f"{key}={value}: the file is refused, such settings could run any code")
-    return settings
-
-
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, Any]:
     """Hold settings against their defaults and the constructors that they go to; see `checked`.
 
@@ -381,7 +359,7 @@ def _annotations(target: str) -> dict[str, Any]:
         return {}
     for hint in list(annotations.values()):
         if get_origin(hint) is Unpack:
-            annotations |= get_type_hints(*get_args(hint), include_extras=True)
+            annotations |= get_type_hints(get_args(hint)[0], include_extras=True)
     return annotations
 
 

@@ -105,6 +105,11 @@ def value(argument: str) -> Any:
     return parsed.value()
 
 
+def value_of(key: str, arguments: Sequence[str]) -> str | None:
+    """What the command line gives for a setting, the last of several, as text; None if nothing."""
+    return next((str(value(quoted(a))) for a in reversed(arguments) if a.startswith(f"{key}=")), None)
+
+
 def _parsed(argument: str) -> Override | None:
     """A setting, parsed by Hydra; None if it does not parse."""
     try:

@@ -131,6 +131,7 @@ def run(cfg: DictConfig) -> "L.Trainer":
 def _run(cfg: DictConfig) -> "L.Trainer":
     from zoo.run.callbacks.checkpoints import Checkpoints
     from zoo.run.callbacks.interrupt import Interrupt
+    from zoo.run.checkpoint import check_resumable, going_on_from
     from zoo.run.retreat import retreat
 
     start, began = _start(cfg), None
@@ -138,8 +139,13 @@ def _run(cfg: DictConfig) -> "L.Trainer":
         check()
         trainer, datamodule, model = _prepared(cfg, retry)
         of_kind = {type(callback): callback for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        if start:
+            before = check_resumable(start, trainer, model, datamodule)["zoo"]["config"]
+            if not retry and trainer.is_global_zero and (changed := config.changes(before, model.config)):
+                print(f"going on with other settings: {', '.join(changed)}", flush=True)
         try:
-            trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
+            with going_on_from(start):
+                trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
             break
         except FloatingPointError as error:
             last_try = retry == cfg.divergence_retries or trainer.world_size > 1  # processes can't be launched twice
@@ -164,7 +170,7 @@ def _run(cfg: DictConfig) -> "L.Trainer":
 
 def _start(cfg: DictConfig) -> Path | None:
     """The checkpoint that a run goes on from; None: it begins."""
-    from zoo.run.checkpoint import newest, read
+    from zoo.run.checkpoint import newest
 
     goes_on = bool(cfg.resume or int(os.environ.get("SLURM_RESTART_COUNT", 0)))
     begun = any(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
@@ -174,10 +180,7 @@ def _start(cfg: DictConfig) -> Path | None:
         raise ValueError(f"there is nothing to resume: no checkpoint in {cfg.run_dir}/checkpoints")
     if not begun or not goes_on:
         return None
-    start = newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir)
-    if first_process() and (changed := config.changes(read(start)["zoo"]["config"], config.plain(cfg))):
-        print(f"going on with other settings: {', '.join(changed)}", flush=True)
-    return start
+    return newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir)
 
 
 def _prepared(cfg: DictConfig, retry: int) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":

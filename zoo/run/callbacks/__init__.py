@@ -52,8 +52,8 @@ class Remembers(L.Callback):
         return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
+        for name in self.remembered:  # whatever else a file may name, such as the folder to write to
+            setattr(self, name, state_dict[name])
 
 
 class Every:
