@@ -1,10 +1,9 @@
-"""zoo runs, and the same table at the end of a sweep."""
+"""zoo runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from hydra.experimental.callback import Callback
 
 
 def runs(
@@ -27,13 +26,3 @@ def runs(
     if csv:
         of_runs.write_csv(csv.expanduser())
         typer.echo(f"written: {csv}")
-
-
-class SweepTable(Callback):
-    """Prints the table of a sweep's runs at its end."""
-
-    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        typer.echo("")
-        runs(folder)
-        typer.echo(f"\nonce more: zoo runs {folder}")
