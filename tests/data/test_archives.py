@@ -277,7 +277,7 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path, name, head, said):
 def test_labels_are_not_inflated_beyond_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("zoo.data.archives.DEAR", 1000)
     np.savez_compressed(tmp_path / "set.npz", images=PIXELS, labels=np.zeros(10_000))
-    with pytest.raises(MissingData, match="labels takes .* too much for labels"):
+    with pytest.raises(MissingData, match=r"labels takes .* too much for labels"):
         opened_archive(tmp_path / "set.npz")
 
 
