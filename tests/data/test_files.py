@@ -70,9 +70,10 @@ def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeyp
     real = os.stat(tmp_path / "a.png")
     (tmp_path / "a.png").unlink()
     os.mkfifo(tmp_path / "a.png")
-    monkeypatch.setattr(os, "stat", lambda path: real)
-    with pytest.raises(OSError, match="a FIFO, no file"):
-        opened_regular(tmp_path / "a.png")
+    with monkeypatch.context() as before:
+        before.setattr(os, "stat", lambda path: real)
+        with pytest.raises(OSError, match="a FIFO, no file"):
+            opened_regular(tmp_path / "a.png")
 
 
 def test_a_folder_named_like_an_image_is_entered(tmp_path: Path) -> None:
