@@ -17,7 +17,7 @@ A set is a class of a few lines that names one of each; its settings are one fla
 Labels are a class each or a vector of attributes. They come with the arrays, or are those of the first subfolder, of
 the arrays beside the images of an .npz, or of a table, a CSV or a dataset.json.
 
-`files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep images
-and the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it is trained
-on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
+`files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep
+images and the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it is
+trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
 """

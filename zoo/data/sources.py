@@ -365,7 +365,7 @@ class Files:
         self.labels = torch.zeros(len(files), dtype=torch.int64) if labels is None else labels
 
     def at(self, size: Size, channels: Sequence[int]) -> StreamedImages:
-        return StreamedImages(self, self.reading.reader(size, *channels, root=self.root))
+        return StreamedImages(self, self.reading.reader(size, channels[0], self.root))
 
     def joined(self, y: "Files", size: Size, channels: Sequence[int]) -> StreamedImages:
         reader_x = self.reading.reader(size, channels[0], self.root)
