@@ -6,13 +6,21 @@ python train.py data=folder data.root=~/pictures metrics=none
 python train.py --help                             # every group; --cfg job: every setting
 """
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Ctrl-C while modules are loaded; afterwards `readable_errors` says the same.
+    text = b"train.py: SIGINT, interrupted before the first image: nothing was saved\n"
+    signal.signal(signal.SIGINT, lambda *_: (os.write(2, text), os._exit(130)))
 
 import hydra
 from omegaconf import DictConfig
 
 from zoo.run import config
 from zoo.run.command import command_line, readable_errors
+from zoo.run.sweep import objective
 from zoo.run.training import alone_in, build, run
 
 __all__ = ["build", "main", "run"]
@@ -21,10 +29,10 @@ config.register_tables()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Compose, check, run."""
+def main(cfg: DictConfig) -> float | None:
+    """Compose, check, run; what comes of it is a sweeper's objective."""
     with alone_in(cfg.run_dir):
-        run(config.checked(cfg))
+        return objective(config.checked(cfg))
 
 
 if __name__ == "__main__":

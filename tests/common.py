@@ -1,5 +1,11 @@
 """What tests share: small configurations of every model, and equality."""
 
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,7 @@ from torch.utils.data import DataLoader
 
 import train
 from zoo.batch import ImagePairs
+from zoo.game.gan import GAN
 from zoo.run.config import compose
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +73,47 @@ def small(model: str, folder: Path | str, *overrides: str) -> DictConfig:
     )
 
 
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
+    """A file system of 1 MB at `folder`, and what fills it up. Where none may be mounted, no file can grow instead."""
+    folder.mkdir(parents=True)
+    mounted = not subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False
+    ).returncode
+
+    def fill() -> None:
+        if not mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+            return
+        file = os.open(folder / "filling", os.O_WRONLY | os.O_CREAT)
+        with suppress(OSError):
+            while True:
+                os.write(file, bytes(4096))
+        os.close(file)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, in place of the end
+    try:
+        yield fill
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def when(images: int, act: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run do something, given its model, as the batch begins with which it will have seen so many images."""
+    begin = GAN.on_train_batch_start
+
+    def start(self: GAN, batch: Any, batch_idx: int) -> None:
+        begin(self, batch, batch_idx)
+        if self.images == images:
+            act(self)
+
+    monkeypatch.setattr(GAN, "on_train_batch_start", start)
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two nested structures of tensors and plain data are equal bit for bit."""
     if isinstance(a, torch.Tensor):
@@ -101,3 +149,10 @@ def train_on(model: Any, batches: list[Any]) -> None:
     quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, log_every_n_steps=1, **quiet)  # type: ignore[arg-type]
     trainer.fit(model, Batches(batches))
+
+
+def checkpoint_of_nothing(**zoo: Any) -> dict[str, Any]:
+    """The least that reads as a checkpoint of this zoo: without weights, settings or anything to go on with."""
+    config = {"seed": 1, "data": {}, "metrics": {}}
+    own = {"variant": "zoo.model.vanilla.VanillaGAN", "images": 5, "config": config, **zoo}
+    return {"zoo": own, "state_dict": {}, "hyper_parameters": {}}

@@ -147,6 +147,9 @@ def test_a_checkpoint_is_plain_data_and_gives_the_model_back(model: str, small: 
     assert type(loaded) is type(gan)
     assert not loaded.training
     assert same(loaded.state_dict(), gan.state_dict())
+    by_lightning = type(gan).load_from_checkpoint(f"{cfg.run_dir}/checkpoints/last.ckpt")
+    assert same(by_lightning.state_dict(), loaded.state_dict())
+    assert (by_lightning.images, by_lightning.config) == (loaded.images, loaded.config)
     batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=4, batch_size=4)))  # type: ignore[attr-defined]
     with torch.no_grad():
         for name, preview in loaded.preview(batch).items():

@@ -1,5 +1,6 @@
 """Faults, as they happen to real runs: killed while saving, signals, a full disk, divergence, foreign folders."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from common import ROOT
+from common import ROOT, checkpoint_of_nothing, when
 from omegaconf import DictConfig
+from PIL import Image
 
 from train import run
 from zoo.game.gan import GAN
@@ -169,7 +171,7 @@ def test_divergence_retries_go_on_with_lower_rates(
     trainer = run(cfg)
     assert trainer.lightning_module.images == 128  # type: ignore[union-attr]
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0001)
-    assert "retry 1: from the last checkpoint" in capsys.readouterr().out
+    assert "retry 1: from image 64, with 0.5 of the learning rates" in capsys.readouterr().out
 
 
 def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +181,7 @@ def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pyt
         (run_folder / ".hydra").mkdir(parents=True)
         (run_folder / ".hydra" / "overrides.yaml").write_text("- model=dcgan\n- seed=3\n")
         (run_folder / "checkpoints").mkdir()
-        (run_folder / "checkpoints" / "last.ckpt").touch()
+        torch.save(checkpoint_of_nothing(), run_folder / "checkpoints" / "last.ckpt")
         os.utime(run_folder / "checkpoints" / "last.ckpt", (time_, time_))
     assert command_line([f"resume={older}", "max_images=9"]) == [
         "model=dcgan",
@@ -195,6 +197,29 @@ def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pyt
     assert command_line(["seed=5", "resume=auto"]) == ["seed=5"]
     with pytest.raises(ValueError, match=r"resume=nowhere is no run's folder"):
         command_line(["resume=nowhere"])
+
+
+def test_a_process_that_reads_data_is_killed(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(200):
+        Image.new("L", (16, 16), index).save(tmp_path / "images" / f"{index}.png")
+    streamed = ["data.channels=1", "data.num_workers=1", "data.memory_limit_mb=0", "data.cache=false"]
+    cfg = small("dcgan", "data=folder", f"data.root={tmp_path}/images", *streamed, "logger=none")
+
+    def kill(model: Any) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+
+    when(32, kill, monkeypatch)
+    with pytest.raises(SystemExit) as left, readable_errors():
+        run(cfg)
+    assert left.value.code == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("train.py: a process that reads data has ended (DataLoader worker (pid")
+    assert "lower data.num_workers or data.batch_size; resume=RUN goes on" in sentence
 
 
 def test_out_of_memory_suggests_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from zoo.game.gan import GAN
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.checkpoint import newest, read
 from zoo.run.command import readable_errors
+from zoo.run.loggers import WeightsAndBiases
 
 Small = Callable[..., DictConfig]
 
@@ -94,7 +95,28 @@ def test_rates_given_on_resume_count(small: Small, capsys: pytest.CaptureFixture
     trainer = run(small("vanilla", "resume=here", "model.lr.D=1e-5", "model.betas=[0.3,0.9]"))
     group = trainer.optimizers[0].param_groups[0]
     assert (group["lr"], tuple(group["betas"])) == (1e-5, (0.3, 0.9))
-    assert "going on with other settings: model.lr.D 0.0002 -> 1e-05" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "going on with other settings: max_images 64 -> 128, " in output
+    assert ", model.lr.D 0.0002 -> 1e-05, " in output
+    assert "learning rates at image 64: D's from 0.0002 to 1e-05\n" in output
+
+
+def test_a_rate_that_jumps_is_said(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`decay_end` follows the budget: at the end of a shorter one the rate was lower. Rates that go on are no news."""
+    falling = ["model.decay_start=16", f"run_dir={tmp_path / 'run'}"]
+    run(small("vanilla", *falling, "max_images=48"))
+    run(small("vanilla", *falling, "max_images=80", "resume=here"))
+    output = capsys.readouterr().out
+    assert "model.decay_end 48 -> 80" in output
+    assert "callbacks.evaluate.every, callbacks.health.every, callbacks.checkpoints.every 4 -> 8" in output
+    assert "learning rates at image 48: D's from 0 to 0.0001, G's from 0 to 0.0001\n" in output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(L.Trainer, "__init__", with_callback(Stop(112), L.Trainer.__init__))
+        with pytest.raises(InterruptedError):
+            run(small("vanilla", *falling, "max_images=144", "resume=here"))
+    capsys.readouterr()
+    run(small("vanilla", *falling, "max_images=144", "resume=here"))
+    assert "learning rates" not in capsys.readouterr().out
 
 
 def test_a_finished_run_goes_on_with_a_larger_budget_and_other_metrics(small: Small, tmp_path: Path) -> None:
@@ -113,7 +135,7 @@ def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.C
     run(small("vanilla", "max_images=32"))
     with pytest.raises(SystemExit), readable_errors():
         run(small("vanilla", "resume=here", "model.hidden=[8,16]"))
-    assert "the checkpoint is of another model than these settings make" in capsys.readouterr().err
+    assert "last.ckpt is of another model than these settings make" in capsys.readouterr().err
 
 
 def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> None:
@@ -124,6 +146,19 @@ def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> No
     assert (wandb / "run-id").read_text() == first
     # offline-run-<time>-<run>, and a number behind it where both began in the same second.
     assert {folder.name.split("-")[3] for folder in wandb.glob("offline-run-*")} == {first}
+
+
+def test_the_summary_of_weights_and_biases_has_the_best_after_a_resume_too(small: Small, tmp_path: Path) -> None:
+    settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=32"]
+    settings += ["logger=wandb", "logger.wandb.name=x"]
+    run(small("vanilla", *settings, "max_images=64", "model.lr.G=0.05"))
+    with pytest.MonkeyPatch.context() as patch:
+        told: list[dict[str, float]] = []
+        patch.setattr(WeightsAndBiases, "summarise", lambda self, best, chosen_by: told.append(best))
+        trainer = run(small("vanilla", *settings, "max_images=96", "resume=here", "model.lr.G=0.05"))
+    evaluate = Evaluate.of(trainer)
+    assert evaluate
+    assert told == [min(evaluate.history, key=lambda row: row["fid_mnist"])]
 
 
 def with_callback(callback: L.Callback, init: Callable[..., None]) -> Callable[..., None]:

@@ -3,9 +3,13 @@
 from typing import Any
 
 
-def __getattr__(name: str) -> Any:
-    if name == "load":  # imported late: torch takes seconds
+def __getattr__(name: str) -> Any:  # imported late: torch takes seconds
+    if name == "load":
         from zoo.run.checkpoint import load
 
         return load
+    if name == "train":
+        from zoo.run.python import train
+
+        return train
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -4,6 +4,9 @@ import csv
 import hashlib
 import json
 import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +18,7 @@ from typer.testing import CliRunner
 
 from train import run
 from zoo.cli import app
-from zoo.game.abilities import FromLatents, OfAttributes, OfClasses
+from zoo.game.abilities import FromLatents, OfAttributes, OfClasses, Translates
 from zoo.run.command import readable_errors
 
 
@@ -340,6 +343,87 @@ def test_translate_names_a_bad_file_and_goes_on(translator: Path, tmp_path: Path
     assert f"{tmp_path / 'in' / 'b.png'}: not an image that Pillow knows" in result.output
     assert "2 of 3 images translated" in result.output
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+@contextmanager
+def little_memory(spare: int) -> Iterator[None]:
+    """This process can have so many bytes more than it has."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + spare, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_translate_names_an_image_that_does_not_fit_memory_and_goes_on(translator: Path, tmp_path: Path) -> None:
+    for name, side in (("a", 16), ("b", 4000), ("c", 16)):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", (side, side)).save(tmp_path / "in" / f"{name}.png")
+    arguments = ["translate", str(translator), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    with little_memory(250 * 2**20):  # its values take 192 MB, a layer's 768
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    assert "2 of 3 images translated" in result.output
+    assert f"{tmp_path}/in/b.png: out of memory: --size makes it smaller first, such as --size 1024" in result.output
+    assert "data." not in result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+class Local(Translates):
+    """Turns an image into its negative, and fits memory up to 300 pixels a side."""
+
+    directions: ClassVar = {"X->Y": 1}
+    config: ClassVar = {"data": {}}
+    reach = 8
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.tiles = error, []
+
+    def translate(self, images: torch.Tensor, direction: str = "X->Y", tile: int | None = None) -> torch.Tensor:
+        self.tiles.append(tile)
+        if min(tile or 10_000, max(images.shape)) > 300:
+            raise self.error
+        return -images
+
+
+def allocation_error() -> Exception:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 50)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), allocation_error(), torch.OutOfMemoryError("CUDA out of memory."), OSError(12, "no")]
+)
+def test_translate_takes_tiles_where_a_network_allows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    model = Local(error)
+    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: model)
+    picture(tmp_path / "large.png", (400, 400), "L")
+    assert "1 of 1 images" in zoo("translate", "run", tmp_path / "large.png", "-o", tmp_path / "out")
+    assert model.tiles == [None, 1024, 256]
+    negative = np.asarray(Image.open(tmp_path / "out" / "large.png")).astype(int)
+    assert abs(negative + np.asarray(Image.open(tmp_path / "large.png")) - 255).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["sample", "-n", "9"], "draw fewer images at once, -n"),
+        (["sample", "-n", "9", "--label", "Dog"], "draw fewer images at once, -n"),
+    ],
+)
+def test_the_remedy_for_too_little_memory_fits_the_command(
+    painter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], remedy: str
+) -> None:
+    monkeypatch.setattr(Painter, "generate", lambda *arguments: torch.empty(1 << 50))
+    command, *options = arguments
+    with pytest.raises(ValueError, match=f"zoo {command}: out of memory: {remedy}"):
+        zoo(command, painter, *options, "-o", tmp_path / "grid.png")
+    assert not list(tmp_path.glob("*.p*"))
 
 
 def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path) -> None:

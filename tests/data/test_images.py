@@ -119,9 +119,16 @@ def test_a_replaced_sampler_is_explained(common):
 
 def test_a_resumed_run_goes_on_with_the_next_batch(common):
     straight, resumed = Counting(**common), Counting(**common)
-    resumed.load_state_dict({"shown": 7 * resumed.batch_size})
+    resumed.load_state_dict(straight.state_dict() | {"shown": 7 * resumed.batch_size})
     ahead = islice(straight.train_dataloader(), 7, 12)
     assert [b.index.tolist() for b in ahead] == [b.index.tolist() for b in islice(resumed.train_dataloader(), 5)]
+
+
+def test_other_images_begin_with_their_first_epoch(common, capsys):
+    before, other = Counting(n=24, **common), Counting(n=30, **common)
+    other.load_state_dict(before.state_dict() | {"shown": 7 * before.batch_size})
+    assert other.shown == 0
+    assert "other training images than this run saw before" in capsys.readouterr().out
 
 
 def test_flips_are_of_half_the_training_images_and_the_same_on_any_number_of_processes(common):

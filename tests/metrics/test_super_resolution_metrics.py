@@ -162,3 +162,13 @@ def test_an_evaluation_leaves_no_trace_in_the_training() -> None:
     state = torch.get_rng_state()
     judge().evaluate(random, Data(), device="cpu")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_values_are_compared_while_images_and_conventions_are_the_same() -> None:
+    """The description for people, which may count what could not be read, is no part of it; LPIPS' network is."""
+    kept = judge().comparable(Data())
+    assert kept == judge().comparable(Data())
+    assert "data" not in kept
+    assert kept["fingerprint"] == Data().fingerprint("test")
+    assert kept != judge(border=7).comparable(Data())
+    assert judge().evaluate(preview, Data(), device="cpu").protocol.items() >= kept.items()

@@ -100,7 +100,7 @@ def test_averages_follow(model: str, small: Small) -> None:
 @pytest.mark.parametrize("loss", ["hinge", "relativistic_pairing"])
 def test_objectives_of_both_kinds(model: str, loss: str, small: Small) -> None:
     """A paired one, which needs D's logits on real images in G's turn, and another."""
-    settings = ["max_images=48", f"loss={loss}", "logger=none", *GAME.get(model, [])]
+    settings = ["max_images=48", f"loss={loss}", "logger=none", "model.regularizer=null", *GAME.get(model, [])]
     gan = trained(small(model, *settings))
     assert gan.turns == {"D": 3, "G": 3}
     assert all(parameter.isfinite().all() for parameter in gan.parameters())
@@ -145,7 +145,7 @@ def test_d_sees_augmented_images_only_in_both_turns(model: str, small: Small, mo
 
     monkeypatch.setattr(Augment, "forward", marked)
     monkeypatch.setattr(GAN, "on_fit_start", watched)
-    settings = ["augment=ada", "model.augment.speed=1_000", "model.augment.interval=16", "regularizer=none"]
+    settings = ["augment=ada", "model.augment.speed=1_000", "model.augment.interval=16", "model.regularizer=null"]
     settings += ["loss=relativistic_pairing"]  # which needs D's logits on real images in G's turn too
     gan = trained(
         small(model, "max_images=32", "model.growth=none" if model == "stylegan_lite" else "seed=1", *settings)

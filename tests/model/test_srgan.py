@@ -345,7 +345,7 @@ def test_a_start_that_does_not_fit_is_a_sentence(small: Small, tmp_path: Path) -
     start = f"model.start={first.run_dir}/checkpoints/last.ckpt"
     for wrong, why in (
         ([start, "model.width=6"], "size mismatch|Error"),
-        (["model.start=nowhere.ckpt"], "No such file"),
+        (["model.start=nowhere.ckpt"], "there is no such file"),
         ([start, "model.skip=none"], "its skip is bilinear, not none"),
         ([start, "model.residual_scale=0.1"], r"its residual_scale is 1\.0, not 0\.1"),
     ):

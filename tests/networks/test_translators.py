@@ -19,7 +19,7 @@ from zoo.networks.translators import (
     together,
 )
 
-SMALL = {"c_in": 1, "c_out": 1, "width": 2, "blocks": 1, "norm": "instance", "dropout": 0.0}
+SMALL = {"c_in": 1, "c_out": 1, "width": 2, "blocks": None, "norm": "instance", "dropout": 0.0}
 
 
 def shapes(network: nn.Module, x: Tensor, *kinds: type[nn.Module]) -> list[tuple[int, int, int]]:
@@ -115,7 +115,7 @@ def test_instance_normalisation_of_a_nearly_uniform_channel(layout: torch.memory
 def test_rows_are_independent_so_a_shared_pass_is_two(generator: str) -> None:
     torch.manual_seed(0)
     network = make_generator(
-        generator, size=(16, 16), c_in=2, c_out=3, width=4, blocks=2, norm="instance", dropout=0.0
+        generator, size=(16, 16), c_in=2, c_out=3, width=4, blocks=None, norm="instance", dropout=0.0
     )  # fmt: skip
     x, y = torch.randn(2, 3, 2, 16, 16)
     for shared, alone in zip(together(network, x, y), (network(x), network(y)), strict=True):
@@ -187,3 +187,35 @@ def test_mirrored() -> None:
 def test_networks_of_no_channels_or_kind(setting: str) -> None:
     with pytest.raises(ValueError, match=rf"model\.{setting} must"):
         make("cyclegan", f"model.{setting}")
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [
+        (ResNetGenerator(c_in=2, c_out=1, width=2, blocks=2, norm="batch"), (150, 97)),
+        (UNet(c_in=2, c_out=1, width=2, depth=3, norm="batch", dropout=0.5), (150, 97)),
+    ],
+    ids=["resnet", "unet"],
+)
+def test_in_tiles_an_image_becomes_what_it_becomes_as_a_whole(network: nn.Module, size: tuple[int, int]) -> None:
+    """And with less around a tile it does not: the reach is needed."""
+    x = torch.rand(1, 2, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(len(parameter)))
+    network.train()(x[:, :, :96, :96])  # running statistics
+    network.double().eval()
+    with torch.no_grad():
+        whole, stride, reach = at_any_size(network, x.double(), network.stride), network.stride, network.reach
+        tiled = at_any_size(network, x.double(), stride, tile=30, reach=reach)
+        cut = at_any_size(network, x.double(), stride, tile=30, reach=stride)
+    assert whole.shape == tiled.shape == (1, 1, *size)
+    assert (whole - tiled).abs().max() < 1e-12
+    assert (whole - cut).abs().max() > 1e-12
+
+
+def test_instance_normalisation_takes_no_tiles() -> None:
+    for kind in ("resnet", "unet"):
+        network = make_generator(kind, (32, 32), **SMALL)
+        assert network.reach is None
+        with pytest.raises(ValueError, match="instance normalisation makes of an image a whole"):
+            at_any_size(network, torch.zeros(1, 1, 32, 32), network.stride, tile=16, reach=network.reach)

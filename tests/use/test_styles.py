@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from zoo.use import styles
@@ -252,3 +253,21 @@ def test_files_round_trip_and_refuse_others(tmp_path: Path, model: LinearStyles)
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             styles.named_direction(str(tmp_path / text))
+
+
+@pytest.mark.parametrize("names", ["", "{}", "[1, 2]", '["a"]', "[" * 100_000, '"ab"', "null"])
+def test_directions_whose_names_are_damaged(tmp_path: Path, names: str) -> None:
+    tensors = {"vectors": torch.eye(W_DIM)[:2], "sigmas": torch.ones(2)}
+    save_file(tensors, tmp_path / "d.safetensors", {"names": names})
+    with pytest.raises(ValueError, match=r"d\.safetensors does not name its directions"):
+        styles.named_direction(str(tmp_path / "d.safetensors"))
+
+
+@pytest.mark.parametrize("damage", [torch.zeros(3), torch.zeros(0, W_DIM), torch.eye(2).int(), torch.eye(2) / 0])
+def test_directions_that_are_none(tmp_path: Path, damage: Tensor) -> None:
+    save_file({"vectors": damage, "sigmas": torch.ones(2)}, tmp_path / "d.safetensors", {"names": '["a", "b"]'})
+    with pytest.raises(ValueError, match=r"d\.safetensors has other content"):
+        styles.named_direction(str(tmp_path / "d.safetensors"))
+    save_file({"ws": damage}, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"w\.safetensors has other content"):
+        styles.load_styles(tmp_path / "w.safetensors")

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli.common import with_remedy
 from zoo.cli.convert import translate, upscale
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.style import directions, edit, interpolate, mix, project
+from zoo.cli.table import runs
 
 app = typer.Typer(
     help=(__doc__ or "").splitlines()[0],
@@ -20,8 +22,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (sample, translate, upscale, evaluate, interpolate, mix, project, directions, edit):
-    app.command()(command)
+FEWER_SEEDS = "give fewer seeds at once"
+for command, remedy in (  # and what to do where memory does not suffice
+    (sample, "draw fewer images at once, -n"),
+    (translate, "--size makes images smaller first"),
+    (upscale, "smaller tiles need less, --tile"),
+    (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
+    (runs, "give fewer folders"),
+    (interpolate, FEWER_SEEDS),
+    (mix, FEWER_SEEDS),
+    (project, "close other programs, or take another --device"),
+    (directions, "ask for fewer directions, -n"),
+    (edit, FEWER_SEEDS),
+):
+    app.command()(with_remedy(remedy)(command))
 
 
 @app.command("list")
@@ -52,10 +66,15 @@ def check_data(
 
 def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
+    from zoo.run.signals import Left, unwinding
+
     try:
-        app()
-    except Exception as error:
+        with unwinding():
+            app()
+    except (Exception, Left) as error:
         from zoo.run.command import readable_errors  # late: it brings Hydra
 
-        with readable_errors("zoo"):
+        with readable_errors("zoo", interrupted=""):
             raise error
+    except KeyboardInterrupt:  # while modules are loaded
+        raise SystemExit(130) from None

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,6 +107,33 @@ def attributes_asked(model: Any, asked: str | None) -> list[float] | None:
         except ValueError:
             raise ValueError(f"--attributes={asked}: {number} is no number, such as {example}") from None
     return list(vector.values())
+
+
+@contextmanager
+def within_memory(what: str | Path, remedy: str) -> Iterator[None]:
+    """Say of what there is too much for the memory, and what to do about it."""
+    from zoo.run.command import out_of_memory
+
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise ValueError(f"{what}: out of memory: {remedy}") from None
+
+
+def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose remedy against a want of memory is this one."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*arguments: Any, **settings: Any) -> None:
+            with within_memory(f"zoo {command.__name__}", remedy):
+                command(*arguments, **settings)
+
+        return run
+
+    return decorate
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from zoo.cli.common import Device, Run, loaded, progress
+from zoo.cli.common import Device, Run, loaded, progress, within_memory
 
 
 def translate(
@@ -21,16 +21,31 @@ def translate(
 ) -> None:
     """Translate images of any size by a trained translator: OUT gets the same names, subfolders and sizes.
 
-    Each image enters as the training images did: upright, with the channels that the model was trained on. A file that
-    can't be read is named and left out; the exit status is then 1.
+    Each image enters as the training images did: upright, with the channels that the model was trained on. One that
+    does not fit memory is translated in tiles, where the network has batch normalisation (by "instance" each pixel
+    depends on all others). A file that can't be read, or still does not fit, is named and left out; the exit status is
+    then 1.
     """
     from zoo.game.abilities import Translates
+    from zoo.run.command import out_of_memory
     from zoo.use.pictures import results
     from zoo.use.translate import translator
 
     targets = results(source, output)
-    convert = translator(loaded(run, device, Translates, "zoo translate"), direction, size)
-    _convert_each(convert, targets, f"translated {direction}: {output}")
+    model = loaded(run, device, Translates, "zoo translate")
+    once = translator(model, direction, size)
+    tiles = (None, 1024, 256) if model.reach is not None else (None,)
+
+    def convert(source: Path, target: Path) -> None:
+        for tile in tiles:
+            try:
+                return once(source, target, tile)
+            except Exception as error:
+                if tile == tiles[-1] or not out_of_memory(error):
+                    raise
+
+    remedy = f"--size makes it smaller first, such as --size {size // 2 if size else 1024}"
+    _convert_each(convert, targets, f"translated {direction}: {output}", remedy)
 
 
 def upscale(
@@ -49,28 +64,33 @@ def upscale(
     from zoo.use.upscale import enlarge_file
 
     model = loaded(run, device, Upscales, "zoo upscale")
+    remedy = f"smaller tiles need less, such as --tile {max(tile // 2, 1)}, and -o FILE.png less than other formats"
     if source.is_dir():
         if output is None or output.suffix.lower() in FORMATS:
             raise ValueError(f"{source} is a folder: give one for the results too, -o FOLDER")
         enlarge = lambda source, target: enlarge_file(model, source, target, tile=tile)
-        _convert_each(enlarge, results(source, output), f"enlarged by {model.scale}: {output}")
+        _convert_each(enlarge, results(source, output), f"enlarged by {model.scale}: {output}", remedy)
         return
     if not os.path.lexists(source):
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     target = output or source.with_name(f"{source.stem}-x{model.scale}.png")
     target = target / f"{source.stem}.png" if target.is_dir() else target
-    with progress(source.name) as track:
+    with progress(source.name) as track, within_memory(source, remedy):
         width, height = enlarge_file(model, source, target, tile=tile, track=track)
     typer.echo(f"{target}: {width}x{height}")
 
 
-def _convert_each(convert: Callable[[Path, Path], object], targets: dict[Path, Path], what: str) -> None:
-    """Convert files into their targets; those that can't be are named and left out, and the exit status is then 1."""
+def _convert_each(convert: Callable[[Path, Path], object], targets: dict[Path, Path], what: str, remedy: str) -> None:
+    """Convert files into their targets; those that can't be are named and left out, and the exit status is then 1.
+
+    `remedy`: what helps for an image that does not fit memory.
+    """
     failures = []
     with progress("images") as track:
         for source, target in track(list(targets.items())):
             try:
-                convert(source, target)
+                with within_memory(source, remedy):
+                    convert(source, target)
             except ValueError as error:
                 failures.append(str(error))
     typer.echo(f"{len(targets) - len(failures)} of {len(targets)} images {what}")

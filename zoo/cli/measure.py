@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.common import CONF, Device, Run
+from zoo.cli.common import Device, Run
 
 
 def evaluate(
@@ -33,7 +33,6 @@ def evaluate(
     from zoo.metrics.evaluation import Evaluation
     from zoo.metrics.path_length import PathLength
     from zoo.run import checkpoint
-    from zoo.run.config import trusted
 
     path = checkpoint.find(run)
     model: Any = checkpoint.load(path, device=device)
@@ -41,18 +40,19 @@ def evaluate(
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution")
-    config = checkpoint.read(path)["zoo"]["config"]
     if images is not None:
-        _evaluate_images(model, path, images, config["cache_dir"], overrides or [], device)
+        _evaluate_images(model, path, images, overrides or [], device)
         return
-    config = _with(config | {"data": _completed(config)}, overrides or [])
-    for part in ("data", "metrics"):  # a file from elsewhere must not choose what is run
-        trusted(config[part])
+    try:
+        stored = {part: _completed(part, model.config, overrides or []) for part in ("data", "metrics")}
+    except ValueError as error:
+        raise ValueError(f"{path} is refused: {error}") from None
+    config = _with(stored, model.config["seed"], overrides or [])
     if not config["metrics"]:
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
         )
-    data, evaluation = _built(config)
+    data, evaluation = _built(config, path)
     if ppl is not None:
         if not isinstance(evaluation, Evaluation):
             raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
@@ -64,22 +64,22 @@ def evaluate(
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
 
 
-def _evaluate_images(model: Any, path: Path, folder: Path, cache_dir: str, overrides: list[str], device: str) -> None:
+def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:
     """The table of a folder of high-resolution images, shrunk by the literature's bicubic and enlarged again.
 
     Images that are broken or too small are left out, and named behind it.
     """
     from zoo.batch import Preview, from_bytes, to_bytes
     from zoo.data import degradation
+    from zoo.run.config import plain
 
-    config = {"seed": 0, "cache_dir": cache_dir}
-    data_settings = _choice("data", "super_resolution_folder", config)
+    data_settings = plain(_composed("data", "super_resolution_folder", 0, overrides).data)
     data_settings |= {"root": str(folder), "test_fraction": 0.0, "channels": model.channels, "scale": model.scale}
     data_settings |= {"patch_size": model.scale, "batch_size": 1, "on_error": "skip"}
-    metrics = _choice("metrics", "super_resolution", config) | {"split": "train"}
+    metrics = plain(_composed("metrics", "super_resolution", 0, overrides).metrics) | {"split": "train"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is left out, which is said below
-        data, evaluation = _built(_with(config | {"data": data_settings, "metrics": metrics}, overrides))
+        data, evaluation = _built(_with({"data": data_settings, "metrics": metrics}, 0, overrides), path)
     result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> dict[str, Preview]:
@@ -104,36 +104,54 @@ def _evaluate_images(model: Any, path: Path, folder: Path, cache_dir: str, overr
         raise typer.Exit(1)
 
 
-def _built(config: dict[str, Any]) -> tuple[Any, Any]:
-    """The data module, ready to be read, and the evaluation of a run's settings."""
+def _built(config: dict[str, Any], path: Path) -> tuple[Any, Any]:
+    """The data module, ready to be read, and the evaluation of settings that came, in part, with a checkpoint."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
+    try:
+        data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
+    except InstantiationException as error:
+        raise ValueError(f"{path} has settings of which nothing can be built: {error.__cause__ or error}") from error
     data.prepare_data()
     data.setup("validate")
     return data, evaluation
 
 
-def _choice(group: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a group's choice, with the seed and the cache of a run's."""
-    from zoo.run.config import compose, plain
+def _composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
+    """The project's settings with a group's choice, the seed of a run, and the user's cache."""
+    from zoo.run.config import compose
+    from zoo.run.grammar import value_of
 
     composed = compose(f"{group}={name}")
-    composed.seed, composed.cache_dir = config["seed"], config["cache_dir"]
-    return plain(composed[group])
+    composed.seed, composed.cache_dir = seed, value_of("cache_dir", overrides) or composed.cache_dir
+    return composed
 
 
-def _completed(config: dict[str, Any]) -> dict[str, Any]:
-    """The stored settings of data, and the defaults of those that were not there yet when they were stored."""
-    data = config["data"]
-    for path in sorted((CONF / "data").glob("*.yaml")):
-        defaults = _choice("data", path.stem, config)
-        if defaults["_target_"] == data["_target_"]:
-            return defaults | data
-    return data
+def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A checkpoint's settings of data or metrics, held to names and types that the project's own have.
+
+    Those that were not there yet when they were stored have their defaults, and so have those that say where to write.
+    """
+    from zoo.run import trust
+    from zoo.run.config import check, choices, flatten, plain
+
+    def targets(settings: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in flatten(settings).items() if key.endswith("_target_")}
+
+    stored = config[part]
+    for name in choices(part) if stored else ():
+        composed = _composed(part, name, config["seed"], overrides)
+        defaults = plain(composed[part])
+        if targets(defaults) == targets(stored):
+            check({part: stored}, {part: defaults})
+            users = {*trust.of_the_user(composed), "data.num_workers"}
+            own = {key for key, value in stored.items() if trust.is_the_users(f"{part}.{key}", value, users)}
+            return defaults | {key: value for key, value in stored.items() if key not in own}
+    return stored
 
 
-def _with(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def _with(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
 
@@ -144,8 +162,10 @@ def _with(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         if group == "metrics":
             if name not in (names := choices("metrics")):
                 raise ValueError(f"there is no {override}: choose from {', '.join(names)}")
-            config = config | {"metrics": _choice("metrics", name, config)}
+            config = config | {"metrics": plain(_composed("metrics", name, seed, overrides).metrics)}
     changed = OmegaConf.create(config)
-    changed.merge_with_dotlist([override for override in overrides if not override.startswith("metrics=")])
+    changed.merge_with_dotlist(
+        [override for override in overrides if not override.startswith(("metrics=", "cache_dir="))]
+    )
     check(plain(changed), config)
     return plain(changed)

@@ -18,6 +18,6 @@ Labels are a class each or a vector of attributes. They come with the arrays, or
 the arrays beside the images of an .npz, or of a table, a CSV or a dataset.json.
 
 `files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep
-images and the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it is
-trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
+images and find the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it
+is trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
 """

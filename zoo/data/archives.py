@@ -296,9 +296,9 @@ class Stack(Archive):
         self._stamp = f"{size}\0{infos[self.key].CRC:08x}"
         of_labels = next((name for name in LABELS if name in heads and name != self.key), None)
         of_names = next((name for name in CLASS_NAMES if name in heads), None)
-        for table in (of_labels, of_names):
-            if table and infos[table].file_size > DEAR:
-                raise ValueError(f"{table} takes {_gib(infos[table].file_size)}, too much for labels")
+        for name in filter(None, (of_labels, of_names)):
+            if infos[name].file_size > DEAR:
+                raise ValueError(f"{name} takes {_gib(infos[name].file_size)}, too much for labels")
         with np.load(self.path, allow_pickle=False) as arrays:
             self.labels = arrays[of_labels] if of_labels else None
             self.class_names = [str(name) for name in arrays[of_names].reshape(-1)] if of_names else []

@@ -100,8 +100,9 @@ def read_deep(
     """
     if image is None or image.format == "TIFF":
         return _tiff(file, image, reopened, check_size, exact)
-    if image.format == "PNG" and image.tile and image.tile[0].args in PNG:
-        values, loaded = _whole(file, reopened, PNG[image.tile[0].args])
+    tiles: Any = getattr(image, "tile", None)  # how Pillow would decode it
+    if image.format == "PNG" and tiles and tiles[0].args in PNG:
+        values, loaded = _whole(file, reopened, PNG[tiles[0].args])
         values = upright(_with_key(values, loaded.info.get("transparency")), loaded.getexif().get(ORIENTATION, 1))
         return Deep(values, 16, loaded.info.get("icc_profile"))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -158,7 +159,7 @@ def _tiff(
         if bits <= 8 and formats <= {1, 4}:  # unsigned, or not said
             return None
         if tags.get(262) == 1 and (image.mode in ("I", "F") or image.mode.startswith("I;16")):  # grey, black is 0
-            kinds = {(16, 2): np.int16, (32, 1): np.uint32, (32, 2): np.int32}
+            kinds: dict[Any, Any] = {(16, 2): np.int16, (32, 1): np.uint32, (32, 2): np.int32}
             return _grey(image, kinds.get((bits, next(iter(formats))), np.uint16), bits)
     import tifffile
 

@@ -11,7 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypedDict, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from zoo.batch import LabelledImages
 from zoo.data.files import cpus
 from zoo.data.labels import counts_in_words
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
+from zoo.ranges import Within
 
 EVALUATION_SEED = 20_140_610  # fixes the order of every evaluation bank; changing it changes every published value
 ORDER, FLIPS, CROPS = 0, 1, 2  # separate random streams that share (seed, epoch)
@@ -34,11 +35,14 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
+Workers = Annotated[int, Within(lambda n: 0 <= n <= 256, "must be from 0 to 256, or auto")]
+
+
 class Loading(TypedDict):
     """What every set takes."""
 
     batch_size: int  # images a batch over ALL processes, so that the number of processes does not change the training
-    num_workers: int | str  # processes that read files, on each rank; "auto": the CPUs at hand, at most 8
+    num_workers: Workers | Literal["auto"]  # processes that read files, on each rank; "auto": the CPUs here, at most 8
     flip: bool  # mirror each training image left to right with probability 1/2
     seed: int  # of the order and of the flips
     cache_dir: str  # folder for what is costly to compute again
@@ -358,12 +362,18 @@ class DataModule(LightningDataModule):
         return self.rows.augmented(batch, images, epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the data: images shown."""
-        return {"shown": self.shown}
+        """The position in the data: images shown, and of which set."""
+        return {"shown": self.shown, "fingerprint": self.fingerprint("train")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the images that were shown; with another batch size, at the nearest batch before."""
-        self.shown = state_dict["shown"]
+        """Go on after the images that were shown; with another batch size, at the nearest batch before.
+
+        Other training images begin with their first epoch: a position among the earlier ones says nothing of them.
+        """
+        if state_dict["fingerprint"] == self.fingerprint("train"):
+            self.shown = state_dict["shown"]
+        elif self.rank_and_world_size()[0] == 0:
+            print(f"{self.where()}: other training images than this run saw before; they begin anew", flush=True)
 
     # Evaluation.
 
@@ -396,8 +406,8 @@ class DataModule(LightningDataModule):
         return EvaluationBatches(self._loader(images, rows, persistent=False), positions, self.rows.floats)
 
     def _loader(self, images: ImageSet, batches: Any, *, persistent: bool) -> DataLoader:
-        workers = self.num_workers if images.streams else 0
-        if isinstance(workers, str):
+        workers: Any = self.num_workers if images.streams else 0
+        if workers == "auto":
             ranks_here = self.trainer.num_devices if self.trainer is not None else 1
             workers = max(1, min(8, cpus() // ranks_here))
         return DataLoader(

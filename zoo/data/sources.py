@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from zoo.data.deep import check_range
 from zoo.data.files import MissingData, in_lines, in_test, in_threads, in_words
 from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
 from zoo.data.values import Values
+from zoo.ranges import Weight, Within
 
 Split = Literal["train", "test"]
 Size = tuple[int, int]  # height, width
@@ -166,13 +167,19 @@ class CachedImages(ImageSet):
         return [self.files[row] for row in self.decoded.unreadable]
 
 
+Colour = Annotated[
+    str | Sequence[int],
+    Within(lambda colour: isinstance(colour, str | list), 'must be a name, "#rrggbb" or [red,green,blue]'),
+]
+
+
 class Decoding(TypedDict):
     """How files are decoded, and what may be kept of them."""
 
-    background: str | Sequence[int]  # under transparency and around letterboxed images: a name, '#rrggbb' or [r, g, b]
+    background: Colour  # under transparency and around letterboxed images: a name, '#rrggbb' or [r, g, b]
     on_error: str  # "raise" stops at an unreadable file; "skip" goes on without it and counts it in `skipped`
     max_pixels: int  # an image with more is unreadable
-    memory_limit_mb: float  # a set that needs no more (MiB, decoded, on each process) is kept in memory
+    memory_limit_mb: Weight  # a set that needs no more (MiB, decoded, on each process) is kept in memory
 
 
 class Reading(Decoding):

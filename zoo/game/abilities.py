@@ -120,9 +120,11 @@ class Translates(Protocol):
     """Turns images into images of the same size."""
 
     directions: Mapping[str, int]  # the channels that each direction starts from: {"X->Y": 3}; the usual one first
+    reach: int | None = None  # pixels around a part of an image that decide on it, at most; None: all of them
 
-    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] of any size -> float32 [N, C', H, W]."""
+    def translate(self, images: Tensor, direction: str = "X->Y", tile: int | None = None) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of any size -> float32 [N, C', H, W]; where there is a `reach`, also in tiles
+        of about `tile` pixels a side, which need less memory."""
         raise NotImplementedError
 
 

@@ -20,11 +20,16 @@ Own rather than kornia's: kornia 0.9 draws from the global random stream, alike 
 """
 
 import math
+from typing import Annotated
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
+
+from zoo.game.settings import Count, Share, Weight, Within, check_annotated
+
+Target = Annotated[float, Within(lambda r: -1 < r < 1, "must be in (-1, 1); null is a constant probability")]
 
 
 class Augment(nn.Module):
@@ -66,29 +71,18 @@ class Augment(nn.Module):
     signs: Tensor  # scalar: the sum of sign(D(x)) since p's last step, as this rank sees it
 
     def __init__(
-        self, *, probability: float, target: float | None, speed: int, interval: int, flip: bool, quarter_turn: bool,
-        integer_translation: float, scale: float, rotation: float, anisotropy: float, fractional_translation: float,
-        brightness: float, contrast: float, luma_flip: bool, hue: float, saturation: float, color: float,
-        translation: float, cutout: float,
+        self, *, probability: Share, target: Target | None, speed: Count, interval: Count, flip: bool,
+        quarter_turn: bool, integer_translation: Share, scale: Weight, rotation: Weight, anisotropy: Weight,
+        fractional_translation: Weight, brightness: Weight, contrast: Weight, luma_flip: bool, hue: Weight,
+        saturation: Weight, color: Weight, translation: Share, cutout: Share,
     ) -> None:  # fmt: skip
+        check_annotated(Augment.__init__, locals(), "model.augment")
         super().__init__()
         self.flip, self.quarter_turn, self.integer_translation = flip, quarter_turn, integer_translation
         self.scale, self.rotation, self.anisotropy = scale, rotation, anisotropy
         self.fractional_translation = fractional_translation
         self.brightness, self.contrast, self.luma_flip, self.hue = brightness, contrast, luma_flip, hue
         self.saturation, self.color, self.translation, self.cutout = saturation, color, translation, cutout
-        for name, value in vars(self).items():
-            if isinstance(value, int | float) and not value >= 0:
-                raise ValueError(f"model.augment.{name}={value} must not be negative; 0 switches it off")
-        for name in ("integer_translation", "translation", "cutout"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"model.augment.{name}={getattr(self, name)} is a part of the image's size: at most 1")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"model.augment.probability={probability} must be in [0, 1]")
-        if target is not None and not -1 < target < 1:
-            raise ValueError(f"model.augment.target={target} must be in (-1, 1), or null for a constant probability")
-        if speed < 1 or interval < 1:
-            raise ValueError(f"model.augment.speed={speed} and augment.interval={interval} count images: at least 1")
         self.target, self.speed, self.interval = target, speed, interval
         self.moves = any((flip, quarter_turn, integer_translation, scale, rotation, anisotropy, fractional_translation))
         self.colours = any((brightness, contrast, luma_flip, hue, saturation))

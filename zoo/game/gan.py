@@ -8,17 +8,22 @@ Time is counted in images shown to the discriminator, over all ranks: Lightning'
 step, that is every turn.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Self, Unpack
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
+from zoo import torchfile
 from zoo.batch import Preview
 from zoo.game import losses, quirks
 from zoo.game.abilities import FromLatents
@@ -29,7 +34,9 @@ from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.settings import Game, check_annotated, completed, decay
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
-from zoo.game.turn import Minimize, Turn, diagnosis
+from zoo.game.turn import Minimize, Turn, diagnosis, diverged
+
+TOO_LARGE = 1e19  # of a weight: float32 has no room for its square
 
 
 class GAN(L.LightningModule):
@@ -81,6 +88,7 @@ class GAN(L.LightningModule):
         self._turn: Turn | None = None  # the present one
         self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
+        self._rates_before: dict[str, float] = {}  # of the run that is resumed, for its next step
         self._rng: torch.Generator | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -295,9 +303,31 @@ class GAN(L.LightningModule):
             )
         if any(isinstance(layer, _BatchNorm) for network in self.players()[self.critic] for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
+        self._refuse_free_critic()
         if self._trainer is not None:
             refuse_trainer(self.trainer)
         return list(self._players.values())
+
+    def _refuse_free_critic(self) -> None:
+        """Raise a ValueError where the objective needs a critic that is held, and nothing holds this one.
+
+        A game whose `regularizer` is None takes no penalties, and goes without as long as D's objective is bounded.
+        """
+        layers = [layer for network in self.players()[self.critic] for layer in network.modules()]
+        missing = [name for name in self.loss.needs if not getattr(self.regularizer, name, 0)]
+        if not missing or any(is_parametrized(layer, "weight") for layer in layers):
+            return
+        loss, remedy = self.game["loss"], f"regularizer={'_'.join(self.loss.needs)}"
+        if not self.loss.bounded:
+            raise ValueError(
+                f"loss={loss} has no bound unless {self.critic} is held: add {remedy} where model= takes one, or "
+                "choose another loss"
+            )
+        if self.regularizer is not None:
+            raise ValueError(
+                f"loss={loss} does not converge without {' and '.join(self.loss.needs)}: add {remedy} "
+                "(model.regularizer=null tries it without)"
+            )
 
     def compile_networks(self, **settings: Any) -> None:
         """Compile each network that a player trains, in place; checkpoints stay the same. `settings`: torch.compile's.
@@ -326,6 +356,11 @@ class GAN(L.LightningModule):
         return partial(evaluated, network)
 
     @property
+    def images_before(self) -> int:
+        """Images shown before the present batch."""
+        return self.images - self._step_images
+
+    @property
     def averaged(self) -> bool:
         """Whether `preview` shows an average of the generator."""
         return bool(self._averages)
@@ -352,16 +387,23 @@ class GAN(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """A step begins: the learning rates are those for the images seen so far, then this batch counts."""
-        for player, optimizer in self._players.items():
-            scale = self.lr_factor * self.lr_scale(player, self.images)
-            for group in optimizer.param_groups:
-                group["lr"] = optimizer.defaults["lr"] * scale
+        if len(batch[0]) == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules()):
+            raise ValueError("one image a batch has no BatchNorm in dense layers: set data.batch_size to 2 or more")
+        for player, rate in self._rates().items():
+            for group in self._players[player].param_groups:
+                group["lr"] = rate
         self._step_images = len(batch[0]) * self.world_size
         self.images += self._step_images
+        quirks.count_images(self.trainer, self.images)
         self.run_log.begin_step(self.images, self._step_images)
         self._averages_moved, self._judgements, self._moved = False, {}, set()
         if isinstance(self.T, Augment):
             self.T.generator = self.rng
+
+    def _rates(self) -> dict[str, float]:
+        """Each player's learning rate in the step that begins now."""
+        scale = lambda player: self.lr_factor * self.lr_scale(player, self.images)
+        return {player: optimizer.defaults["lr"] * scale(player) for player, optimizer in self._players.items()}
 
     def _end_step(self) -> None:
         self._check_step()
@@ -446,8 +488,53 @@ class GAN(L.LightningModule):
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | os.PathLike[str],
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool = True,
+        **hparams: Any,
+    ) -> Self:
+        """Lightning's way to load the trained model of a checkpoint of this class, in training mode.
+
+        `zoo.load(RUN)` finds the class, and the best checkpoint, on its own.
+
+        Args:
+            checkpoint_path: a file; never an address, and never more than plain data (`weights_only`).
+            map_location: the device, as torch.load takes it.
+            hparams: settings in place of the checkpoint's.
+
+        Raises:
+            ValueError: if there is no such checkpoint, it is of another class, or of other settings than these.
+        """
+        path, otherwise = os.fspath(checkpoint_path), "zoo.load(FILE) finds class and settings on its own"
+        if re.match(r"\w+://", path):
+            raise ValueError(f"{path} is an address: fetch the file, look whom it is from, and load it from there")
+        if not weights_only:
+            raise ValueError("weights_only=False would run code that a file may hold: checkpoints are plain data")
+        checkpoint = torchfile.load(Path(path))
+        try:
+            variant = checkpoint["zoo"]["variant"]
+        except (KeyError, TypeError, IndexError):
+            raise ValueError(f"{path} is a torch file but no checkpoint of this zoo") from None
+        if variant != (own := f"{cls.__module__}.{cls.__qualname__}"):
+            raise ValueError(f"{path} is of {variant}, not of {own}: {otherwise}")
+        try:
+            return super().load_from_checkpoint(path, map_location, hparams_file, strict, True, **hparams)
+        except (RuntimeError, TypeError, KeyError) as error:
+            why = str(error).splitlines()[min(1, str(error).count("\n"))].strip()
+            raise ValueError(f"{path} does not fit {own} with these settings ({why}): {otherwise}") from None
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself."""
+        """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself.
+
+        Raises:
+            FloatingPointError: on every rank, if a step has blown up what no gradient has met yet.
+        """
+        self.refuse_diverged()
         of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
@@ -455,17 +542,43 @@ class GAN(L.LightningModule):
             "turns": self.turns,
             "latest": self.run_log.latest,
             "lr_factor": self.lr_factor,
+            "rates": self._rates(),
             "config": self.config,
             "ranks": of_every_rank(of_rank, self.world_size),
         }
 
+    @torch.no_grad()
+    def refuse_diverged(self) -> None:
+        """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint.
+
+        Raises:
+            FloatingPointError: on every rank; every rank calls it.
+        """
+        sizes = {name: parameter.abs().amax() for name, parameter in self.named_parameters() if parameter.numel()}
+        others = {name: [buffer] for name, buffer in self.named_buffers() if buffer.numel()}
+        for player, optimizer in self._players.items():
+            moments = [v for slots in optimizer.state.values() for v in slots.values() if torch.is_tensor(v)]
+            others |= {f"a moment of {player}'s optimizer": moments} if moments else {}
+        for name, values in others.items():  # squares are among them, which may be large
+            finite = torch.stack([value.isfinite().all() for value in values]).all()
+            sizes[name] = torch.where(finite, 0.0, torch.inf)
+        useful = torch.stack([size.float() for size in sizes.values()]) < TOO_LARGE  # what is not a number is not
+        if self.over_ranks(useful.all().float()) < 1:
+            bad = next((name for name, is_useful in zip(sizes, useful.tolist(), strict=True) if not is_useful), None)
+            what = f"{bad} has reached {sizes[bad].item():.3g}" if bad else "weights on another rank are of no use"
+            raise FloatingPointError(diverged(what, self.images))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the time, and what this rank keeps for itself once training starts."""
+        """Restore the time, and in a run what this rank keeps for itself once training starts."""
         state = checkpoint["zoo"]
         self.images = state["images"]
+        if self._trainer is None:  # `load_from_checkpoint`
+            self.config = state["config"]
+            return
         self.turns |= state["turns"]
         self.run_log.latest |= state["latest"]
         self.lr_factor = min(self.lr_factor, state["lr_factor"])
+        self._rates_before = state["rates"]
         self._resumed = of_this_rank(state["ranks"], self.trainer.global_rank, self.world_size)
 
     def on_train_start(self) -> None:
@@ -477,6 +590,11 @@ class GAN(L.LightningModule):
             for group in optimizer.param_groups:
                 group.update(optimizer.defaults)
         self._turns_at_start = dict(self.turns)
+        now, before = self._rates(), self._rates_before
+        other = [player for player in before if before[player] != now[player]]
+        changed = [f"{player}'s from {before[player]:.3g} to {now[player]:.3g}" for player in other]
+        if changed and self.trainer.is_global_zero:
+            print(f"learning rates at image {self.images:,}: {', '.join(changed)}", flush=True)
         if self._resumed is None:
             return
         state, self._resumed = self._resumed, None

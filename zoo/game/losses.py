@@ -24,6 +24,8 @@ class Objective:
     G: Callable[[Tensor, Tensor], Tensor]  # of fake and, where it is paired, real logits
     paired: bool = False  # whether G's objective needs the logits of the real images too
     boundary: float | None = 0.0  # the logit at which D is undecided; None: the midpoint of its mean logits
+    needs: tuple[str, ...] = ()  # the gradient penalties that hold D, unless its weights are normalised spectrally
+    bounded: bool = True  # whether D's objective has a bound without them
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """D's objective, a scalar."""
@@ -85,6 +87,8 @@ OBJECTIVES: dict[str, Objective] = {
         D=lambda real, fake: fake.mean() - real.mean(),
         G=lambda fake, _: -fake.mean(),
         boundary=None,
+        needs=("gradient_penalty",),
+        bounded=False,
     ),
     # RpGAN, Jolicoeur-Martineau 2018 (arXiv:1807.00734), as in R3GAN, Huang et al. 2024 (arXiv:2501.05441), eq. (2):
     # f(D(G(z)) - D(x)) with the logistic f. Real and fake images meet in pairs, row by row, so that no mode of the data
@@ -95,6 +99,7 @@ OBJECTIVES: dict[str, Objective] = {
         G=lambda fake, real: softplus(real - fake).mean(),
         paired=True,
         boundary=None,
+        needs=("r1", "r2"),
     ),
 }
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from zoo.game.settings import Count, Weight, check_annotated
+
 Discriminator = Callable[[Tensor], Tensor]
 
 
@@ -69,12 +71,8 @@ class Regularizer:
         ValueError: for a negative weight, or `every` below 1.
     """
 
-    def __init__(self, *, r1: float, r2: float, gradient_penalty: float, every: int) -> None:
-        for name, weight in {"r1": r1, "r2": r2, "gradient_penalty": gradient_penalty}.items():
-            if not weight >= 0:
-                raise ValueError(f"model.regularizer.{name}={weight} must not be negative; 0 switches it off")
-        if every < 1 or every != int(every):
-            raise ValueError(f"model.regularizer.every={every} must be a whole number from 1; 1 is each of D's turns")
+    def __init__(self, *, r1: Weight, r2: Weight, gradient_penalty: Weight, every: Count) -> None:
+        check_annotated(Regularizer.__init__, locals(), "model.regularizer")
         self.r1, self.r2, self.gradient_penalty, self.every = r1, r2, gradient_penalty, every
 
     @property

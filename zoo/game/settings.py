@@ -4,25 +4,44 @@ conf/game.yaml has the same defaults for the command line. A variant's own YAML 
 """
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Any, Literal, TypedDict, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypedDict, get_type_hints
+
+from zoo.ranges import (
+    Blocks,
+    Count,
+    ImageSize,
+    Layers,
+    Natural,
+    Part,
+    Positive,
+    Share,
+    Weight,
+    Within,
+    fitted,
+    refuse_immeasurable,
+)
+
+__all__ = ["Blocks", "Count", "Game", "ImageSize", "Layers", "Natural", "Part", "Positive", "Share", "Weight", "Within"]
+
+Rate = Annotated[float, Within(lambda lr: lr >= 0, "must not be negative; 0 keeps the player as it is")]
+Beta = Annotated[float, Within(lambda beta: 0 <= beta < 1, "must be in [0, 1)")]
+Betas = Annotated[list[Beta], Within(lambda betas: len(betas) == 2, "must be two numbers, such as [0.5,0.999]")]
+Accuracy = Annotated[float, Within(lambda x: 0 < x < 1, "must be an accuracy between 0 and 1; null never skips a turn")]
 
 
 class Game(TypedDict, total=False):
     """Name, type and default; what it means. A player is a key of the variant's `players()`."""
 
     loss: Annotated[str, "non_saturating"]  # the adversarial objective, a name in zoo/game/losses.py
-    lr: Annotated[dict[str, float], {"D": 0.0002, "G": 0.0002}]  # Adam's learning rate of each player
-    betas: Annotated[list[float], [0.5, 0.999]]  # Adam's
-    clip_norm: Annotated[float | None, None]  # the largest norm of a player's gradient in a turn; None: any
-    decay_start: Annotated[int | str | None, None]  # images from which rates fall linearly; "half" of decay_end; never
-    decay_end: Annotated[int | None, None]  # images at which they are 0
-    ema_half_life: Annotated[float | None, 5_000.0]  # of the generators' averages, in images; None: no average
-    n_critic: Annotated[int, 1]  # turns of the first player, D, for each turn of another
-    skip_d_above: Annotated[float | None, None]  # D skips its turn while its accuracy, in [0, 1], is above this
+    lr: Annotated[dict[str, Rate], {"D": 0.0002, "G": 0.0002}]  # Adam's learning rate of each player
+    betas: Annotated[Betas, [0.5, 0.999]]  # Adam's
+    clip_norm: Annotated[Positive | None, None]  # the largest norm of a player's gradient in a turn; None: any
+    decay_start: Annotated[Natural | Literal["half"] | None, None]  # images from which rates fall linearly; "half" of
+    decay_end: Annotated[Count | None, None]  # decay_end, the images at which they are 0; None: never
+    ema_half_life: Annotated[Weight | None, 5_000.0]  # of the generators' averages, in images; None: no average
+    n_critic: Annotated[Count, 1]  # turns of the first player, D, for each turn of another
+    skip_d_above: Annotated[Accuracy | None, None]  # D skips its turn while its accuracy is above this
     regularizer: Annotated[dict[str, Any] | None, None]  # gradient penalties, see `zoo.game.regularizers.Regularizer`
     augment: Annotated[dict[str, Any] | None, None]  # of what D sees, see `zoo.game.augment.Augment`
 
@@ -30,7 +49,7 @@ class Game(TypedDict, total=False):
 def defaults() -> Game:
     """Every setting's default."""
     hints = get_type_hints(Game, include_extras=True)
-    return {name: copy.deepcopy(get_args(hint)[1]) for name, hint in hints.items()}  # type: ignore[return-value]
+    return {name: copy.deepcopy(hint.__metadata__[-1]) for name, hint in hints.items()}  # type: ignore[return-value]
 
 
 def completed(game: Game) -> Game:
@@ -45,23 +64,7 @@ def completed(game: Game) -> Game:
         if name not in complete:
             raise TypeError(f"unexpected keyword argument '{name}'")
     complete |= game
-    if not isinstance(complete["lr"], Mapping):
-        raise ValueError(f"model.lr={complete['lr']} must be a rate for each player, such as {{D: 0.0002, G: 0.0002}}")
-    for player, lr in complete["lr"].items():
-        if not isinstance(lr, int | float) or not 0 <= lr < math.inf:
-            raise ValueError(f"model.lr.{player}={lr} must be a finite number from 0 on; 0 keeps the player as it is")
-    betas, n_critic, skip_d_above = complete["betas"], complete["n_critic"], complete["skip_d_above"]
-    if not isinstance(betas, Sequence) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"model.betas={betas} must be two numbers in [0, 1), such as [0.5,0.999]")
-    if not isinstance(n_critic, int) or n_critic < 1:
-        raise ValueError(f"model.n_critic={n_critic} must be 1 or more: turns of D for each turn of G")
-    if skip_d_above is not None and not 0 <= skip_d_above <= 1:
-        raise ValueError(f"model.skip_d_above={skip_d_above} must be an accuracy in [0, 1]; null never skips a turn")
-    for name, least in {"clip_norm": math.ulp(0.0), "ema_half_life": 0, "decay_end": 0}.items():
-        value = complete[name]  # type: ignore[literal-required]
-        if value is not None and (not isinstance(value, int | float) or not least <= value < math.inf):
-            words = "positive" if least else "0 or more"
-            raise ValueError(f"model.{name}={value} must be a finite number, {words}; null is without")
+    check_annotated(Game, complete)
     decay(complete, 0)  # says what is wrong with it
     return complete
 
@@ -70,41 +73,23 @@ def decay(game: Game, images: int) -> float:
     """The factor on learning rates after so many images: 1 until decay_start, then linearly to 0 at decay_end.
 
     Raises:
-        ValueError: for a decay_start that is no number of images, or without an end.
+        ValueError: for a decay_start without an end, or that is not before it.
     """
     start, end = game["decay_start"], game["decay_end"]
     if start is None:
         return 1.0
     if end is None:
         raise ValueError(f"model.decay_start={start} needs an end: model.decay_end=, in images")
-    if isinstance(start, str):
-        if start != "half":
-            raise ValueError(f"model.decay_start={start} must be a number of images, half (of decay_end) or null")
+    if start == "half":
         start = end // 2
-    if start < 0:
-        raise ValueError(f"model.decay_start={start} must not be negative: images from which on the rates fall")
+    assert isinstance(start, int)
+    if start >= end:
+        raise ValueError(
+            f"model.decay_start={start} must lie before model.decay_end={end}, which is max_images unless it is set"
+        )
     if images <= start:
         return 1.0
     return (end - images) / (end - start) if images < end else 0.0
-
-
-# What a variant's own settings may be, as the annotations of its constructor ------------------------------------------
-
-
-@dataclass(frozen=True)
-class Within:
-    """A range of numbers, in an `Annotated`: whether a number is in it, and the sentence's end where it is not."""
-
-    admits: Callable[[float], bool]
-    words: str
-
-
-Count = Annotated[int, Within(lambda n: n >= 1, "must be 1 or more")]
-Natural = Annotated[int, Within(lambda n: n >= 0, "must not be negative; 0 is none")]
-Weight = Annotated[float, Within(lambda x: x >= 0, "must not be negative; 0 switches it off")]
-Positive = Annotated[float, Within(lambda x: x > 0, "must be positive")]
-Share = Annotated[float, Within(lambda x: 0 <= x <= 1, "must be in [0, 1]")]
-ImageSize = int | list[int]  # pixels: one number, or [height, width]
 
 
 def sides(image_size: ImageSize) -> tuple[int, int]:
@@ -113,19 +98,13 @@ def sides(image_size: ImageSize) -> tuple[int, int]:
     return height, width
 
 
-def check_annotated(constructor: Callable[..., None], values: Mapping[str, Any]) -> None:
-    """Hold a variant's settings against its constructor's annotations, as far as they are `Literal` or `Within`.
+def check_annotated(owner: Callable[..., Any], values: Mapping[str, Any], group: str = "model") -> None:
+    """Hold the settings of a variant, or of a part of the game, to the annotations of its constructor.
 
     Raises:
-        ValueError: "model.NAME=VALUE must be one of A, B, C", or that it is out of its range.
+        ValueError: "GROUP.NAME=VALUE must be one of A, B, C", or that it is of another kind or out of its range.
     """
-    for name, hint in get_type_hints(constructor, include_extras=True).items():
-        value = values.get(name)
-        for option in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
-            if value is None:
-                continue
-            if get_origin(option) is Literal and value not in get_args(option):
-                raise ValueError(f"model.{name}={value} must be one of {', '.join(map(str, get_args(option)))}")
-            for extra in getattr(option, "__metadata__", ()):
-                if isinstance(extra, Within) and not extra.admits(value):
-                    raise ValueError(f"model.{name}={value} {extra.words}")
+    for name, hint in get_type_hints(owner, include_extras=True).items():
+        if name in values:
+            fitted(f"{group}.{name}", values[name], hint)
+    refuse_immeasurable(group, dict(values))

@@ -83,6 +83,11 @@ def diagnosis(player: str, terms: Mapping[str, Tensor], images: int, world_size:
         for name, value in of_rank.items()
     ]
     what = ", ".join(not_finite) or f"the gradient of {player} is not finite, though its terms are"
+    return diverged(what, images)
+
+
+def diverged(what: str, images: int) -> str:
+    """The sentence that ends a run."""
     return (
         f"{what}, at image {images:,}: training has diverged. Lower the learning rates (model.lr.D=, model.lr.G=), "
         "clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -27,9 +27,11 @@ from torch import Tensor
 from zoo.atomic import replacing
 from zoo.batch import Preview
 from zoo.metrics.metric import Data, Metric, Plain, Result, Task, fields_of
+from zoo.ranges import Within
 
 log = logging.getLogger(__name__)
 
+Images = Annotated[int, Within(lambda n: 1 <= n <= 10_000_000, "must be from 1 to 10,000,000 images")]
 Previews = Callable[[Any], Mapping[str, Preview]]
 
 
@@ -43,10 +45,10 @@ class Evaluator:
 
     metrics: Sequence[Metric]  # in the order of the values; the first whose headline suits a goal chooses the best
     split: Literal["train", "test"]  # of the data that the reals come from
-    num_real: int | None  # real images, from the first on; None: the whole split
+    num_real: Images | None  # real images, from the first on; None: the whole split
     # Generated images, at positions 0 to num_fake - 1; None: as many as real ones, which suits translated images, since
     # a data set has no more inputs.
-    num_fake: int | None
+    num_fake: Images | None
     batch_size: int  # images per rank and step
     cache_dir: str | None  # where real statistics are kept from run to run; None: in memory only
 
@@ -201,6 +203,15 @@ class Evaluator:
         for metric in self.metrics:
             of_frame |= metric.settings()
         return of_frame
+
+    def comparable(self, data: Data) -> dict[str, Plain]:
+        """What must be equal for values of two evaluations to be compared: images, extractor, protocol.
+
+        Call it after `load`. A fingerprint of the split's images stands in it as `fingerprint`.
+        """
+        stamp = self.stamp(data, *self._numbers(data))
+        del stamp["data"]  # a description for people, which counts the files that could not be read
+        return stamp
 
     def _numbers(self, data: Data) -> tuple[int, int]:
         """The number of real and of fake images.

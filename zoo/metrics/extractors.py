@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import NoTrainInceptionV3
 
+from zoo import torchfile
+
 
 class MissingWeights(ValueError):
     """Weights that can't be had. The message says which file, where to put it, and what else to do."""
@@ -131,9 +133,9 @@ class Inception(Extractor):
         # random state. Its own torch.load may unpickle code, so the file is read once before in the safe way.
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             try:
-                torch.load(self.path, map_location="cpu", weights_only=True)
+                torchfile.load(self.path, archive=False)
                 network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path), antialias=False)
-            except Exception as error:  # the unpickler raises whatever it stumbles over
+            except Exception as error:  # whatever a damaged file makes it stumble over
                 raise ValueError(f"{self.path} does not hold the weights of the standard Inception: {error}") from error
         self.network = network.requires_grad_(False)
 

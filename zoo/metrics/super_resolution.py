@@ -148,6 +148,24 @@ class SuperResolution(Evaluator):
             )
         return (data.num_whole_images(self.split),) * 2
 
+    def _border(self, data: Any) -> int:
+        return data.scale if self.border is None else self.border
+
+    def stamp(self, data: Any, num_real: int, num_fake: int) -> dict[str, Plain]:
+        stamp: dict[str, Plain] = {
+            "data": data.description,
+            "fingerprint": data.fingerprint(self.split),
+            "split": self.split,
+            "num_images": num_fake,
+            "scale": data.scale,
+            "border": self._border(data),
+            "y": "BT.601 studio swing; grey files by their levels",
+            "ssim": "Gaussian 11x11, sigma 1.5, valid region",
+        }
+        for metric in self.of_images:
+            stamp |= metric.settings()
+        return stamp
+
     def evaluate(
         self, preview: Previews, data: Any, *, device: torch.device | str, protocol: Mapping[str, Plain] | None = None,
         skip: bool = False,
@@ -162,7 +180,7 @@ class SuperResolution(Evaluator):
             ValueError: an image that is too small to be measured; with `skip`, if all are.
         """
         numbers, device, (rank, world_size) = self._numbers(data), torch.device(device), ranks()
-        border = data.scale if self.border is None else self.border
+        border = self._border(data)
         self.load()
         task = Task("samples", frozenset({"fake", "target"}), data, *numbers, device, {})
         metrics = [metric.begun(task) for metric in self.of_images if metric.measures(task)]
@@ -193,16 +211,5 @@ class SuperResolution(Evaluator):
         names = [name for metric in metrics for name in metric.names]
         values, *of_images = (dict(zip(names, row.tolist(), strict=True)) for row in (table.mean(0), *table))
         images = {files[position]: row for position, row in zip(measured, of_images, strict=True)}
-        stamp: dict[str, Plain] = {
-            "data": data.description,
-            "fingerprint": data.fingerprint(self.split),
-            "split": self.split,
-            "num_images": len(measured),
-            "scale": data.scale,
-            "border": border,
-            "y": "BT.601 studio swing; grey files by their levels",
-            "ssim": "Gaussian 11x11, sigma 1.5, valid region",
-        }
-        for metric in self.of_images:
-            stamp |= metric.settings()
+        stamp = self.stamp(data, *numbers) | {"num_images": len(measured)}
         return Result(values, stamp | dict(protocol or {}), images=images, left_out=left_out)

@@ -35,7 +35,7 @@ from zoo.batch import ImagePairs, Preview
 from zoo.game.abilities import Translates
 from zoo.game.gan import GAN
 from zoo.game.history import History
-from zoo.game.settings import Count, Game, ImageSize, Natural, Weight, sides
+from zoo.game.settings import Blocks, Count, Game, ImageSize, Natural, Weight, sides
 from zoo.networks import translators
 from zoo.networks.initialisation import init_weights
 from zoo.networks.translators import PatchDiscriminator, together
@@ -58,7 +58,7 @@ class CycleGAN(GAN, Translates):
 
     def __init__(
         self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
-        width: Count, blocks: Natural | None, discriminator_width: Count, discriminator_layers: int | None,
+        width: Count, blocks: Blocks | None, discriminator_width: Count, discriminator_layers: int | None,
         adversarial: Weight, cycle: Weight, identity: Weight, history: Natural, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
@@ -115,10 +115,10 @@ class CycleGAN(GAN, Translates):
             history.images = [image.to(self.device) for image in images]
 
     @torch.no_grad()
-    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+    def translate(self, images: Tensor, direction: str = "X->Y", tile: int | None = None) -> Tensor:
         translators.check_direction(images, direction, self.directions)
-        network = self.best(self.G if direction == "X->Y" else self.F)
-        return translators.at_any_size(network, images.to(self.device), self.G.stride).float()
+        network, images = self.best(self.G if direction == "X->Y" else self.F), images.to(self.device)
+        return translators.at_any_size(network, images, self.G.stride, tile=tile, reach=self.reach).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D_X": self.D_X(batch.x), "D_Y": self.D_Y(batch.y)}

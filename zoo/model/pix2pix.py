@@ -20,7 +20,7 @@ Departs:  translations are deterministic: G is in evaluation mode, without dropo
           size. An average of G is an option.
 """
 
-from typing import Annotated, Literal, Unpack
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,10 @@ from torch.nn.functional import l1_loss
 from zoo.batch import ImagePairs, Preview
 from zoo.game.abilities import Translates
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, ImageSize, Natural, Weight, Within, sides
+from zoo.game.settings import Blocks, Count, Game, ImageSize, Part, Weight, sides
 from zoo.networks import translators
 from zoo.networks.initialisation import init_weights
 from zoo.networks.translators import PatchDiscriminator, together
-
-Probability = Annotated[float, Within(lambda p: 0 <= p < 1, "must be in [0, 1); 0 switches it off")]
 
 
 class Pix2Pix(GAN, Translates):
@@ -53,7 +51,7 @@ class Pix2Pix(GAN, Translates):
 
     def __init__(
         self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
-        width: Count, blocks: Natural | None, norm: Literal["instance", "batch"], dropout: Probability,
+        width: Count, blocks: Blocks | None, norm: Literal["instance", "batch"], dropout: Part,
         discriminator_width: Count, discriminator_layers: int | None, l1: Weight, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
@@ -63,7 +61,7 @@ class Pix2Pix(GAN, Translates):
         self.G = translators.make_generator(generator, size, channels_x, channels_y, width, blocks, norm, dropout)
         self.D = PatchDiscriminator(channels_x + channels_y, discriminator_width, layers, norm)
         init_weights(self.G, self.D)
-        self.G_ema = self.average(self.G)
+        self.G_ema, self.reach = self.average(self.G), self.G.reach
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
@@ -90,15 +88,27 @@ class Pix2Pix(GAN, Translates):
         pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
         return tuple(self.D(pair) for pair in pairs) if self.norm == "batch" else together(self.D, *pairs)
 
+    def on_train_batch_start(self, batch: ImagePairs, batch_idx: int) -> None:
+        """Raises:
+        ValueError: for images that are no pairs, by the first batch.
+        """
+        if batch_idx == 0 and not bool(batch.aligned.all()):
+            raise ValueError(
+                "model=pix2pix learns from pairs, and these images are unpaired: use data=masked_digits, or "
+                "paired_folder; model=cyclegan needs no pairs"
+            )
+        super().on_train_batch_start(batch, batch_idx)
+
     def on_train_start(self) -> None:
         """Dropout draws from torch's own stream: let it differ from rank to rank."""
         torch.manual_seed(self.rng.initial_seed())
         super().on_train_start()  # a resumed run goes on with the states that it had
 
     @torch.no_grad()
-    def translate(self, images: Tensor, direction: str = "X->Y") -> Tensor:
+    def translate(self, images: Tensor, direction: str = "X->Y", tile: int | None = None) -> Tensor:
         translators.check_direction(images, direction, self.directions)
-        return translators.at_any_size(self.best(self.G), images.to(self.device), self.G.stride).float()
+        G, images = self.best(self.G), images.to(self.device)
+        return translators.at_any_size(G, images, self.G.stride, tile=tile, reach=self.reach).float()
 
     def critique(self, batch: ImagePairs) -> dict[str, Tensor]:
         return {"D": self.D(torch.cat([batch.x, batch.y], dim=1))}

@@ -33,18 +33,22 @@ Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.0
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo import torchfile
 from zoo.batch import LowHigh, Preview
 from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, Natural
+from zoo.game.settings import Blocks, Count, Game, Natural, Positive, Weight, Within
 from zoo.networks import vgg
 from zoo.networks.initialisation import spectral_normalize
+
+Steps = Annotated[list[Count], Within(lambda steps: steps == sorted(steps), "must rise")]
+Factor = Annotated[float, Within(lambda x: 0 < x <= 1, "must be in (0, 1]")]
 
 
 def convolution(c_in: int, c_out: int, *, norm: str, stride: int = 1) -> list[nn.Module]:
@@ -92,7 +96,7 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: float, skip: str,
+        self, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: Positive, skip: str,
         icnr: bool,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -178,17 +182,21 @@ class SRGAN(GAN, Upscales):
     """
 
     def __init__(
-        self, *, scale: Literal[2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Natural,
-        norm: Literal["batch", "none"], residual_scale: float, skip: Literal["none", "bilinear"], icnr: bool,
+        self, *, scale: Literal[2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Blocks,
+        norm: Literal["batch", "none"], residual_scale: Positive, skip: Literal["none", "bilinear"], icnr: bool,
         discriminator_width: Count, discriminator_dense: Count,
-        discriminator_norm: Literal["batch", "spectral", "none"], pixel: Literal["mse", "l1"], pixel_images: int,
+        discriminator_norm: Literal["batch", "spectral", "none"], pixel: Literal["mse", "l1"], pixel_images: Natural,
         start: str | None, content: Literal["vgg", "discriminator", "pixel"], vgg_weights: str | None,
-        weights: dict[str, float], lr_steps: list[int], lr_gamma: float, **game: Unpack[Game],
+        weights: dict[str, Weight], lr_steps: Steps, lr_gamma: Factor, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
         if patch_size % scale:
             raise ValueError(
                 f"model.patch_size={patch_size} is no multiple of model.scale={scale}: set data.patch_size"
+            )
+        if vgg_weights is not None and content != "vgg":
+            raise ValueError(
+                f"model.vgg_weights={vgg_weights} has no effect with model.content={content}: set it to vgg"
             )
         if content == "vgg" and channels not in (1, 3):
             raise ValueError(f"model.content=vgg takes images of 1 or 3 channels, not {channels}: use discriminator")
@@ -278,16 +286,17 @@ class SRGAN(GAN, Upscales):
     def begin_with(self, start: str) -> None:
         """Take up the generator of another run's checkpoint, and its average; a ValueError says why it does not fit."""
         try:
-            checkpoint = torch.load(Path(start).expanduser(), map_location="cpu", weights_only=True)
+            checkpoint = torchfile.load(Path(start).expanduser())
             for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
                 of_start, wanted = checkpoint["hyper_parameters"].get(name), self.hparams[name]
                 if of_start not in (None, wanted):
                     raise ValueError(f"its {name} is {of_start}, not {wanted}")
             for prefix, network in (("G.", self.G), ("G_ema.", self.G_ema)):
                 state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+                torchfile.check_finite(state, "it")
                 if network is not None:
                     network.load_state_dict(state)
-        except Exception as error:  # the unpickler raises whatever it stumbles over
+        except Exception as error:  # whatever a damaged file makes it stumble over
             why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
             raise ValueError(
                 f"model.start={start} gives no generator of these settings ({why}): name the checkpoint of a run with "

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents, OfClasses, Styles
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, ImageSize, Positive, Share, sides
+from zoo.game.settings import Count, Game, ImageSize, Layers, Positive, Share, sides
 from zoo.networks import style
 from zoo.networks.convolutional import doublings
 from zoo.networks.growth import Growth, Stage
@@ -209,7 +209,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
 
     def __init__(
         self, *, image_size: ImageSize, channels: Count, classes: list[str] | None, conditional: bool,
-        latent_dim: Count, w_dim: Count, mapping_layers: Count, mapping_rate: Positive, channel_base: Count,
+        latent_dim: Count, w_dim: Count, mapping_layers: Layers, mapping_rate: Positive, channel_base: Count,
         channel_max: Count, noise: bool, mixing: Share, stddev_group: Count,
         growth: Literal["none", "progressive", "multi_scale"], phase_images: Count, truncation: Share,
         w_mean_half_life: Positive, path_length: dict[str, Any], **game: Unpack[Game],

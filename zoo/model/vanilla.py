@@ -13,15 +13,17 @@ Departs:  BatchNorm and LeakyReLU in G and LeakyReLU in D instead of ReLU, maxou
 """
 
 import math
-from typing import Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 from torch import Tensor, nn
 
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, ImageSize, sides
+from zoo.game.settings import Count, Game, ImageSize, Within, sides
 from zoo.networks.convolutional import small_discriminator
+
+Widths = Annotated[list[Count], Within(lambda widths: len(widths) > 0, "must be one width or more")]
 
 
 def dense_generator(*, latent_dim: int, hidden: list[int], shape: tuple[int, ...]) -> nn.Sequential:
@@ -53,7 +55,7 @@ class VanillaGAN(GAN, FromLatents):
     """
 
     def __init__(
-        self, *, image_size: ImageSize, channels: Count, latent_dim: Count, hidden: list[int],
+        self, *, image_size: ImageSize, channels: Count, latent_dim: Count, hidden: Widths,
         discriminator: Literal["dense", "conv"], **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)

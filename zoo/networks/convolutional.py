@@ -35,7 +35,9 @@ def doublings(height: int, width: int, *, largest: int = 256) -> int:
 
 def ladder(shape: Shape, *, base: int, most: int) -> tuple[list[int], tuple[int, int]]:
     """Channels of the feature maps from the one next to the image, `base`, to the smallest one, at most `most`; and
-    the smallest one's (height, width). Raises what `doublings` does."""
+    the smallest one's (height, width). A ValueError for a `base` above `most`, and what `doublings` raises."""
+    if base > most:
+        raise ValueError(f"model.width={base} is more than model.max_width={most}: lower one or raise the other")
     _, height, width = shape
     n = doublings(height, width)
     return [min(base * 2**k, most) for k in range(n)], (height >> n, width >> n)

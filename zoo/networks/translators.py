@@ -60,7 +60,8 @@ class ResidualBlock(nn.Module):
 class ResNetGenerator(nn.Sequential):
     """Image [N, c_in, H, W] -> image [N, c_out, H, W] in [-1, 1], H and W multiples of 4, from 8 on.
 
-    c7s1-k, d2k, d4k, `blocks` times R4k, u2k, uk, c7s1-c_out, with k = `width`: 64 in the paper.
+    c7s1-k, d2k, d4k, `blocks` times R4k, u2k, uk, c7s1-c_out, with k = `width`: 64 in the paper. `reach` is how many
+    pixels around a part of the image decide on it, at most; None: all of them, by instance normalisation.
     """
 
     stride = 4
@@ -74,6 +75,8 @@ class ResNetGenerator(nn.Sequential):
             up = nn.ConvTranspose2d(2 * k * width, k * width, 3, stride=2, padding=1, output_padding=1, bias=False)
             layers += unit(up, norm)
         super().__init__(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, c_out, 7), nn.Tanh())
+        # 3 of the 7x7 convolutions at either end, 1 of each other one, in pixels of 1, 2 or 4; a multiple of the stride
+        self.reach = None if norm == "instance" else (3 + 1 + 2) + 8 * blocks + (4 + 2 + 3) + 1
 
 
 class UNet(nn.Module):
@@ -81,12 +84,14 @@ class UNet(nn.Module):
 
     `depth` convolutions halve the image, as many transposed ones double it again, each of which also sees what its
     mirror image made: C64-C128-C256-C512-... at width 64. Dropout of probability `dropout` follows the first three
-    layers of the decoder, as far as they have 8 * width channels (CD512).
+    layers of the decoder, as far as they have 8 * width channels (CD512). `reach` is as that of `ResNetGenerator`.
     """
 
     def __init__(self, *, c_in: int, c_out: int, width: int, depth: int, norm: str, dropout: float) -> None:
         super().__init__()
         self.stride = 2**depth
+        # Going down, each convolution sees 2 of its pixels to a side at most, going up each sees 1 of the next larger.
+        self.reach = None if norm == "instance" else 4 * self.stride
         sizes = [width * min(2**k, 8) for k in range(depth)]
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for k, (above, below) in enumerate(pairwise([c_in, *sizes])):
@@ -139,7 +144,7 @@ def make_generator(
     most 8 times, to 1 pixel of 256; `dropout` is the probability in its decoder.
 
     Raises:
-        ValueError: for a size that the network can't make, with the nearest multiple of 16.
+        ValueError: for a size that the network can't make, with the nearest multiple of 16; and for blocks of a U-Net.
     """
     stride = ResNetGenerator.stride if generator == "resnet" else 8  # a U-Net halves three times or more
     if any(side % stride or side < LEAST for side in size):
@@ -152,6 +157,8 @@ def make_generator(
     if generator == "resnet":
         blocks = (6 if min(size) < 256 else 9) if blocks is None else blocks
         return ResNetGenerator(c_in=c_in, c_out=c_out, width=width, blocks=blocks, norm=norm)
+    if blocks is not None:
+        raise ValueError(f"model.blocks={blocks} has no effect with model.generator=unet: set model.generator=resnet")
     depth = next(depth for depth in range(8, 0, -1) if not any(side % 2**depth for side in size))
     return UNet(c_in=c_in, c_out=c_out, width=width, depth=depth, norm=norm, dropout=dropout)
 
@@ -177,14 +184,40 @@ def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
     return network(torch.cat(parts)).split(len(parts[0]))
 
 
-def at_any_size(network: Callable[[Tensor], Tensor], images: Tensor, stride: int) -> Tensor:
+def at_any_size(
+    network: Callable[[Tensor], Tensor], images: Tensor, stride: int, *, tile: int | None = None, reach: int | None = 0
+) -> Tensor:
     """`network` of images [N, C, H, W] of any size, [N, c_out, H, W]: mirrored at their borders until both sides are
-    multiples of `stride`, and its result cut back."""
+    multiples of `stride`, and its result cut back.
+
+    With `tile`, in tiles of so many pixels, rounded up to the stride, each with `reach` pixels around it.
+
+    Raises:
+        ValueError: for tiles where every pixel decides on all others.
+    """
     h, w = images.shape[2:]
     rows, columns = mirrored(h, stride), mirrored(w, stride)
     padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
     top, left = (len(rows) - h) // 2, (len(columns) - w) // 2
-    return network(padded)[:, :, top : top + h, left : left + w]
+    result = network(padded) if tile is None else in_tiles(network, padded, stride, tile, reach)
+    return result[:, :, top : top + h, left : left + w]
+
+
+def in_tiles(network: Callable[[Tensor], Tensor], images: Tensor, stride: int, tile: int, reach: int | None) -> Tensor:
+    """`network` of images [N, C, H, W] whose sides are multiples of `stride`; see `at_any_size`."""
+    if reach is None:
+        raise ValueError("instance normalisation makes of an image a whole: it can't be translated in tiles")
+    tile, (height, width) = -(-tile // stride) * stride, images.shape[2:]
+    bands = []
+    for top in range(0, height, tile):
+        y0, y1, bottom = max(top - reach, 0), min(top + tile + reach, height), min(top + tile, height)
+        band = []
+        for left in range(0, width, tile):
+            x0, x1, right = max(left - reach, 0), min(left + tile + reach, width), min(left + tile, width)
+            part = network(images[:, :, y0:y1, x0:x1])
+            band.append(part[:, :, top - y0 : bottom - y0, left - x0 : right - x0].clone())  # the rest is let go
+        bands.append(torch.cat(band, dim=3))
+    return torch.cat(bands, dim=2)
 
 
 def mirrored(side: int, stride: int) -> Tensor:

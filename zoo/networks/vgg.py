@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from zoo import torchfile
+
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 SHA256_PREFIX = "dcbb9e9d"  # by torch.hub's convention the file's name ends in it
 FILE = URL.rpartition("/")[2]
@@ -77,9 +79,10 @@ def load(weights: str | None) -> VGG19:
     with torch.random.fork_rng(devices=[]):  # the weights that are replaced at once were drawn
         network = VGG19()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torchfile.load(path, archive=False)
+        torchfile.check_finite(state, "it")
         network.load_state_dict({name: state[name] for name in network.state_dict()})
-    except Exception as error:  # the unpickler raises whatever it stumbles over
+    except Exception as error:  # whatever a damaged file makes it stumble over
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{path} does not hold the weights of torchvision's VGG19 ({why}): model.vgg_weights=FILE names {FILE}"

@@ -1,19 +1,28 @@
 """Checkpoints: written whole or not at all, found in a run's folder, read without running code.
 
-Nothing here unpickles objects: `torch.load(weights_only=True)` admits tensors, numbers, strings, lists and dicts only.
+Nothing here unpickles objects, see `zoo.torchfile`; what settings in a checkpoint may say is in `zoo.run.trust`. A
+checkpoint that is a stranger's, or damaged, is refused with a sentence before anything is made of it.
 """
 
-import importlib
 import os
-import pickle
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.nn.modules import module as registration
 
+from zoo import torchfile
 from zoo.atomic import replacing
 from zoo.game.gan import GAN
+from zoo.run import trust
+
+HOOKS = {"load_state_dict", "on_load_checkpoint", "load_state", "load_rank_state", "restore_random_states"}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -33,7 +42,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """A file of plain data, without running code: see `read`."""
-        return _load(Path(path))
+        return read(path)
 
 
 def find(run: str | os.PathLike) -> Path:
@@ -59,13 +68,13 @@ def newest(run: str | os.PathLike) -> Path:
     """
     path = Path(run).expanduser()
     if path.is_file():
-        read(path)
+        read_whole(path)
         return path
     images, problems = {}, []
     for candidate in (path / "checkpoints" / name for name in ("last.ckpt", "best.ckpt")):
         try:
-            if candidate.is_file():
-                images[candidate] = read(candidate)["zoo"]["images"]
+            if candidate.exists():
+                images[candidate] = read_whole(candidate)["zoo"]["images"]
         except ValueError as error:
             problems.append(str(error))
     if not images:
@@ -80,23 +89,74 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     """A checkpoint's content, on the CPU.
 
     Raises:
-        ValueError: if the file is truncated, is no checkpoint of this zoo, or holds objects other than plain data.
+        ValueError: if the file is damaged, is no checkpoint of this zoo, holds objects other than plain data, or
+            weights that are no numbers.
     """
-    checkpoint = _load(Path(path))
-    if not isinstance(checkpoint, dict) or "zoo" not in checkpoint:
-        raise ValueError(f"{path} is a torch file but no checkpoint of this zoo{_alternative(Path(path))}")
+    path = Path(path)
+    try:
+        checkpoint = torchfile.load(path)
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("zoo"), dict):
+            raise ValueError(f"{path} is a torch file but no checkpoint of this zoo")
+        with _of(path):
+            _check_natural(checkpoint["zoo"], "images")
+            weights = checkpoint.get("state_dict", {})
+            if not isinstance(weights, dict):
+                raise ValueError("its state_dict is no dict")
+            for name, weight in weights.items():
+                if str(name).endswith("._extra_state"):  # images that an average or the augmentation has seen
+                    _check_natural(weights, name)
+                elif not _is_dense(weight):
+                    raise ValueError(f"its state_dict has {trust.shown(name)}, which is no tensor")
+        torchfile.check_finite(weights, str(path))
+    except ValueError as error:
+        raise ValueError(f"{error}{_alternative(path)}") from None
     return checkpoint
 
 
-def _load(path: Path) -> Any:
+def read_whole(path: str | os.PathLike) -> dict[str, Any]:
+    """A checkpoint's content, where all that makes the model again is there, and of the right type.
+
+    Raises:
+        ValueError: as `read`; and if something is missing, or its settings say more than a file may.
+    """
+    checkpoint = read(path)
+    with _of(path, _alternative(Path(path))):
+        for name in ("state_dict", "hyper_parameters"):
+            _part(checkpoint, name, dict)
+        trust.variant(_part(checkpoint["zoo"], "variant", str))
+        trust.check_plain(checkpoint["hyper_parameters"], "hyper_parameters")
+        trust.settings(_part(checkpoint["zoo"], "config", dict))
+    return checkpoint
+
+
+@contextmanager
+def _of(path: str | os.PathLike, alternative: str = "") -> Iterator[None]:
+    """Let what is wrong with a checkpoint's content name the file."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # foreign bytes make the unpickler raise whatever they happen to spell
-        problem = "can't be read: truncated, or not a checkpoint"
-        if isinstance(error, pickle.UnpicklingError):
-            problem = "is refused: no checkpoint, or it holds more than plain data"
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} {problem} ({why}){_alternative(path)}") from None
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path} is refused: {error}{alternative}") from None
+
+
+def _part(holder: Mapping[str, Any], name: str, kind: type) -> Any:
+    if name not in holder:
+        raise ValueError(f"it has no {name}")
+    if not isinstance(holder[name], kind):
+        raise ValueError(f"its {name} is {trust.shown(holder[name])}, not a {kind.__name__}")
+    return holder[name]
+
+
+def _check_natural(holder: Mapping[str, Any], name: str) -> None:
+    value = _part(holder, name, int)
+    if isinstance(value, bool) or not 0 <= value < 2**53:
+        raise ValueError(f"its {name} is {trust.shown(value)}, no number of images")
+
+
+def _is_dense(tensor: Any) -> bool:
+    """Whether it is a tensor, and lies in memory element by element: not sparse, quantised, nor one number repeated."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def _alternative(path: Path) -> str:
@@ -110,7 +170,8 @@ def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
         zoo.load("outputs/dcgan-mnist5k/2026-01-31_12-00-00").sample(16)   # [16, 1, 32, 32] in [0, 1]
 
     Raises:
-        ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo.
+        ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo, or its weights
+            do not fit that.
     """
     try:
         kind = torch.device(device).type
@@ -119,11 +180,179 @@ def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device}: there is no CUDA device here; use cpu")
     path = find(run)
-    checkpoint = read(path)
-    module, _, name = checkpoint["zoo"]["variant"].rpartition(".")
-    if not module.startswith("zoo.model."):
-        raise ValueError(f"{path} is of {module}.{name}, which is no variant of this zoo")
-    model: GAN = getattr(importlib.import_module(module), name)(**checkpoint["hyper_parameters"])
-    model.load_state_dict(checkpoint["state_dict"])
+    checkpoint = read_whole(path)
+    with _of(path, _alternative(path)):
+        trust.check_targets(checkpoint["zoo"]["config"])
+        model = _built(trust.variant(checkpoint["zoo"]["variant"]), checkpoint)
     model.images, model.config = checkpoint["zoo"]["images"], checkpoint["zoo"]["config"]
     return model.to(device).eval()
+
+
+def _built(variant: type[GAN], checkpoint: Mapping[str, Any]) -> GAN:
+    """The model of a checkpoint, which is first made without memory: its size is the file's to say, and may be any.
+
+    Raises:
+        ValueError: if the hyperparameters make no model, or one of other weights than there are.
+    """
+    arguments, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    try:
+        with torch.device("meta"), _at_most(weights):
+            shapes = variant(**arguments).state_dict()
+    except Exception as error:  # whatever an odd value makes a constructor stumble over
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"its hyperparameters make no {variant.__name__} ({trust.shown(lines[0])[1:-1]})") from None
+    if misfit := _misfit(weights, shapes):
+        raise ValueError(f"its weights are of another model than its hyperparameters make: {misfit}")
+    model = variant(**arguments)
+    model.load_state_dict(weights)
+    return model
+
+
+def _misfit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """Where weights first differ from what a model has, in names or shapes, or None."""
+    for name in [*wanted, *weights]:
+        if name not in wanted or name not in weights:
+            return f"{trust.shown(name)[1:-1]} is in {'one' if name in weights else 'the other'} alone"
+        of_file, of_model = _kind(weights[name]), _kind(wanted[name])
+        if of_file != of_model:
+            return f"{name} is {of_file}, not {of_model}"
+    return None
+
+
+def _kind(weight: Any) -> str:
+    if not isinstance(weight, Tensor):
+        return "a number"
+    return f"{list(weight.shape)}{'' if weight.is_floating_point() else ' integer'}"
+
+
+@contextmanager
+def _at_most(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let nothing be built that has far more layers than these weights belong to: the number is a stranger's.
+
+    Raises:
+        ValueError: within the block, as soon as it has.
+    """
+    left = 1_000 + 40 * len(weights)  # layers without weights, and such as are registered twice, included
+
+    def count(*args: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("they ask for far more layers than there are weights")
+
+    hooks = [
+        registration.register_module_parameter_registration_hook(count),
+        registration.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# To go on with a run -------------------------------------------------------------------------------------------------
+
+
+def check_resumable(
+    path: str | os.PathLike, trainer: L.Trainer, model: GAN, datamodule: L.LightningDataModule
+) -> dict[str, Any]:
+    """The content of a checkpoint that training can go on from: what it keeps fits those that take it up.
+
+    Args:
+        path: the checkpoint.
+        trainer, model, datamodule: of the settings to go on with, nothing taken up yet.
+
+    Raises:
+        ValueError: naming what is missing, or of another type, shape or range.
+    """
+    checkpoint = read_whole(path)
+    if misfit := _misfit(checkpoint["state_dict"], model.state_dict()):
+        raise ValueError(
+            f"{path} is of another model than these settings make, {misfit} (resume=RUN alone keeps the settings)"
+        )
+    with _of(path, _alternative(Path(path))):
+        state = checkpoint["zoo"]
+        for turns in _part(state, "turns", dict):
+            _check_natural(state["turns"], turns)
+        for name, value in [*_part(state, "latest", dict).items(), ("lr_factor", _part(state, "lr_factor", float))]:
+            if not isinstance(value, int | float):
+                raise ValueError(f"its {trust.shown(name)} is {trust.shown(value)}, no number")
+        if not 0 < state["lr_factor"] <= 1:
+            raise ValueError(f"its lr_factor is {state['lr_factor']}, not in (0, 1]")
+        if not _part(state, "ranks", list) or not all(isinstance(rank, dict) for rank in state["ranks"]):
+            raise ValueError("its ranks are no list of what each process keeps")
+        for name, node in trust.nodes(_part(checkpoint, "loops", dict), "loops"):
+            if not isinstance(node, dict | list | int | None) or (isinstance(node, int) and not 0 <= node < 2**53):
+                raise ValueError(f"its {trust.shown(name)[1:-1]} is {trust.shown(node)}, no count")
+        _check_like(checkpoint["loops"].get("fit_loop"), trainer.fit_loop.state_dict(), "fit_loop")
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if callback.state_key in _part(checkpoint, "callbacks", dict):
+                _check_like(checkpoint["callbacks"][callback.state_key], callback.state_dict(), callback.state_key)
+        for _ in trust.nodes(checkpoint["callbacks"], "callbacks"):
+            pass  # they have an end
+        position = type(datamodule).__qualname__
+        if position in checkpoint:  # else it begins anew
+            _check_like(checkpoint[position], datamodule.state_dict(), position)
+        players, states = model.players(), _part(checkpoint, "optimizer_states", list)
+        if len(states) != len(players):
+            raise ValueError(f"it has {len(states)} optimizers' states, and the players are {', '.join(players)}")
+        for (player, networks), of_player in zip(players.items(), states, strict=True):
+            _check_optimizer(model, player, networks, of_player)
+    return checkpoint
+
+
+def _check_like(stored: Any, fresh: Any, name: str) -> None:
+    """Hold a state to the names and types of one that is new; None may stand in either for what is not yet known."""
+    if isinstance(fresh, dict) and isinstance(stored, dict):
+        for key, value in fresh.items():
+            if key not in stored:
+                raise ValueError(f"its {name} has no {key}")
+            _check_like(stored[key], value, f"{name}.{key}")
+    elif None not in (fresh, stored):
+        kinds = (int, float) if isinstance(fresh, int | float) else type(fresh)
+        if not isinstance(stored, kinds) or (isinstance(stored, int | float) and not abs(stored) < 2**53):
+            raise ValueError(f"its {name} is {trust.shown(stored)}, not a {type(fresh).__name__}")
+
+
+def _check_optimizer(model: GAN, player: str, networks: list[nn.Module], state: Any) -> None:
+    sample = nn.Parameter(torch.zeros(2))
+    optimizer = model.optimizer(player, [sample])
+    sample.grad = torch.zeros(2)
+    optimizer.step()
+    moments = optimizer.state[sample]  # what one of these keeps for a parameter
+    shapes = [parameter.shape for network in networks for parameter in network.parameters()]
+    for name, kind in (("state", dict), ("param_groups", list)):
+        _part(state if isinstance(state, dict) else {}, name, kind)
+    if [list(range(len(shapes)))] != [isinstance(g, dict) and g.get("params") for g in state["param_groups"]]:
+        raise ValueError(f"{player}'s optimizer is not one of {len(shapes)} parameters")
+    for index, of_parameter in state["state"].items():
+        known = index in range(len(shapes)) and isinstance(of_parameter, dict)
+        if not known or of_parameter.keys() != moments.keys():
+            kept = ", ".join(moments)
+            raise ValueError(f"{player}'s optimizer keeps something else for {trust.shown(index)} than {kept}")
+        for name, moment in of_parameter.items():
+            shape = shapes[index] if moments[name].dim() else torch.Size()
+            if not _is_dense(moment) or moment.shape != shape or not moment.isfinite().all():
+                raise ValueError(f"{player}'s optimizer: {name} of parameter {index} is not numbers of {list(shape)}")
+
+
+@contextmanager
+def going_on_from(path: Path | None) -> Iterator[None]:
+    """Let what Lightning, callbacks and data stumble over as they take up a checkpoint be one sentence.
+
+    Raises:
+        ValueError: naming the file, in place of any error that was raised while a state was taken up.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        restoring = any(f.name in HOOKS or f.filename.endswith("checkpoint_connector.py") for f in frames)
+        ours = isinstance(error, ValueError) and Path(frames[-1].filename).is_relative_to(Path(__file__).parents[1])
+        if path is None or not restoring or ours:
+            raise
+        raise ValueError(
+            f"{path} can't be gone on with: the state that it keeps is damaged ({type(error).__name__}: "
+            f"{trust.shown(str(error))[1:-1]}){_alternative(path)}"
+        ) from error

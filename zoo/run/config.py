@@ -6,14 +6,12 @@ says, or where it has none, the default.
 """
 
 import difflib
-import importlib
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -22,12 +20,18 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
 from zoo.run.fits import check_rows
+from zoo.run.words import meant
 
 CONF = Path(__file__).parents[2] / "conf"
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
 TABLES = {"loss": "model", "regularizer": "model.regularizer", "augment": "model.augment", "experiment": "_global_"}
-REFUSED = {  # Lightning's own settings that games can't use: why not, and what serves instead
+MAX_IMAGES = "time is counted in images: max_images="
+EVALUATION = "callbacks evaluate: callbacks.evaluate.every=, in images, and metrics.num_fake="
+DATA = "the data have an order of their own: a run is made short by max_images="
+CLIPPING = "each player's gradient is clipped in its own turn; model.clip_norm=1"
+REFUSED = {  # Lightning's own settings that games can't use, or that would not act: why not, and what serves instead
     "trainer.accumulate_grad_batches": (
         "a turn sees its whole batch, since the other player moves before the next; raise data.batch_size, shared "
         "among more processes (trainer.devices=) if it does not fit one"
@@ -36,20 +40,52 @@ REFUSED = {  # Lightning's own settings that games can't use: why not, and what 
         "Lightning's strategies wrap all players into one; use trainer=ddp or trainer=ddp_cpu. Sharding (fsdp, "
         "deepspeed) is not supported: lower model.width or data.image_size if a network does not fit one GPU"
     ),
-    "trainer.gradient_clip_val": "each player's gradient is clipped in its own turn; model.clip_norm=1",
-    "trainer.gradient_clip_algorithm": "each player's gradient is clipped in its own turn; model.clip_norm=1",
+    **dict.fromkeys(("trainer.gradient_clip_val", "trainer.gradient_clip_algorithm"), CLIPPING),
+    **dict.fromkeys(("trainer.max_epochs", "trainer.max_steps", "trainer.min_epochs", "trainer.min_steps"), MAX_IMAGES),
+    "trainer.max_time": "max_time=HH:MM:SS saves and leaves",
+    "trainer.fast_dev_run": "a short run, max_images=64 metrics=none, tries everything",
+    **dict.fromkeys(("trainer.limit_train_batches", "trainer.overfit_batches"), DATA),
+    **dict.fromkeys(("trainer.use_distributed_sampler", "trainer.reload_dataloaders_every_n_epochs"), DATA),
+    **dict.fromkeys([f"trainer.limit_{split}_batches" for split in ("val", "test", "predict")], EVALUATION),
+    **dict.fromkeys(("trainer.val_check_interval", "trainer.check_val_every_n_epoch"), EVALUATION),
+    **dict.fromkeys(("trainer.num_sanity_val_steps", "trainer.inference_mode"), EVALUATION),
+    "trainer.log_every_n_steps": "the log is written by images: log_every=",
+    "trainer.enable_checkpointing": "a run keeps its state: callbacks.checkpoints.every=, in images",
+    "trainer.enable_progress_bar": "the bar is a callback: ~callbacks.progress takes it away",
+    "trainer.default_root_dir": "the folder of a run is hydra.run.dir=",
+    "trainer.callbacks": "this project gives the trainer its callbacks; +callbacks.NAME={_target_: ...} adds one",
+    "trainer.logger": "this project gives the trainer its loggers; logger=csv, wandb, tensorboard or none",
+    **dict.fromkeys(
+        [f"trainer.{n}" for n in ("barebones", "plugins", "enable_autolog_hparams", "model_registry")],
+        ("it would take away what a run needs"),
+    ),
 }
+PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16")  # as Lightning spells them
 
-KINDS: dict[Any, tuple[Any, str]] = {  # what an annotation admits, and in words
-    bool: (bool, "true or false"),
-    int: (int, "a whole number"),
-    float: (float | int, "a number"),
-    str: (str | int | float, "text"),
-    list: (list, "a list"),
-    Sequence: (list, "a list"),
-    Mapping: (dict, "settings"),
-    NoneType: (NoneType, "null"),
-}
+
+class Devices(TypedDict, total=False):
+    """What lightning.Trainer's arguments may be; Lightning itself says it only by a traceback."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Count | list[Natural] | Literal["auto", -1]
+    num_nodes: Count
+    sync_batchnorm: bool
+    enable_model_summary: bool
+
+
+class Run(TypedDict):
+    """What the settings of train.yaml may be that belong to no group."""
+
+    max_images: Count
+    max_time: str | None
+    scale: Literal["small", "medium", "paper"]
+    seed: Annotated[int, Within(lambda seed: 0 <= seed < 2**32, "must not be negative, and less than 2**32")]
+    log_every: Count
+    resume: str | None
+    compile: bool
+    divergence_retries: Annotated[int, Within(lambda n: 0 <= n <= 100, "must be from 0 to 100")]
+    run_dir: str
+    cache_dir: str
 
 
 def table(group: str) -> dict[str, Any]:
@@ -57,16 +93,49 @@ def table(group: str) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(CONF / f"{group}.yaml"), resolve=False)  # type: ignore[return-value]
 
 
+def _of_hydra(key: str, otherwise: Any = None) -> Any:
+    """`${of_hydra:overrides.task,[]}`: what Hydra knows of its job; else a configuration is only composed."""
+    known = OmegaConf.select(HydraConfig.get(), key) if HydraConfig.initialized() else None  # type: ignore[arg-type]
+    return otherwise if known is None else known
+
+
+def _choice(group: str, *, _root_: DictConfig) -> str:
+    """`${choice:model}`: what was chosen from a group; where that is not known, the name of the class."""
+    target = OmegaConf.select(_root_, f"{group}._target_") or group
+    return _of_hydra(f"runtime.choices.{group}") or target.rpartition(".")[2].lower()
+
+
+OmegaConf.register_new_resolver("of_hydra", _of_hydra, replace=True)
+OmegaConf.register_new_resolver("choice", _choice, replace=True)
+
+
 @cache
 def register_tables() -> None:
-    """Let Hydra know the choices of TABLES, in this process: call it before anything is composed."""
+    """Let Hydra know the choices of TABLES and `by_scale`, in this process: call it before anything is composed."""
+    OmegaConf.register_new_resolver("by_scale", by_scale)
     for group, package in TABLES.items():
         for name, row in table(group).items():
             ConfigStore.instance().store(name, row, group, package, provider=f"conf/{group}.yaml")
 
 
+def by_scale(small: Any, medium: Any, paper: Any, *, _root_: DictConfig) -> Any:
+    """What `${by_scale:64,256,512}` is worth: 64, 256 or 512 where `scale` is small, medium or paper.
+
+    One of them may depend on the shorter side of the images, by a table of pixels: of `{16:512,64:1024}` 512 is for
+    images below 64 pixels, 1024 for those from 64 on.
+    """
+    values = {"small": small, "medium": medium, "paper": paper}
+    value = values.get(_root_.scale, small)  # another name is refused with all that is wrong: see `checked`
+    if not isinstance(value, Mapping):
+        return value
+    side = _root_.data.image_size
+    side = min(side) if isinstance(side, Sequence) and not isinstance(side, str) and side else side
+    fitting = [pixels for pixels in value if isinstance(side, int) and pixels <= side]
+    return value[max(fitting, default=min(value))]
+
+
 def compose(*overrides: str) -> DictConfig:
-    """What train.py composes of these overrides, but for the folder of the run: its `run_dir` has to be given."""
+    """What train.py composes of these overrides, but for what Hydra knows of a job alone, as the folder of the run."""
     register_tables()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", list(overrides))
@@ -98,11 +167,21 @@ def checked(config: DictConfig) -> DictConfig:
         ValueError: for data that do not fit the model; for a setting that the defaults do not have, with the nearest
             valid name; and for a value of another type than the default, with what was expected.
     """
+    if isinstance(config.scale, int):
+        raise ValueError(
+            f"scale={config.scale} must be one of small, medium, paper: the widths of the networks; the magnification "
+            f"of super-resolution is data.scale={config.scale}"
+        )
     check_rows(config)
     for key, remedy in REFUSED.items():
         value = OmegaConf.select(config, key)
         if value not in (None, "auto") and not isinstance(value, DictConfig):
             raise ValueError(f"{key}={value} does not fit players that take turns: {remedy}")
+    if str(config.trainer.precision) not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision={config.trainer.precision} does not fit players that take turns, whose weights are of "
+            "32 bits and whose losses are not scaled: give 32-true or bf16-mixed"
+        )
     for name in ("image_size", "channels", "channels_x", "channels_y"):
         of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
         if None not in (of_model, of_data) and of_model != of_data:
@@ -124,104 +203,164 @@ def checked(config: DictConfig) -> DictConfig:
     chosen = run.runtime.choices
     overrides = [f"{g}={c}" for g, c in chosen.items() if c and not g.startswith(("hydra/", "experiment"))]
     defaults = plain(hydra.compose(run.job.config_name, overrides=overrides))
+    added = [key for key in added if key.partition(".")[0] in defaults and "." in key]  # else nothing would read it
+    settings = plain(config)
     for group in ("regularizer", "augment"):
-        if defaults["model"][group] is None and chosen[group] not in (None, "none"):
-            raise ValueError(f"{group}={chosen[group]} does not fit model={chosen['model']}, which takes none")
-    for key, value in check(plain(config), defaults, added).items():
+        value = settings["model"].get(group) if chosen[group] in (None, "none") else chosen[group]
+        if defaults["model"][group] is None and value is not None:
+            raise ValueError(f"{group}={value} does not fit model={chosen['model']}, which takes none")
+    _complete(settings, defaults)
+    for key, value in check(settings, defaults, added).items():
         OmegaConf.update(config, key, value)
+    _refuse_without_effect(config)
     return config
 
 
+def _complete(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse what `~KEY` takes away, but for a callback, a logger, and what Lightning has a default for."""
+    names = flatten(settings)
+    for key in flatten(defaults):
+        outer, _, leaf = key.rpartition(".")
+        optional = outer in ("callbacks", "logger") or (outer == "trainer" and leaf != "_target_")
+        if key not in names and not optional and (not outer or isinstance(names.get(outer), Mapping)):
+            raise ValueError(f"~{key} takes away what a run needs")
+    for outer in ("callbacks", "logger"):
+        for name, part in settings[outer].items():
+            if not isinstance(part, Mapping) or "_target_" not in part:
+                raise ValueError(f"{outer}.{name}={part} builds nothing: give its class, +{outer}.{name}._target_=")
+
+
+def _refuse_without_effect(config: DictConfig) -> None:
+    """Raise a ValueError for settings that are well on their own, and have no effect beside others."""
+    devices, images = config.trainer.devices, config.data.batch_size
+    processes = devices if isinstance(devices, int) else len(devices) if isinstance(devices, Sequence) else 1
+    if processes > 1 and not isinstance(devices, str):
+        if config.trainer.get("strategy") is None:
+            raise ValueError(f"trainer.devices={devices} are several processes: use trainer=ddp, or trainer=ddp_cpu")
+        if processes > images:
+            raise ValueError(f"trainer.devices={devices}: data.batch_size={images} has no image for each of them")
+    model, budget = config.model, config.max_images
+    if model.get("decay_end") is not None and model.decay_end != budget:
+        if model.get("decay_start") is None:
+            raise ValueError(f"model.decay_end={model.decay_end} has no effect without model.decay_start=")
+        if model.decay_end < budget:
+            raise ValueError(
+                f"model.decay_end={model.decay_end} lies before max_images={budget}: from there on nothing would learn"
+            )
+    if model.n_critic > 1 and model.n_critic * images > budget:
+        raise ValueError(
+            f"model.n_critic={model.n_critic} leaves no turn for G in max_images={budget}: it comes after "
+            f"{model.n_critic} turns of D, of {images} images each"
+        )
+
+
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Which settings of model, data and seed differ, in words: "model.width 32 -> 64"."""
-    old, new = ({k: v for k, v in flatten(s).items() if not isinstance(v, Mapping)} for s in (before, now))
-    held = [key for key in new if key.startswith(("model.", "data.", "seed"))]
-    return [f"{key} {old.get(key)} -> {new[key]}" for key in held if old.get(key) != new[key]]
+    """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
 
-
-def trusted(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings that came in a file: all that they can build are this project's classes.
-
-    Raises:
-        ValueError: if a `_target_` names anything else, since building it could run any code.
+    Where a run lies and who is told of it does not act on it. What is repeated (`seed` as `data.seed`) is said once.
     """
-    for key, value in flatten(settings).items():
-        leaf = key.rsplit(".", 1)[-1]
-        if leaf == "_target_":
-            module, _, name = str(value).rpartition(".")
-            of_zoo = re.fullmatch(r"zoo\.(data|metrics)\.\w+", module)
-            target = getattr(importlib.import_module(module), name, None) if of_zoo else None
-            if not isinstance(target, type) or target.__module__ != module:
-                raise ValueError(
-                    f"{key}={value} is no class of this project: the file is refused, it could run any code"
-                )
-        elif re.fullmatch(r"_\w+_", leaf):
-            raise ValueError(f"{key}={value}: the file is refused, such settings could run any code")
-    return settings
+    old, new = _acting(before), _acting(now)
+    follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
+    differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
+    keys = [key for key in differing if "." not in key or not follows(key)]
+    built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
+    told: dict[str, list[str]] = {}  # what has changed, and which settings in that way
+    for key in keys:
+        if key.endswith("_target_") or not any(key.startswith(p) and (key in old) != (key in new) for p in built):
+            change = f"{_said(key, old)} -> {_said(key, new)}"
+            told.setdefault(f"{key.rpartition('.')[2]} {change}", []).append(key.removesuffix("._target_"))
+    return [f"{', '.join(names)} {said.partition(' ')[2]}" for said, names in told.items()]
 
 
-def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, int]:
+def interval(every: int | None, max_images: int) -> int:
+    """Images between two times that something is done; None is a tenth of `max_images`, the budget."""
+    return every or max(max_images // 10, 1)
+
+
+def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What acts on a run, by its whole name."""
+    callbacks = {
+        name: {**own, "every": interval(own["every"], own["max_images"])} if "every" in own else own
+        for name, own in (settings.get("callbacks") or {}).items()
+        if own
+    }
+    flat = flatten({**settings, "callbacks": callbacks})
+    passive = r"resume|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides)|logger(\..*)?|max_time|.*\.max_time"
+    ignored = re.compile(rf"{passive}|callbacks\.evaluate\.evaluation(\..*)?")  # metrics, once more
+    return {k: v for k, v in flat.items() if not isinstance(v, Mapping) and not ignored.fullmatch(k)}
+
+
+def _said(key: str, settings: Mapping[str, Any]) -> str:
+    """A setting's value, a class by its name."""
+    value = settings.get(key)
+    return "none" if value is None else str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+
+
+def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, Any]:
     """Hold settings against their defaults and the constructors that they go to; see `checked`.
 
     Args:
         config: the settings.
         defaults: what they must agree with in names and types.
-        added: keys that were added on purpose (`+trainer.limit_train_batches=5`).
+        added: keys that were added on purpose (`+trainer.detect_anomaly=true`).
 
     Returns:
         Settings that are whole numbers written as floats (`max_images=3e5`), as integers.
     """
     names, settings, integers = flatten(defaults), flatten(config), {}
-    for key, value in settings.items():
-        if any(f"{key}.".startswith(f"{name}.") for name in added):
+    for key, value in sorted(settings.items(), key=lambda item: item[0].count(".")):  # each before what refers to it
+        refuse_immeasurable(key, value)
+        if key not in names and any(f"{key}.".startswith(f"{name}.") for name in added):
             continue
+        if key not in names and isinstance(value, Mapping) and any(name.startswith(f"{key}.") for name in added):
+            continue  # +callbacks.mine.every=3 makes callbacks.mine; its keys are held one by one
         if key not in names:
-            raise ValueError(f"there is no setting {key!r}; {nearest(key, names)}")
+            raise ValueError(f"there is no setting {key!r}; {meant(key, value) or nearest(key, names)}")
         default = names[key]
         if isinstance(value, Mapping) and isinstance(default, Mapping):  # their keys are held one by one
             continue
         if value == default and type(value) is type(default):  # null, say, where the constructor has the remedy
             continue
-        parent, _, leaf = key.rpartition(".")
-        hint = _annotations(settings.get(f"{parent}._target_")).get(leaf, Any)
-        options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        if Any in options:
-            options = (Any if default is None else type(default),)
-        if isinstance(value, float) and value.is_integer() and int in options and float not in options:
-            integers[key] = int(value)
-        elif not any(_admits(option, value) for option in options):
-            expected = " or ".join(dict.fromkeys(_in_words(option) for option in options))
-            example = "" if default is None or isinstance(default, Mapping) else f", such as {key}={default}"
-            raise ValueError(f"{key}={value}: expected {expected}{example}")
+        if isinstance(default, Mapping) and value is not None:  # model.lr=1e-4, model.augment=ada
+            leaf = key.rpartition(".")[2]
+            inner = [f"{leaf}={value}"] if leaf in TABLES else [f"{key}.{name}=" for name in default]
+            raise ValueError(f"{key}={value}: expected settings; did you mean {' '.join(inner)}?")
+        hint = _annotation(key, settings)
+        if hint is Any and default is not None:
+            hint = type(default)
+        example = "" if default is None or isinstance(default, Mapping) else f", such as {key}={default}"
+        fit = fitted(key, value, hint, example=example)
+        if fit != value or type(fit) is not type(value):
+            integers[key] = fit
     return integers
 
 
+def _annotation(key: str, settings: Mapping[str, Any]) -> Any:
+    """What may be the value of a setting: the annotation of its constructor's argument; Any where there is none."""
+    parent, _, leaf = key.rpartition(".")
+    if not parent:
+        return get_type_hints(Run, include_extras=True).get(leaf, Any)
+    if target := settings.get(f"{parent}._target_"):
+        return _annotations(target).get(leaf, Any)
+    outer = _annotation(parent, settings)
+    while get_origin(outer) is Annotated:
+        outer = outer.__origin__
+    return get_args(outer)[1] if get_origin(outer) in (dict, Mapping) else Any
+
+
 @cache
-def _annotations(target: str | None) -> dict[str, Any]:
+def _annotations(target: str) -> dict[str, Any]:
     """The annotations of a constructor's arguments, those of `**settings: Unpack[SomeTypedDict]` among them."""
+    if target == "lightning.Trainer":
+        return get_type_hints(Devices, include_extras=True)
     try:
-        annotations = get_type_hints(get_class(target).__init__) if target else {}  # type: ignore[misc]
+        annotations = get_type_hints(get_class(target).__init__, include_extras=True)  # type: ignore[misc]
     except NameError:  # a library's, which name what is imported for type checkers alone
         return {}
     for hint in list(annotations.values()):
         if get_origin(hint) is Unpack:
-            annotations |= get_type_hints(*get_args(hint))
+            annotations |= get_type_hints(get_args(hint)[0], include_extras=True)
     return annotations
-
-
-def _admits(option: Any, value: Any) -> bool:
-    """Whether an annotation that is no union admits a value; what lists hold is left to the constructor."""
-    if get_origin(option) is Literal:
-        return value in get_args(option)
-    kind = get_origin(option) or option
-    types = KINDS.get(kind, (kind, ""))[0]
-    return option is Any or (isinstance(value, types) and (kind is bool or not isinstance(value, bool)))
-
-
-def _in_words(option: Any) -> str:
-    if get_origin(option) is Literal:
-        return " or ".join(map(str, get_args(option)))
-    return KINDS.get(get_origin(option) or option, (None, "settings"))[1]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -236,9 +375,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def nearest(name: str, names: Collection[str]) -> str:
     """The sentence that names the closest valid name, or the valid ones where none is close."""
+    if name in REFUSED:
+        return REFUSED[name]
     leaf = name.rsplit(".", 1)[-1]
+    capitals = [n for n in names if n.lower() == name.lower()]
     elsewhere = [n for n in names if n.rsplit(".", 1)[-1] == leaf]  # the right word without its group: width
-    close = elsewhere or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    close = capitals or elsewhere or difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     if not close:  # a typo without its group: latentdim
         leaves = {n.rsplit(".", 1)[-1]: n for n in names}
         close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]

@@ -1,13 +1,16 @@
 """The run's log: metrics.csv, Weights & Biases and TensorBoard, all on one axis: images.
 
-A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages` and `Alerts`.
+A logger takes `log_metrics(values, step=images)`. What else it may be able to do are `ShowsImages`, `Alerts`
+and `Summarises`.
 """
 
 import csv
 import logging
 import os
+import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +21,9 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
+from zoo.game import quirks
+from zoo.run.checkpoint import read
+from zoo.run.writing import attempt
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,17 @@ class Alerts(Protocol):
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user that something is wrong."""
+
+
+@runtime_checkable
+class Summarises(Protocol):
+    """A logger that holds what a run is worth."""
+
+    def summarise(self, best: Mapping[str, float], chosen_by: str | None) -> None:
+        """Keep the best evaluation so far: every value, and the `images` at which it was made.
+
+        `chosen_by` is the name of the value that tells the best; None: none does, and the newest is the best.
+        """
 
 
 class CSV(Logger):
@@ -72,23 +89,24 @@ class CSV(Logger):
             whole = True
         else:
             self._rows.append({"images": step, **metrics})
-        try:
-            if whole:
+        with attempt(self.path) as writing:  # on a full disk the rows are kept here, and written when there is space
+            if whole or not self.path.is_file():
                 self._write(self._rows)
             else:
                 with self.path.open("a", newline="") as file:
                     csv.DictWriter(file, self._columns).writerow(self._rows[-1])
-            self._failed = False
-        except OSError as error:  # a full disk: the rows are kept here, and written when there is space
-            if not self._failed:
-                log.warning("%s could not be written (%s); training goes on", self.path, error)
-            self._failed = True
+        self._failed = writing.failed
 
     def _read(self) -> list[dict[str, str]]:
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values()]  # not a half-written last line
+        """The rows of an earlier file; one that holds anything else is kept beside, and that is said."""
+        with attempt(self.path):
+            rows, damaged = rows_of(self.path)
+            if damaged:
+                beside = self.path.with_name("metrics-damaged.csv")
+                os.replace(self.path, beside)
+                log.warning("%s is damaged: %d rows of it are taken, it stays as %s", self.path, len(rows), beside.name)
+            return rows
+        return []
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with replacing(self.path) as part, part.open("w", newline="") as file:
@@ -97,46 +115,174 @@ class CSV(Logger):
             writer.writerows(rows)
 
 
-class TensorBoard(TensorBoardLogger, ShowsImages):
-    """TensorBoard's event files in `save_dir`."""
+def rows_of(path: Path) -> tuple[list[dict[str, str]], bool]:
+    """The rows of a metrics.csv, and whether it holds anything else; a last line that was not finished is nothing.
+
+    Raises:
+        OSError: if there is a file, and it can't be read.
+    """
+    if not path.is_file():
+        return [], False
+    text = path.read_bytes().decode(errors="replace")
+    lines = text.split("\n")
+    columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes
+    if columns[:1] != ["images"] or len(set(columns)) < len(columns) or not all(columns):
+        return [], bool(text)
+    sound = [row for row in values if len(row) == len(columns) and row[0].isdecimal() and all(map(_number, row))]
+    return [dict(zip(columns, row, strict=True)) for row in sound], len(sound) < len(values)
+
+
+def _number(text: str) -> bool:
+    """Whether a value of a table is a number, or there is none."""
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
+
+
+class MayFail:
+    """A logger by a foreign library: whatever it raises, on a full disk or without its service, does not end a run."""
+
+    place: str  # what it writes into, for people
+    _attempting = False
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """As `zoo.run.writing.attempt`, of this kind of things; what an attempt calls is a part of it."""
+        if self._attempting:
+            yield
+            return
+        self._attempting = True
+        try:
+            with attempt(f"{what} in {self.place}", Exception) as writing:
+                yield
+            if writing.failed:
+                self.drop()
+        finally:
+            self._attempting = False
+
+    def drop(self) -> None:
+        """What is to be done after a failure."""
+
+
+class TensorBoard(MayFail, TensorBoardLogger, ShowsImages):
+    """TensorBoard's event files in `save_dir`; after one that could not be written to, another."""
 
     def __init__(self, *, save_dir: str) -> None:
         super().__init__(save_dir, name="tensorboard", version="", default_hp_metric=False)
+        quirks.quiet_tensorboard()
+        self.place = self.log_dir
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer; None where there can't be one, which is said."""
+        with self.attempt("events"):
+            return super().experiment
+        return None
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        with self.attempt("events"):
+            super().log_hyperparams(params, *args, **kwargs)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with self.attempt("events"):
+            super().log_metrics(metrics, step)
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None) -> None:
-        for image in images:
-            self.experiment.add_image(key, image, step, dataformats="HWC")
+        with self.attempt("events"):
+            for image in images:
+                self.experiment.add_image(key, image, step, dataformats="HWC")
+
+    def save(self) -> None:
+        with self.attempt("events"):
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        with self.attempt("events"):
+            super().finalize(status)
+
+    def drop(self) -> None:
+        self._experiment = None
+        for file in Path(self.log_dir).glob("events.*"):
+            with suppress(OSError):
+                if not file.stat().st_size:
+                    file.unlink()
 
 
-class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
+class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts, Summarises):
     """A Weights & Biases run, offline where there is no account or no server, and no training lost for either.
+
+    What is None, W&B's own environment variables may say: WANDB_ENTITY, WANDB_RUN_GROUP, WANDB_TAGS, ...
 
     Args:
         project: the W&B project.
         save_dir: the run's folder; wandb writes into its subfolder `wandb`.
         name: the run's name in the W&B pages.
-        log_checkpoints: upload the checkpoints as an artifact at the end.
+        log_checkpoints: upload the checkpoints at the end, as versions of one artifact with the aliases best and last.
         init_timeout: seconds to wait for the server before the run goes on offline.
+        entity: the user or team that has the project; None: the account's own.
+        group: of runs that belong together; None: a run of a sweep is in the group of its sweep's folder.
+        job_type: what the run is among those of its group.
+        tags: for the run, in the W&B pages.
+        notes: a longer description.
     """
 
-    def __init__(self, *, project: str, save_dir: str, name: str, log_checkpoints: bool, init_timeout: int) -> None:
+    def __init__(
+        self,
+        *,
+        project: str,
+        save_dir: str,
+        name: str,
+        log_checkpoints: bool,
+        init_timeout: int,
+        entity: str | None,
+        group: str | None,
+        job_type: str | None,
+        tags: list[str],
+        notes: str | None,
+    ) -> None:
         self._id_file = Path(save_dir) / "wandb" / "run-id"  # a resumed run is the same W&B run
-        run_id = self._id_file.read_text() if self._id_file.is_file() else None
-        super().__init__(project=project, save_dir=save_dir, name=name, id=run_id)
+        sweep = Path(save_dir).absolute().parent
+        if group is None and "WANDB_RUN_GROUP" not in os.environ and (sweep / "multirun.yaml").is_file():
+            group = sweep.name
+        given = {"entity": entity, "group": group, "job_type": job_type, "notes": notes}
+        labels: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
+        if tags:
+            labels["tags"] = [str(tag) for tag in tags]
+        super().__init__(project=project, save_dir=save_dir, name=name, id=self._run_id(), **labels)
         self.log_checkpoints, self.init_timeout = log_checkpoints, init_timeout
+        self.place = f"the W&B run in {self._id_file.parent}"
         del self._wandb_init["anonymous"]  # wandb warns of it, even of None
+
+    def _run_id(self) -> str | None:
+        """The W&B run that a resumed run goes on with; None: a new one."""
+        if not self._id_file.is_file():
+            return None
+        with attempt(self._id_file):
+            text = self._id_file.read_bytes()[:1000].decode(errors="replace")
+            if re.fullmatch(r"[A-Za-z0-9_-]{1,128}", text):  # what W&B takes
+                return text
+        print(f"W&B: {self._id_file} names no run, so a new one begins", flush=True)
+        return None
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The wandb run, started at its first use."""
+        """The wandb run, started at its first use; where it can't be, which is said, one that keeps nothing."""
         if self._experiment is None:
-            self._experiment = self._start()
-            self._id_file.parent.mkdir(parents=True, exist_ok=True)
-            self._id_file.write_text(self._experiment.id)
-            self._experiment.define_metric("images")
-            self._experiment.define_metric("*", step_metric="images")
+            with self.attempt("anything"):
+                try:
+                    self._experiment = self._start()
+                    self._experiment.define_metric("images")
+                    self._experiment.define_metric("*", step_metric="images")
+                except Exception:
+                    self._experiment = wandb.init(mode="disabled")
+                    raise
+                with attempt(self._id_file), replacing(self._id_file) as part:
+                    part.write_text(self._experiment.id)
         return self._experiment
 
     def _start(self) -> Any:
@@ -163,27 +309,57 @@ class WeightsAndBiases(WandbLogger, ShowsImages, Alerts):
         return run
 
     @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        with self.attempt("settings"):
+            super().log_hyperparams(params)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.experiment.log({**metrics, "images": step})
+        with self.attempt("values"):
+            self.experiment.log({**metrics, "images": step})
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
+        with self.attempt("pictures"):
+            self.experiment.log({key: [wandb.Image(image) for image in images], "images": step})
+
+    @rank_zero_only
+    def summarise(self, best: Mapping[str, float], chosen_by: str | None) -> None:
+        """The run's summary has the best evaluation as `best/...`, and under its own name the value that chose it.
+
+        Without this it has the last of everything.
+        """
+        own = {chosen_by: best[chosen_by]} if chosen_by else {}
+        with self.attempt("the summary"):
+            self.experiment.summary.update({f"best/{name}": value for name, value in best.items()} | own)
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """Tell the user, by the means that their W&B settings name (mail, Slack); offline, once the run is synced."""
-        self.experiment.alert(title=title, text=text, level="WARN")
+        with self.attempt("alerts"):
+            self.experiment.alert(title=title, text=text, level="WARN")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Close the run, with its checkpoints as an artifact if asked."""
         if self._experiment is None:
             return
-        if self.log_checkpoints:
-            artifact = wandb.Artifact(f"model-{self._experiment.id}", type="model")
-            for path in sorted((Path(str(self.save_dir)) / "checkpoints").glob("*.ckpt")):
-                artifact.add_file(str(path))
-            self._experiment.log_artifact(artifact)
-        self._experiment.finish(exit_code=0 if status == "success" else 1)
+        with self.attempt("checkpoints"):
+            if self.log_checkpoints:
+                self._log_checkpoints(self._experiment)
+        with self.attempt("the last part"):
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
+
+    def _log_checkpoints(self, run: Any) -> None:
+        """The newest and the best of each phase as versions of one artifact, in the order in which they were made."""
+        folder, versions = Path(str(self.save_dir)) / "checkpoints", dict[int, list[Path]]()
+        for path in sorted([*folder.glob("best*.ckpt"), *folder.glob("last.ckpt")]):
+            try:
+                versions.setdefault(read(path)["zoo"]["images"], []).append(path)  # one state for so many images
+            except ValueError as error:
+                log.warning("W&B: not uploaded, %s", error)
+        for images, paths in sorted(versions.items()):
+            artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata={"images": images})
+            artifact.add_file(str(paths[0]))
+            run.log_artifact(artifact, aliases=[path.stem for path in paths])

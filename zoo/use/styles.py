@@ -320,10 +320,15 @@ class Directions:
     @classmethod
     def load(cls, path: Path) -> "Directions":
         """Of a file that `save` wrote; a ValueError if it is not one."""
-        tensors, about = _tensors(path, ("vectors", "sigmas"), "zoo directions")
-        if "names" not in about:
+        tensors, about = _tensors(path, {"vectors": 2, "sigmas": 1}, "zoo directions")
+        try:
+            names = json.loads(about.pop("names", ""))
+        except (ValueError, RecursionError):
+            names = None
+        named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not named or len(names) != len(tensors["vectors"]) or len(names) != len(tensors["sigmas"]):
             raise ValueError(f"{path} does not name its directions: make it anew, zoo directions RUN -o {path}")
-        return cls(json.loads(about.pop("names")), tensors["vectors"], tensors["sigmas"], about)
+        return cls(names, tensors["vectors"], tensors["sigmas"], about)
 
 
 @torch.no_grad()
@@ -553,14 +558,18 @@ def save_styles(ws: Tensor, path: Path, **about: str) -> None:
 
 def load_styles(path: Path) -> Tensor:
     """ws [N, num_ws, w_dim] of a file that `save_styles` wrote; a ValueError if it is not one."""
-    return _tensors(path, ("ws",), "zoo project")[0]["ws"]
+    return _tensors(path, {"ws": 3}, "zoo project")[0]["ws"]
 
 
-def _tensors(path: Path, names: Sequence[str], made_by: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _tensors(path: Path, dims: Mapping[str, int], made_by: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a file, each float, finite, with so many dimensions and something in it; and its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
-            if set(file.keys()) == set(names):
-                return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            if set(file.keys()) == set(dims):
+                tensors, about = {name: file.get_tensor(name) for name in dims}, dict(file.metadata() or {})
+                fits = (t.is_floating_point() and t.dim() == dims[name] and len(t) for name, t in tensors.items())
+                if all(fits) and all(t.isfinite().all() for t in tensors.values()):
+                    return tensors, about
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} can't be read ({error}): give a file that `{made_by}` wrote") from None
     raise ValueError(f"{path} has other content: give a file that `{made_by}` wrote")

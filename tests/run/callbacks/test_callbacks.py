@@ -13,11 +13,13 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
+import zoo
 from train import run
 from zoo.batch import Preview
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Metric, Result
 from zoo.run.callbacks import Every
+from zoo.run.callbacks.checkpoints import Checkpoints
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.progress import in_words
 from zoo.run.callbacks.report import Report, result_in_words
@@ -63,6 +65,9 @@ class Scripted(Evaluator):
 
     def check(self, preview: Any, data: Any, *, device: Any) -> None: ...
 
+    def comparable(self, data: Any) -> dict[str, Any]:
+        return {"fingerprint": "of these images"}
+
     def evaluate(self, preview: Any, data: Any, **kwargs: Any) -> Result:
         return Result({"fid_mnist": next(self.scripted), "recall_mnist": 0.5}, {"num_fake": 10})
 
@@ -81,6 +86,8 @@ class Run:
         self.loggers: list[Any] = [self]
         self.noted: list[Mapping[str, Any]] = []
         self.callbacks: list[Any] = []
+        self.run_log = SimpleNamespace(latest={})
+        self.should_stop = False
 
     def save_checkpoint(self, path: Path, weights_only: bool) -> None:
         assert not weights_only
@@ -112,7 +119,9 @@ def test_what_a_killed_save_has_left_goes_when_training_starts(small: Callable[.
 
 
 def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
-    callback = Evaluate(evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, max_images=500, folder=str(tmp_path))
+    callback = Evaluate(
+        evaluation=Scripted([9, 5, 7, 4, 4.5]), every=100, patience=None, max_images=500, folder=str(tmp_path)
+    )
     it: Any = Run()
     callback.on_train_start(it, it)
     for it.images in (50, 100, 200, 300, 400, 450):
@@ -124,7 +133,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
     assert len(it.published) == 5
     assert it.noted == [{"protocol": {"num_fake": 10}}]
 
-    resumed = Evaluate(evaluation=Scripted([4.2]), every=100, max_images=600, folder=str(tmp_path))
+    resumed = Evaluate(evaluation=Scripted([4.2]), every=100, patience=None, max_images=600, folder=str(tmp_path))
     resumed.load_state_dict(callback.state_dict())
     it.images = 600
     resumed.on_train_end(it, it)
@@ -132,7 +141,7 @@ def test_the_best_checkpoint_is_the_lowest_fid(tmp_path: Path) -> None:
 
 
 def test_the_result_is_the_best_generator_in_words() -> None:
-    callback = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")
+    callback = Evaluate(evaluation=Scripted([]), every=100, patience=None, max_images=500, folder="run")
     callback.chooses = ("fid_mnist", -1.0)
     callback.history = [{"images": 100, "fid_mnist": 4.0}, {"images": 500, "fid_mnist": 5.0}]
     callback.protocol = {"generator": "last"}
@@ -168,7 +177,9 @@ def test_what_to_try_next_follows_the_model_s_abilities(model: str, aligned: boo
 
 def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
     """The best of the first phase is kept aside; in the second no value tells, and the newest is the best."""
-    callback = Evaluate(evaluation=Scripted([5, 4, 6, 1, 2]), every=100, max_images=500, folder=str(tmp_path))
+    callback = Evaluate(
+        evaluation=Scripted([5, 4, 6, 1, 2]), every=100, patience=None, max_images=500, folder=str(tmp_path)
+    )
     it: Any = Run()
     it.phase = "pixel"
     callback.on_train_start(it, it)
@@ -182,7 +193,7 @@ def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
     callback.on_train_batch_end(it, it)
     assert not callback.path.exists()
     assert read(callback.path.with_name("best-pixel.ckpt"))["zoo"]["images"] == 200
-    again = Evaluate(evaluation=Scripted([2]), every=100, max_images=500, folder=str(tmp_path))
+    again = Evaluate(evaluation=Scripted([2]), every=100, patience=None, max_images=500, folder=str(tmp_path))
     again.load_state_dict(callback.state_dict())
     it.images = 500
     again.on_train_batch_end(it, it)
@@ -192,7 +203,7 @@ def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:
 
 def test_the_best_of_pixels_outlives_a_second_game(tmp_path: Path) -> None:
     """A run that goes on from best-pixel.ckpt finds the best.ckpt of the game that was played before."""
-    callback = Evaluate(evaluation=Scripted([5, 1]), every=100, max_images=500, folder=str(tmp_path))
+    callback = Evaluate(evaluation=Scripted([5, 1]), every=100, patience=None, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     it.phase = "pixel"
     callback.on_train_start(it, it)
@@ -207,9 +218,97 @@ def test_the_best_of_pixels_outlives_a_second_game(tmp_path: Path) -> None:
     assert it.saved[1:] == [(200, "best.ckpt")]
 
 
+def patient(folder: Path, values: list[float], patience: int | None = 2, budget: int = 900) -> Evaluate:
+    evaluation = Scripted(values)
+    return Evaluate(evaluation=evaluation, every=100, patience=patience, max_images=budget, folder=str(folder))
+
+
+def evaluated_until(callback: Evaluate, it: Any, start: int, stop: int) -> None:
+    it.images, it.should_stop = start, False
+    callback.on_train_start(it, it)
+    while it.images < stop and not it.should_stop:
+        it.images += 100
+        it.phase = it.phase_at(it.images)
+        callback.on_train_batch_end(it, it)
+
+
+def test_patience_ends_a_run_that_no_longer_betters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An equal value is no better one. What was waited survives a resume; a longer patience or none goes on."""
+    callback = patient(tmp_path, [9, 5, 7, 4, 4, 4.5])
+    it: Any = Run()
+    evaluated_until(callback, it, 0, 900)
+    assert (it.images, it.should_stop) == (600, True)
+    assert callback.stopped == (
+        "fid_mnist has not bettered in 2 evaluations, since image 400 (callbacks.evaluate.patience=2)"
+    )
+    assert capsys.readouterr().out == f"the run ends at image 600: {callback.stopped}\n"
+
+    for patience, stops_at in ((2, 600), (3, 700), (None, 900)):
+        resumed = patient(tmp_path, [6, 6, 6], patience)
+        resumed.load_state_dict(callback.state_dict())
+        evaluated_until(resumed, it, 600, 900)
+        assert it.images == stops_at, patience
+    interrupted = patient(tmp_path, [6, 6, 6])
+    interrupted.load_state_dict(callback.state_dict() | {"history": callback.history[:5]})
+    evaluated_until(interrupted, it, 500, 900)
+    assert it.images == 600
+
+
+def test_patience_waits_in_each_phase_anew_and_cuts_none_short_that_another_follows(tmp_path: Path) -> None:
+    callback = patient(tmp_path, [1, 2, 2, 2, 9, 9, 9])
+    it: Any = Run()
+    it.phase_at = lambda images: "pixel" if images <= 400 else "other"
+    it.phase = "pixel"
+    evaluated_until(callback, it, 0, 900)
+    assert it.images == 700
+    assert "since image 500" in callback.stopped
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "patience", "sentence"),
+    [
+        (Scripted([]), 0, "callbacks.evaluate.patience=0 must be 1 evaluation or more; null never stops"),
+        (Scripted([]), -3, "callbacks.evaluate.patience=-3 must be 1 evaluation or more"),
+        ({}, 3, "callbacks.evaluate.patience=3 waits for a value to better, and metrics=none measures nothing"),
+    ],
+)
+def test_a_patience_that_could_not_act_is_refused(evaluation: Any, patience: int, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Evaluate(evaluation=evaluation, every=1, patience=patience, max_images=1, folder=".")
+
+
+def test_a_run_that_patience_ends_is_a_finished_run(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing betters: the end has its checkpoint, grids and report, which says why; resumed, it ends there."""
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *args, **kwargs: Result({"fid_mnist": 5.0}, {"num_fake": 10}))
+    settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=32"]
+    cfg = small("vanilla", *settings, "callbacks.evaluate.patience=1", "~callbacks.health")
+    for resume in (None, "here"):
+        cfg.resume = resume
+        assert run(cfg).lightning_module.images == 64
+    folder = Path(cfg.run_dir)
+    assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 64
+    assert read(folder / "checkpoints" / "best.ckpt")["zoo"]["images"] == 32
+    assert (folder / "samples" / "000000064.png").is_file()
+    assert "The run ended before its budget: fid_mnist has not bettered" in (folder / "report.md").read_text()
+
+
+def test_every_so_many_th_checkpoint_stays(small: Small) -> None:
+    """Beside the last, which is what is gone on from and, without metrics, what a run's folder means."""
+    run(small("vanilla", "callbacks.checkpoints.keep_every=40", "callbacks.checkpoints.every=16"))
+    cfg = small("vanilla", "callbacks.checkpoints.keep_every=40", "max_images=160", "resume=here")
+    run(cfg)
+    folder = Path(cfg.run_dir, "checkpoints")
+    kept = ["000000048.ckpt", "000000080.ckpt", "000000128.ckpt", "000000160.ckpt"]
+    assert sorted(path.name for path in folder.iterdir()) == [*kept, "last.ckpt"]
+    assert [zoo.load(folder / name).images for name in kept] == [48, 80, 128, 160]
+    assert zoo.load(cfg.run_dir).images == 160
+    with pytest.raises(ValueError, match="interval of 0 images must be positive"):
+        Checkpoints(folder=str(folder), every=None, keep_every=0, max_images=10)
+
+
 def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
     """Once, after its last batch, whatever the interval; a run that is resumed there does not repeat it."""
-    callback = Evaluate(evaluation=Scripted([5, 4, 3]), every=200, max_images=500, folder=str(tmp_path))
+    callback = Evaluate(evaluation=Scripted([5, 4, 3]), every=200, patience=None, max_images=500, folder=str(tmp_path))
     it: Any = Run()
     it.phase_at = lambda images: "pixel" if images <= 150 else "adversarial"
     callback.on_train_start(it, it)
@@ -219,7 +318,7 @@ def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
         if it.images == 120:
             state = callback.state_dict()
     assert [row["images"] for row in callback.history] == [120, 200]
-    resumed = Evaluate(evaluation=Scripted([4]), every=200, max_images=500, folder=str(tmp_path))
+    resumed = Evaluate(evaluation=Scripted([4]), every=200, patience=None, max_images=500, folder=str(tmp_path))
     resumed.load_state_dict({**state, "history": state["history"][:1]})
     it.images = 120
     resumed.on_train_start(it, it)
@@ -229,7 +328,7 @@ def test_a_phase_is_evaluated_as_it_ends(tmp_path: Path) -> None:
 
 
 def test_without_metrics_nothing_is_evaluated(tmp_path: Path) -> None:
-    callback = Evaluate(evaluation={}, every=1, max_images=1, folder=str(tmp_path))
+    callback = Evaluate(evaluation={}, every=1, patience=None, max_images=1, folder=str(tmp_path))
     it: Any = Run()
     callback.setup(it, it, "fit")
     callback.on_train_start(it, it)
@@ -282,7 +381,7 @@ def test_a_panel_is_drawn_in_place_of_the_fakes(tmp_path: Path) -> None:
 def test_the_line_of_progress() -> None:
     latest = {"D/adversarial": 1.234, "G/adversarial": 0.5, "D/lr": 1.0, "recall_mnist": 0.5, "fid_mnist": 8.1}
     assert in_words(latest, None) == "D 1.23  G 0.50"
-    evaluate = Evaluate(evaluation=Scripted([]), every=100, max_images=500, folder="run")
+    evaluate = Evaluate(evaluation=Scripted([]), every=100, patience=None, max_images=500, folder="run")
     assert in_words(latest, evaluate) == "D 1.23  G 0.50  fid_mnist 8.10"
 
 

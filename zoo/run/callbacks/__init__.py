@@ -1,25 +1,46 @@
 """What happens beside training: metrics, sample grids, checkpoints, progress, the report.
 
-A callback meets a model only through `preview`, `images` (the time), and `run_log` and `publish` (the log), and
-`synchronise` (many processes).
+A callback meets a model only through `preview`, `images` (the time), `run_log` and `publish` (the log), `synchronise`
+(many processes) and `refuse_diverged` (before it is kept).
 """
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
-log = logging.getLogger(__name__)
+from zoo.run.checkpoint import read
+from zoo.run.config import interval
+from zoo.run.writing import attempt
 
 
-def save(trainer: L.Trainer, path: Path) -> None:
-    """Save a checkpoint. A full disk is no reason to stop: the earlier one is whole, and training goes on."""
-    try:
+def save(trainer: L.Trainer, path: Path, then: str = "training goes on") -> bool:
+    """Save a checkpoint; whether it could be written. Every rank calls it.
+
+    A full disk is no reason to stop: the earlier checkpoint is whole, and the sentence about it ends with `then`.
+
+    Raises:
+        FloatingPointError: on every rank, if the model has diverged.
+    """
+    then = f"the earlier file there is intact; {then}" if path.is_file() else then
+    with attempt(path, quiet=not trainer.is_global_zero, then=then) as writing:
         trainer.save_checkpoint(path, weights_only=False)
-    except OSError as error:
-        if trainer.is_global_zero:
-            log.warning("%s; training goes on", error)
+    return not writing.failed
+
+
+def images_of(path: Path) -> int | None:
+    """The images that a checkpoint has seen; None: there is none that can be read."""
+    try:
+        return read(path)["zoo"]["images"]
+    except ValueError:
+        return None
+
+
+def kept(folder: Path) -> str:
+    """Which checkpoints a run has, in words."""
+    found = {name: images_of(folder / name) for name in ("last.ckpt", "best.ckpt")}
+    words = [f"{name} of image {images:,}" for name, images in found.items() if images is not None]
+    return f"{folder} has {' and '.join(words) or 'no checkpoint'}"
 
 
 class Remembers(L.Callback):
@@ -31,8 +52,8 @@ class Remembers(L.Callback):
         return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
+        for name in self.remembered:  # whatever else a file may name, such as the folder to write to
+            setattr(self, name, state_dict[name])
 
 
 class Every:
@@ -41,7 +62,7 @@ class Every:
     def __init__(self, images: int | None, *, max_images: int) -> None:
         if images is not None and images <= 0:
             raise ValueError(f"an interval of {images} images must be positive; null is a tenth of max_images")
-        self.images, self._last = images or max(max_images // 10, 1), 0
+        self.images, self._last = interval(images, max_images), 0
         self.acted = -1  # images at the last time that it was true
 
     def start(self, now: int) -> None:

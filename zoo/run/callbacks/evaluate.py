@@ -1,6 +1,8 @@
-"""Metrics in the loop, and the best checkpoint, which they choose."""
+"""Metrics in the loop; the best checkpoint, which they choose; and the end of a run that no longer betters."""
 
+import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Result
 from zoo.run.callbacks import Every, Remembers, save
 from zoo.run.checkpoint import read
+from zoo.run.loggers import Summarises
 
 
 class AfterEvaluation(L.Callback):
@@ -26,29 +29,52 @@ class Evaluate(Remembers):
     Callbacks that are `AfterEvaluation` are called after each.
 
     Which value tells the best checkpoint, the metrics say: of translation in several directions, say, the mean of the
-    Frechet distances. Where none does, the newest is the best. A run of several phases, whose values are not to be
-    compared, has the best of its newest phase, and those of earlier ones beside it: `best-pixel.ckpt`.
+    Frechet distances. Where none does, the newest is the best. Values are compared while all that they rest on is the
+    same. A run of several phases has the best of its newest phase, and those of earlier ones beside it:
+    `best-pixel.ckpt`. A run that goes on with other images, or by another protocol, begins anew to look for the best,
+    and the earlier one lies beside it, named after its images: `best-000064000.ckpt`.
 
     Args:
         evaluation: what to measure, and by which protocol; None or {} measures nothing.
         every: images between two evaluations; None: a tenth of `max_images`, the budget.
+        patience: evaluations in a row without a better value after which the run ends; None: it goes on. A phase that
+            another one follows is not cut short.
+
+    Raises:
+        ValueError: for a patience that is no number of evaluations, or that has none to wait for.
     """
 
-    remembered = ("history", "protocol", "phase", "first", "chooses")
+    remembered = ("history", "protocol", "comparable", "phase", "first", "chooses", "anew")
 
     def __init__(
-        self, *, evaluation: Evaluator | dict[str, Any] | None, every: int | None, max_images: int, folder: str
+        self,
+        *,
+        evaluation: Evaluator | dict[str, Any] | None,
+        every: int | None,
+        patience: int | None,
+        max_images: int,
+        folder: str,
     ) -> None:
+        if patience is not None and patience < 1:
+            raise ValueError(f"callbacks.evaluate.patience={patience} must be 1 evaluation or more; null never stops")
+        if patience is not None and not evaluation:
+            raise ValueError(
+                f"callbacks.evaluate.patience={patience} waits for a value to better, and metrics=none measures "
+                "nothing: choose other metrics, or callbacks.evaluate.patience=null"
+            )
         self.evaluation = evaluation if isinstance(evaluation, Evaluator) else None  # metrics=none composes {}
-        self.every = Every(every, max_images=max_images)
+        self.every, self.patience, self.max_images = Every(every, max_images=max_images), patience, max_images
         self.path = Path(folder) / "checkpoints" / "best.ckpt"
         self.history: list[dict[str, float]] = []  # a row for each evaluation: images, and every value
         self.protocol: dict[str, Any] = {}
+        self.comparable: dict[str, Any] = {}  # what the newest values rest on; see `Evaluator.comparable`
         self.phase = ""  # the model's, at the newest evaluation
-        self.first = 0  # the row of the history with which that phase begins
+        self.first = 0  # the row of the history with which what is compared begins
+        self.anew: list[int] = []  # the images at which other data or metrics came
         self.shown = 0  # images after the batch before
         self.chooses: tuple[str, float] | None = None  # the value that tells the best, and 1 where higher is better
         self.result: Result | None = None  # the newest of this process, with the features it compared
+        self.stopped = ""  # why the run ended before its budget, if it did
 
     @classmethod
     def of(cls, trainer: L.Trainer) -> "Evaluate | None":
@@ -61,14 +87,17 @@ class Evaluate(Remembers):
         return self.chooses[0] if self.chooses else None
 
     @property
+    def rows(self) -> list[dict[str, float]]:
+        """The evaluations that are compared: those of the newest phase, on these data."""
+        return self.history[self.first :]
+
+    @property
     def best(self) -> dict[str, float]:
         """The best evaluation of the newest phase so far; empty before the first."""
-        rows = self.history[self.first :]
-        if not rows or self.chooses is None:
-            return rows[-1] if rows else {}
+        if not self.rows or self.chooses is None:
+            return self.rows[-1] if self.rows else {}
         name, sign = self.chooses
-        rows = [row for row in rows if name in row]  # a resumed run may have other metrics
-        return max(rows, key=lambda row: sign * row[name])
+        return max(self.rows, key=lambda row: -math.inf if math.isnan(row[name]) else sign * row[name])
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Fetch the metrics' weights, once a machine, before any time is spent on training."""
@@ -81,8 +110,72 @@ class Evaluate(Remembers):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
         self.shown = pl_module.images
+        data = trainer.datamodule  # type: ignore[attr-defined]
         if self.evaluation:
-            self.evaluation.check(pl_module.preview, trainer.datamodule, device=pl_module.device)  # type: ignore[attr-defined]
+            self.evaluation.check(pl_module.preview, data, device=pl_module.device)
+        self._hold_against(data, trainer, pl_module)
+        self._stop_if_stuck(trainer, pl_module)
+
+    def _hold_against(self, data: Any, trainer: L.Trainer, model: Any) -> None:
+        """Compare nothing that rests on other data or metrics than those that the run goes on with."""
+        comparable, before = self._on(data, self.comparable), self.comparable
+        if trainer.world_size > 1:  # the files of another machine may have other times of modification
+            comparable = trainer.strategy.broadcast(comparable)
+        self.comparable = comparable
+        aside = self._put_aside(data) if model.images and trainer.is_global_zero else []
+        if comparable == before and trainer.is_global_zero:
+            self._put_back()
+        if not self.history or comparable == before:
+            return
+        self.first = len(self.history)
+        self.anew.append(model.images)
+        for name in self.history[-1]:  # what is shown while nothing else is known
+            model.run_log.latest.pop(name, None)
+        if trainer.is_global_zero:
+            other = [name for name in {**before, **comparable} if before.get(name) != comparable.get(name)]
+            what = "data" if "fingerprint" in other else f"metrics ({', '.join(other)})"
+            kept = f", the earlier best is {' and '.join(aside)}" if aside else ""
+            print(f"other {what}: earlier values are not compared; best.ckpt begins anew{kept}", flush=True)
+
+    def _on(self, data: Any, before: dict[str, Any]) -> dict[str, Any]:
+        """What values on these data rest on. Where nothing is measured, that is what earlier ones rest on, on these."""
+        if self.evaluation:
+            return self.evaluation.comparable(data)
+        if not before:
+            return {}
+        try:
+            return before | {"fingerprint": data.fingerprint(before["split"])}
+        except ValueError:  # there is no such split
+            return before | {"fingerprint": ""}
+
+    def _put_aside(self, data: Any) -> list[str]:
+        """Rename the best checkpoints that rest on something else, so that nothing takes them for those of this run.
+
+        Returns:
+            Their new names.
+        """
+        renamed: list[str] = []
+        for path in sorted(self.path.parent.glob("best*.ckpt")):
+            state = None if re.search(r"-\d{9,}(-\d+)?$", path.stem) else _content(path)
+            if state is None:  # it lies aside already, or can't be read, which is said where it is used
+                continue
+            before = state["callbacks"].get(self.state_key, {}).get("comparable", {})
+            if before != self._on(data, before):
+                name, number = f"{path.stem}-{state['zoo']['images']:09d}", 1
+                while (target := path.with_name(f"{name}{f'-{number}' if number > 1 else ''}.ckpt")).exists():
+                    number += 1
+                os.replace(path, target)
+                renamed.append(target.name)
+        return renamed
+
+    def _put_back(self) -> None:
+        """Rename the best checkpoint of these data back, where the run went on with others and now returns."""
+        if self.best and not self.path.exists():
+            for path in sorted(self.path.parent.glob(f"best-{int(self.best['images']):09d}*.ckpt")):
+                content = _content(path)
+                if content and content["callbacks"].get(self.state_key, {}).get("comparable") == self.comparable:
+                    os.replace(path, self.path)
+                    return
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         images = pl_module.images
@@ -92,7 +185,7 @@ class Evaluate(Remembers):
             self._evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if not self.history or self.history[-1]["images"] < pl_module.images:
+        if not self.rows or self.rows[-1]["images"] < pl_module.images:
             self._evaluate(trainer, pl_module)
 
     def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
@@ -105,7 +198,7 @@ class Evaluate(Remembers):
             self.protocol = result.protocol
             for logger in trainer.loggers:
                 logger.log_hyperparams({"protocol": self.protocol})
-        if model.phase != self.phase and self.history:
+        if model.phase != self.phase and self.rows:
             # Else it is of a later phase, which an earlier run into this folder had reached: that of this one is kept.
             if trainer.is_global_zero and _is_at(self.path, self.best["images"]):
                 os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
@@ -117,13 +210,37 @@ class Evaluate(Remembers):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, AfterEvaluation):
                 callback.on_evaluation(trainer, model, self)
+        for logger in trainer.loggers:
+            if isinstance(logger, Summarises):
+                logger.summarise(self.best, chosen_by=self.metric)
         if self.best["images"] == model.images:
             save(trainer, self.path)
+        self._stop_if_stuck(trainer, model)
+
+    def _stop_if_stuck(self, trainer: L.Trainer, model: Any) -> None:
+        """End the run where patience is at its end: on every rank alike, since all have the same values."""
+        if self.patience is None or not self.best or self.metric is None:
+            return
+        waited = len(self.rows) - 1 - self.rows.index(self.best)
+        if waited >= self.patience and model.phase_at(self.max_images) == self.phase:
+            trainer.should_stop = True
+            self.stopped = (
+                f"{self.metric} has not bettered in {waited} evaluations, since image {self.best['images']:,} "
+                f"(callbacks.evaluate.patience={self.patience})"
+            )
+            if trainer.is_global_zero:
+                print(f"the run ends at image {model.images:,}: {self.stopped}", flush=True)
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """A checkpoint; None where there is none that can be read."""
+    try:
+        return read(path)
+    except ValueError:
+        return None
 
 
 def _is_at(path: Path, images: float) -> bool:
     """Whether there is a checkpoint, and of so many images."""
-    try:
-        return read(path)["zoo"]["images"] == images
-    except ValueError:
-        return False
+    content = _content(path)
+    return content is not None and content["zoo"]["images"] == images

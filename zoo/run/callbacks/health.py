@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
+from zoo.game.settings import Count, Natural, Share, Weight, check_annotated
 from zoo.run.callbacks import Every, Remembers
 from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
 from zoo.run.loggers import Alerts
@@ -45,18 +46,16 @@ class Limits:
         ValueError: for a number out of its range.
     """
 
-    after: int  # images before which nothing is said
-    won: float  # D's accuracy on real and on fake images, both above it, without progress: D has won
-    progress: float  # the value that chooses the best checkpoint betters by less than this share: no progress
-    diversity: float  # below it, or a spread below it: collapsed
-    movement: float  # above it without progress: oscillating
-    gap: float  # above it: overfitting
-    duplicates: float  # above it: memorising
+    after: Natural  # images before which nothing is said
+    won: Share  # D's accuracy on real and on fake images, both above it, without progress: D has won
+    progress: Share  # the value that chooses the best checkpoint betters by less than this share: no progress
+    diversity: Share  # below it, or a spread below it: collapsed
+    movement: Weight  # above it without progress: oscillating
+    gap: Share  # above it: overfitting
+    duplicates: Share  # above it: memorising
 
     def __post_init__(self) -> None:
-        for name in ("won", "progress", "diversity", "gap", "duplicates"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"callbacks.health.limits.{name}={value} must lie in [0, 1]")
+        check_annotated(Limits, vars(self), "callbacks.health.limits")
 
 
 class Complaint(NamedTuple):
@@ -143,11 +142,13 @@ class Health(Remembers, AfterEvaluation):
         limits: see `Limits`.
     """
 
-    remembered = ("history", "judged", "said", "suspected", "followed")
+    remembered = ("history", "judged", "first", "said", "suspected", "followed", "comparable")
 
-    def __init__(self, *, every: int | None, max_images: int, count: int, limits: dict[str, Any]) -> None:
+    def __init__(self, *, every: int | None, max_images: int, count: Count, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
+        self.first = 0  # the first row of the history that is of these data and metrics
+        self.comparable: dict[str, Any] = {}  # what the looks since then rest on: images of each split, and metrics
         self.judged = 0  # how many of the looks came late enough to be judged
         self.said: dict[str, str] = {}  # every complaint so far, in words, by name and subject
         self.suspected: list[str] = []  # the names and subjects of the last look's complaints
@@ -160,6 +161,16 @@ class Health(Remembers, AfterEvaluation):
         if trainer.is_global_zero:
             with torch.random.fork_rng([]):  # a loader draws from the global stream
                 self._batches = {split: self._batch(trainer.datamodule, split) for split in ("train", "test")}  # type: ignore[attr-defined]
+            self._hold_against(trainer.datamodule, Evaluate.of(trainer), pl_module.images)  # type: ignore[attr-defined]
+
+    def _hold_against(self, data: Any, evaluate: Evaluate | None, images: int) -> None:
+        """Compare the next look with none that was at other data, or by other metrics, and say everything again."""
+        of_metrics = evaluate.evaluation.comparable(data) if evaluate and evaluate.evaluation else {}
+        comparable = {"train": _fingerprint(data, "train"), "test": _fingerprint(data, "test"), **of_metrics}
+        if self.history and comparable != self.comparable:
+            self.first, self.suspected, self.followed = len(self.history), [], {}
+            self.said = {f"{key}, before image {images}": words for key, words in self.said.items()}
+        self.comparable = comparable
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         evaluate = Evaluate.of(trainer)
@@ -182,7 +193,7 @@ class Health(Remembers, AfterEvaluation):
             if evaluate.metric:
                 row[evaluate.metric] = evaluate.history[-1][evaluate.metric]
         model.publish(values)
-        before = self.history[-1] if self.history else {}
+        before = self.history[-1] if self.history[self.first :] else {}
         self.history.append({"images": model.images, **row, **values})
         if model.images < self.limits.after:
             return
@@ -257,6 +268,14 @@ class Health(Remembers, AfterEvaluation):
                     self._radius = float(nearest(unseen, every_real).quantile(0.01))
                 values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
         return values
+
+
+def _fingerprint(data: Any, split: str) -> str:
+    """That of a split's images; "" where there is no such split."""
+    try:
+        return data.fingerprint(split)
+    except ValueError:
+        return ""
 
 
 def superiority(a: Tensor, b: Tensor) -> float:

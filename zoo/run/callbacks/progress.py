@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from zoo.run import sizes
 from zoo.run.callbacks.evaluate import Evaluate
 
 
@@ -33,10 +34,10 @@ class ImageProgress(ProgressBar):
         if not self._enabled:
             return
         variant, data = type(pl_module).__name__, trainer.datamodule.description  # type: ignore[attr-defined]
-        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in pl_module.named_children()}
-        players = ", ".join(f"{name} {size / 1e6:.2f} M" for name, size in sizes.items() if size)
         where = f"{trainer.world_size} x {pl_module.device.type}, into {os.path.relpath(trainer.default_root_dir)}"
-        print(f"{variant}: {players} parameters\n{data}\n{self.max_images:,} images on {where}", flush=True)
+        scale = pl_module.config.get("scale", "as given")
+        print(f"{variant}, scale {scale}\n{data}\n{self.max_images:,} images on {where}", flush=True)
+        self._networks_said = False
         console = Console()
         if console.is_terminal:
             whole = lambda: Column(no_wrap=True)  # never cut
@@ -51,6 +52,15 @@ class ImageProgress(ProgressBar):
             state = {"total": self.max_images, "completed": self._first, "speed": "", "values": ""}
             self._task = self._bar.add_task(variant, **state)
             self._bar.start()
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Say what is built, with the first batch at hand to look at the networks' feature maps."""
+        if not self._enabled or self._networks_said:
+            return
+        self._networks_said = True
+        print("\n".join(sizes.in_words(pl_module, type(batch)(*(field[:1] for field in batch)))), flush=True)
+        if pl_module.device.type == "cuda" and pl_module.config.get("scale") == "small":
+            print("these widths are for a CPU: scale=medium or scale=paper suit this machine", flush=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if not self._enabled:

@@ -1,6 +1,5 @@
 """The result of a run, for people: report.md with the last grid, the curves and the figures."""
 
-import csv
 import platform
 import shlex
 import time
@@ -12,10 +11,14 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.atomic import replacing
 from zoo.game.abilities import Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
+from zoo.run.callbacks import images_of, kept
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.health import Health
+from zoo.run.loggers import rows_of
+from zoo.run.writing import attempt
 
 
 class Report(L.Callback):
@@ -40,7 +43,9 @@ class Report(L.Callback):
         grids = [p for p in (self.folder / "samples").glob("*.png") if p.stem[-9:].isdigit()]
         grids.sort(key=lambda path: (path.stem[-9:], path.name))
         panel = evaluate.evaluation.panel if evaluate and evaluate.evaluation else default_panel
-        curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png", panel)
+        curves = False
+        with attempt(self.folder / "curves.png"):
+            curves = draw_curves(self.folder / "metrics.csv", self.folder / "curves.png", panel)
         lines = [
             f"# {type(pl_module).__name__}, {pl_module.images:,} images",
             "",
@@ -53,13 +58,22 @@ class Report(L.Callback):
             "",
         ]
         summary = []
-        if evaluate and evaluate.history:
-            final, best = evaluate.history[-1], evaluate.best
+        if evaluate and evaluate.rows:
+            final, best = evaluate.rows[-1], evaluate.best
             summary = [result_in_words(evaluate)]
+            if final["images"] < pl_module.images:  # metrics=none, since
+                summary[0] += f"; nothing was measured up to image {pl_module.images:,}"
+            if evaluate.metric and images_of(evaluate.path) != best["images"]:
+                summary.append(f"it could not be saved: {kept(evaluate.path.parent)}")
             lines += ["| value | final | best |", "|---|---|---|"]
             lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
             protocol = ", ".join(f"{name} {value}" for name, value in evaluate.protocol.items())
-            lines += ["", f"Protocol: {protocol}.", "", f"{summary[0]}.", ""]
+            lines += ["", f"Protocol: {protocol}.", "", f"{'; '.join(summary)}.", ""]
+        if evaluate and evaluate.stopped:
+            lines += [f"The run ended before its budget: {evaluate.stopped}.", ""]
+        if evaluate and evaluate.anew:
+            moments = ", ".join(f"{images:,}" for images in evaluate.anew)
+            lines += [f"Other data or metrics from image {moments} on: values from before are not compared.", ""]
         if health and (health.history or health.said):
             lines += ["## Health", "", f"{len(health.history)} looks at the game, {health.judged} of them judged.", ""]
             healthy = "Nothing was wrong." if health.judged > 1 else "The run was too short to be judged."
@@ -74,7 +88,8 @@ class Report(L.Callback):
                 lines += [f"![image {number:,}](samples/{grid.name})" for grid in shown_then] + [""]
         if curves:
             lines += ["## Curves", "", "![curves](curves.png)", ""]
-        (self.folder / "report.md").write_text("\n".join(lines))
+        with attempt(self.folder / "report.md"), replacing(self.folder / "report.md") as part:
+            part.write_text("\n".join(lines))
         print("\n".join(["", *summary, *self._directions(trainer, pl_module, evaluate, grids)]), flush=True)
 
     def _directions(self, trainer: Any, model: Any, evaluate: Evaluate | None, grids: list[Path]) -> Iterator[str]:
@@ -83,8 +98,10 @@ class Report(L.Callback):
         yield f"run          {folder}"
         if grids:
             yield f"samples      {folder}/samples/{grids[-1].name}"
-        best = "best.ckpt (chosen by that) and last.ckpt" if evaluate and evaluate.metric else "last.ckpt"
-        yield f"report       {folder}/report.md"
+        chosen = evaluate and evaluate.rows and evaluate.metric
+        best = "best.ckpt (chosen by that) and last.ckpt" if chosen else "last.ckpt"
+        if (self.folder / "report.md").is_file():
+            yield f"report       {folder}/report.md"
         yield f"checkpoints  {folder}/checkpoints/{best}"
         yield ""
         yield "try next:"
@@ -99,7 +116,7 @@ class Report(L.Callback):
         else:
             of_what = f" --attributes {shlex.quote(f'{names[0]}=1')}" if (names := attributes_of(model)) else ""
             yield f"  zoo sample {folder} -n 64{of_what} -o grid.png     more images from this generator"
-        if evaluate and evaluate.history:
+        if evaluate and evaluate.rows:
             yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
         variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
         yield f"  python train.py model={variant} {images} data.root=~/pictures     your own images"
@@ -108,7 +125,7 @@ class Report(L.Callback):
 
 def result_in_words(evaluate: Evaluate) -> str:
     """Which generator of the run is its result, and what it is worth: `best.ckpt`, along the run or at its end."""
-    final, best, name = evaluate.history[-1], evaluate.best, evaluate.metric
+    final, best, name = evaluate.rows[-1], evaluate.best, evaluate.metric
     if name is None or not best:
         return f"result: last.ckpt, image {final['images']:,}"
     averaged = "averaged " if evaluate.protocol.get("generator") == "EMA" else ""
@@ -123,7 +140,8 @@ def result_in_words(evaluate: Evaluate) -> str:
 
 def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool:
     """Plot metrics.csv over images, in the panel of each value's name; returns whether there was anything to plot."""
-    if not table.is_file():
+    rows, _ = rows_of(table)
+    if not rows:
         return False
     import matplotlib
 
@@ -131,10 +149,8 @@ def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool
     import matplotlib.pyplot as plt
     from matplotlib.ticker import EngFormatter
 
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     panels: dict[str, list[str]] = {}
-    for name in rows[0] if rows else []:
+    for name in rows[0]:
         if name != "images" and not name.endswith("/lr"):
             panels.setdefault(panel(name), []).append(name)
     if not panels:
@@ -153,6 +169,9 @@ def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()
     figure.tight_layout()
-    figure.savefig(picture, dpi=100)
-    plt.close(figure)
+    try:
+        with replacing(picture) as part:
+            figure.savefig(part, dpi=100)
+    finally:
+        plt.close(figure)
     return True

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from zoo.atomic import replacing
 from zoo.batch import to_unit
+from zoo.ranges import Within
 from zoo.run.callbacks import Every
 from zoo.run.loggers import ShowsImages
+from zoo.run.writing import attempt
+
+Pictures = Annotated[int, Within(lambda n: 1 <= n <= 4_096, "must be from 1 to 4096 pictures")]
 
 
 class SampleGrids(L.Callback):
@@ -25,7 +30,7 @@ class SampleGrids(L.Callback):
         count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
     """
 
-    def __init__(self, *, folder: str, every: int | None, max_images: int, count: int) -> None:
+    def __init__(self, *, folder: str, every: int | None, max_images: int, count: Pictures) -> None:
         self.folder = Path(folder) / "samples"
         self.every = Every(every, max_images=max_images)
         self.count = count
@@ -48,17 +53,20 @@ class SampleGrids(L.Callback):
 
     @torch.no_grad()
     def _draw(self, trainer: L.Trainer, model: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, preview in model.preview(self._batch).items():
             prefix = "" if name == "samples" else f"{name.replace('->', '-to-')}-"
             if preview.real is not None and not (self.folder / f"{prefix}real.png").exists():
-                save_image(grid(preview.real), self.folder / f"{prefix}real.png")
+                self._write(grid(preview.real), f"{prefix}real.png")
             picture = panels(preview.panel, round(self.count**0.5)) if preview.panel else grid(preview.fake)
-            save_image(picture, self.folder / f"{prefix}{model.images:09d}.png")
+            self._write(picture, f"{prefix}{model.images:09d}.png")
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             for logger in trainer.loggers:
                 if isinstance(logger, ShowsImages):
                     logger.log_image(name, [pixels], step=model.images)
+
+    def _write(self, picture: Tensor, name: str) -> None:
+        with attempt(self.folder), replacing(self.folder / name) as part:
+            save_image(picture, part)
 
 
 def grid(images: Tensor) -> Tensor:

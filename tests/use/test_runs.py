@@ -1,0 +1,152 @@
+"""The table of the runs below a folder."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from typer.testing import CliRunner
+
+from zoo.cli import app
+from zoo.result import Result
+from zoo.use.runs import Run, over_seeds, runs_below, table
+
+
+def make(folder: Path, *typed: str, state: str = "finished", model: str = "dcgan", **result: Any) -> Path:
+    """A run's folder, as train.py leaves it."""
+    (folder / ".hydra").mkdir(parents=True)
+    settings = OmegaConf.from_dotlist(["max_images=100", "seed=1", "model.lr.D=0.0002", "model.width=32"])
+    plain = [override for override in typed if "." in override or override.startswith("seed")]
+    settings = OmegaConf.merge(settings, OmegaConf.from_dotlist([override.lstrip("+") for override in plain]))
+    settings.model.image_size = "${data.image_size}"
+    OmegaConf.save(settings, folder / ".hydra" / "config.yaml")
+    OmegaConf.save(OmegaConf.create(list(typed)), folder / ".hydra" / "overrides.yaml")
+    hydra = {"hydra": {"runtime": {"choices": {"model": model, "data": "mnist5k"}}}}
+    OmegaConf.save(OmegaConf.create(hydra), folder / ".hydra" / "hydra.yaml")
+    if result or state != "finished":
+        Result(folder=folder, state=state, **{"images": 100, **result}).write()
+    return folder
+
+
+def fid(best: float, at: int = 100, last: float | None = None) -> dict[str, Any]:
+    values = {"metric": "fid", "best": best, "values": {"images": at, "fid": best}}
+    return values | {"last": {"images": 100, "fid": best if last is None else last}}
+
+
+def by_name(folder: Path) -> dict[str, dict[str, Any]]:
+    shown = table(runs_below(folder)[0])
+    return {row[0]: dict(zip(shown.columns, row, strict=True)) for row in shown.rows}
+
+
+def test_what_differs_and_what_came_of_it_the_best_first(tmp_path: Path) -> None:
+    make(tmp_path / "a", "seed=1", "model.lr.D=1e-4", "max_images=100", **fid(5.0, 60, 7.5))
+    make(tmp_path / "b", "seed=2", "max_images=100", "hydra.run.dir=x", "resume=y", **fid(3.0))
+    make(tmp_path / "deep" / "c", "seed=3", "model=vanilla", model="vanilla", **fid(4.0))
+    make(tmp_path / "d", "seed=4", state="diverged")
+    shown = table(runs_below(tmp_path)[0])
+    assert shown.columns == ["run", "model", "model.lr.D", "seed", *["state", "images", "metric", "best", "at", "last"]]
+    assert shown.rows == [
+        ["b", "dcgan", 0.0002, 2, "finished", 100, "fid", 3.0, 100, 3.0],
+        ["deep/c", "vanilla", 0.0002, 3, "finished", 100, "fid", 4.0, 100, 4.0],
+        ["a", "dcgan", 0.0001, 1, "finished", 100, "fid", 5.0, 60, 7.5],
+        ["d", "dcgan", 0.0002, 4, "diverged", 100, None, None, None, None],
+    ]
+
+
+def test_higher_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
+    for name, best in {"a": 20.0, "b": 30.0}.items():
+        make(tmp_path / name, metric="psnr", higher_is_better=True, best=best, values={"images": 1, "psnr": best})
+    assert [run.name for run in runs_below(tmp_path)[0]] == ["b", "a"]
+
+
+def test_mean_and_spread_over_seeds_of_finished_runs(tmp_path: Path) -> None:
+    for width in (16, 32):
+        for seed in (1, 2, 3):
+            make(tmp_path / f"{width}-{seed}", f"seed={seed}", f"model.width={width}", **fid(width / seed))
+    for seed in (1, 2):
+        make(tmp_path / f"diverged-{seed}", f"seed={seed}", "model.width=64", state="diverged")
+    make(tmp_path / "killed", "seed=4", "model.width=16", state="running", **fid(0.1))
+    summary = over_seeds(runs_below(tmp_path)[0])
+    assert summary
+    assert summary.columns == ["model.width", "metric", "mean", "std", "n"]
+    assert [row[0] for row in summary.rows] == [16, 32, 64]
+    assert summary.rows[0][2:] == [pytest.approx((16 + 8 + 16 / 3) / 3), pytest.approx(5.5511, abs=1e-3), "3 of 4"]
+    assert summary.rows[1][4] == "3"
+    assert summary.rows[2][1:] == [None, None, None, "0 of 2"]
+    assert over_seeds(runs_below(tmp_path / "16-1")[0]) is None
+
+
+def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:
+    for name in ("goes_on", "killed"):
+        folder = make(tmp_path / name, f"seed={len(name)}", state="running", images=10)
+        (folder / "metrics.csv").write_text("images,D/adversarial\n10,0.1\n40,0.2\n5")  # the last line is half-written
+        (folder / ".lock").touch()
+    make(tmp_path / "not_begun", "seed=3")
+    with (tmp_path / "goes_on" / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = by_name(tmp_path)
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "goes_on": "running",
+        "killed": "killed",
+        "not_begun": "not begun",
+    }
+    assert rows["killed"]["images"] == 40
+    assert by_name(tmp_path)["goes_on"]["state"] == "killed"
+
+
+def test_foreign_and_damaged_folders_are_passed_over_and_named(tmp_path: Path) -> None:
+    make(tmp_path / "good", **fid(1.0))
+    for name in ("bomb", "broken", "large", "fifo", "other", "result", "list"):
+        make(tmp_path / name)
+    settings = {name: tmp_path / name / ".hydra" / "config.yaml" for name in ("bomb", "broken", "large", "fifo")}
+    bomb = ["max_images: 1", "a: &a [x,x,x]"] + [
+        f"{y}: &{y} [*{x},*{x},*{x}]" for x, y in zip("abcdefgh", "bcdefghi", strict=True)
+    ]
+    settings["bomb"].write_text("\n".join(bomb))
+    settings["broken"].write_text("a: [1\nb: !!python/object/apply:os.system [x]")
+    settings["large"].write_text("a: " + "x" * 2_000_000)
+    settings["fifo"].unlink()
+    os.mkfifo(settings["fifo"])
+    (tmp_path / "other" / ".hydra" / "config.yaml").write_text("db: mysql")
+    (tmp_path / "list" / ".hydra" / "config.yaml").write_text("- 3")
+    (tmp_path / "result" / "result.json").write_text("{")
+    (tmp_path / "notes" / "below").mkdir(parents=True)
+    runs, passed_over = runs_below(tmp_path)
+    assert [run.name for run in runs] == ["good"]
+    assert passed_over.keys() == {"bomb", "broken", "large", "fifo", "other", "result", "list", "notes"}
+    for name, why in {
+        "bomb": "aliases",
+        "broken": "no YAML",
+        "large": "too large",
+        "notes": "no run",
+        "fifo": "has no",
+    }.items():
+        assert why in passed_over[name]
+    with pytest.raises(ValueError, match="there is no run in"):
+        runs_below(tmp_path / "notes")
+    with pytest.raises(ValueError, match="is no folder"):
+        runs_below(tmp_path / "nowhere")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    make(tmp_path / "a", "seed=1", **fid(1 / 3))
+    make(tmp_path / "b", "seed=2", **fid(2 / 3))
+    make(tmp_path / "c\x1b[31m", "seed=3", "+model.note=x", **fid(9))
+    (tmp_path / "foreign").mkdir()
+    result = CliRunner().invoke(app, ["runs", str(tmp_path), "--csv", str(tmp_path / "out" / "t.csv")])
+    assert result.exit_code == 0, result.output
+    assert "0.333333" in result.output
+    assert "\x1b" not in result.output
+    assert "passed over: foreign: no run of train.py" in result.output
+    rows = (tmp_path / "out" / "t.csv").read_text().splitlines()
+    assert rows[0].startswith("run,model.note,seed,state,images,metric,best")
+    assert "0.3333333333333333" in rows[1]
+
+
+def test_a_run_is_read_by_what_it_was_composed_to(tmp_path: Path) -> None:
+    run = Run.read(make(tmp_path / "a", "model.lr.D=1e-4", **fid(1.0)), "a")
+    assert run.setting("model.lr.D") == 0.0001
+    assert run.setting("model.lr.D.deeper") is None
+    assert run.setting("data") == "mnist5k"

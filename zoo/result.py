@@ -1,0 +1,75 @@
+"""What has come of a run, as the file result.json in its folder says."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.atomic import replacing
+
+LARGEST = 1_000_000  # bytes of the file; a run's has some hundred
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The state of a run and what it is worth.
+
+    Args:
+        folder: the run's, which `zoo.load` takes.
+        state: running, finished, stopped (by a signal or max_time), diverged or failed.
+        images: shown to the discriminator so far.
+        metric: the value that chooses the best checkpoint; None: there is none.
+        higher_is_better: whether more of it is better.
+        best: its best value; None before the first evaluation.
+        values: every value of the evaluation with the best, and its `images`.
+        last: those of the newest evaluation.
+    """
+
+    folder: Path
+    state: str
+    images: int
+    metric: str | None = None
+    higher_is_better: bool = False
+    best: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+
+    def write(self) -> None:
+        """Replace the folder's result.json.
+
+        Raises:
+            OSError: if it can't be written.
+        """
+        content = {name: value for name, value in asdict(self).items() if name != "folder"}
+        with replacing(self.folder / "result.json") as part:
+            part.write_text(json.dumps(content, indent=1))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Result | None":
+        """That of a run's folder; None if it has not got as far as that.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        path = folder / "result.json"
+        if not path.is_file():
+            return None
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} is damaged: it is too large")
+        try:
+            content = json.loads(path.read_bytes())
+            result = cls(folder=folder, **content)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged ({error})") from None
+        if wrong := [f.name for f in fields(cls) if not _is(f.name, getattr(result, f.name))]:
+            raise ValueError(f"{path} is damaged: {wrong[0]}={getattr(result, wrong[0])!r}")
+        return result
+
+
+def _is(name: str, value: Any) -> bool:
+    """Whether a field holds what it should."""
+    number = lambda x: isinstance(x, int | float) and not isinstance(x, bool)
+    if name in ("values", "last"):
+        return isinstance(value, dict) and all(map(number, value.values()))
+    kinds: dict[str, Any] = {"folder": Path, "state": str, "metric": str | None, "higher_is_better": bool}
+    return isinstance(value, kinds[name]) if name in kinds else number(value) or (name == "best" and value is None)

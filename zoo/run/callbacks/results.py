@@ -1,0 +1,52 @@
+"""What has come of a run so far, for sweeps and for `zoo runs`."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from zoo.result import Result
+from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
+
+log = logging.getLogger(__name__)
+
+
+class Results(AfterEvaluation):
+    """Keeps `result.json` in the run's folder: its state, and what its best and its newest evaluation have found."""
+
+    def __init__(self, *, folder: str) -> None:
+        self.folder = Path(folder)
+        self._failed = False  # whether the file could not be written the last time
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._write(trainer, pl_module, "running")
+
+    def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: Evaluate) -> None:
+        self._write(trainer, pl_module, "running")
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self._write(trainer, pl_module, "finished")
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        states = {FloatingPointError: "diverged", SystemExit: "stopped", KeyboardInterrupt: "stopped"}
+        state = next((state for kind, state in states.items() if isinstance(exception, kind)), "failed")
+        self._write(trainer, pl_module, state)
+
+    def _write(self, trainer: L.Trainer, model: Any, state: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        evaluate = Evaluate.of(trainer)
+        values: dict[str, Any] = {}
+        if evaluate and evaluate.history:
+            values = {"values": evaluate.best, "last": evaluate.history[-1]}
+        if evaluate and evaluate.chooses:
+            name, sign = evaluate.chooses
+            values |= {"metric": name, "higher_is_better": sign > 0, "best": evaluate.best.get(name)}
+        try:
+            Result(folder=self.folder, state=state, images=model.images, **values).write()
+            self._failed = False
+        except OSError as error:  # a full disk
+            if not self._failed:
+                log.warning("%s could not be written (%s); training goes on", self.folder / "result.json", error)
+            self._failed = True
