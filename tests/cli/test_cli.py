@@ -97,10 +97,10 @@ class Portraitist(Painter, OfAttributes):
 
 def test_a_vector_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Portraitist())
-    zoo("sample", "x", "--attributes", "Male=0.4, Smiling = 1", "-n", 3, "--seed", 5, "-o", tmp_path / "many")
-    assert [painted(path) for path in sorted((tmp_path / "many").iterdir())] == [(1, 5), (1, 6), (1, 7)]
+    zoo("sample", "x", "--attributes", "Male=-1, Smiling = 1", "-n", 3, "--seed", 5, "-o", tmp_path / "many")
+    assert [painted(path) for path in sorted((tmp_path / "many").iterdir())] == [(2, 5), (2, 6), (2, 7)]
     zoo("sample", "x", "--attributes", "Smiling=1", "-n", 1, "-o", tmp_path / "one")  # the others are 0
-    assert painted(tmp_path / "one" / "000000.png") == (2, 0)
+    assert painted(tmp_path / "one" / "000000.png") == (1, 0)
     for arguments, said in (
         ([], r"trained on attributes \(Smiling, Male\): give some, --attributes Smiling=1"),
         (["--attributes", "Smile=1"], "Smile is none of Smiling, Male"),

@@ -183,7 +183,7 @@ def test_the_names_of_an_npz_and_what_it_holds_besides(tmp_path, of_folder):
 def test_the_fingerprint_follows_the_content(tmp_path, of_folder, kind):
     def write(pixels):
         if kind == "zip":
-            return zipped(tmp_path / "set.zip", {f"{n}.png": png(pixels[n]) for n in range(12)})
+            return zipped(tmp_path / "set.zip", {f"{n}.npy": npy(pixels[n]) for n in range(12)})  # of equal sizes
         np.savez(tmp_path / "set.npz", images=pixels)
         return tmp_path / "set.npz"
 
