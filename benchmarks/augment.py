@@ -45,7 +45,7 @@ def policies() -> dict[str, dict[str, Any]]:
     ada, diff = ({**table("augment")[name], "probability": 1.0} for name in ("ada", "diffaugment"))
     return {
         "ada": ada,
-        "ada: geometry": {**ada, **dict.fromkeys(COLOURS, 0)},
+        "ada: geometry": {**ada, **dict.fromkeys(COLOURS, 0), "luma_flip": False},
         "diffaugment: color,translation,cutout": diff,
         "diffaugment: translation,cutout": {**diff, "color": 0},
     }

@@ -213,7 +213,7 @@ def test_spectral_normalisation_under_the_penalty() -> None:
     [
         ({"r1": -1.0}, r"regularizer.r1=-1.0 must not be negative"),
         ({"gradient_penalty": float("nan")}, r"regularizer.gradient_penalty=nan"),
-        ({"every": 0}, r"regularizer.every=0 must be a whole number from 1"),
+        ({"every": 0}, r"regularizer.every=0 must be 1 or more"),
         ({"every": 1.5}, r"regularizer.every=1.5"),
     ],
 )

@@ -179,7 +179,7 @@ def test_critics_turns_and_skips(small: Small, tmp_path: Path, monkeypatch: pyte
     run(small("srgan", "max_images=64", "model.pixel_images=0", "model.n_critic=2"))
     assert [player for _, player, _ in turns.seen] == ["D", "D", "G", "D", "D", "G"]
     turns.seen.clear()
-    skips = ["max_images=32", "model.pixel_images=0", "model.skip_d_above=0.0", f"run_dir={tmp_path / 'b'}"]
+    skips = ["max_images=32", "model.pixel_images=0", "model.skip_d_above=0.001", f"run_dir={tmp_path / 'b'}"]
     trainer = run(small("srgan", *skips))
     assert {player for _, player, _ in turns.seen} == {"G"}
     assert trainer.lightning_module.turns["D"] == 2  # type: ignore[union-attr]

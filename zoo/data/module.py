@@ -410,6 +410,7 @@ class DataModule(LightningDataModule):
         if workers == "auto":
             ranks_here = self.trainer.num_devices if self.trainer is not None else 1
             workers = max(1, min(8, cpus() // ranks_here))
+        assert isinstance(workers, int)
         return DataLoader(
             images,  # type: ignore[arg-type]
             batch_size=None,  # the sampler gives whole batches of rows

@@ -105,7 +105,7 @@ def test_progress_is_that_of_the_value_that_chooses_the_best() -> None:
 
 
 def test_limits_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"limits.gap=80 must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"limits.gap=80 must be in \[0, 1\]"):
         Limits(**(vars(LIMITS) | {"gap": 80}))
 
 
