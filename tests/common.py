@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -77,9 +78,8 @@ def small(model: str, folder: Path | str, *overrides: str) -> DictConfig:
 def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
     """A file system of 1 MB at `folder`, and what fills it up. Where none may be mounted, no file can grow instead."""
     folder.mkdir(parents=True)
-    mounted = not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False
-    ).returncode
+    mount = f"mount -t tmpfs -o size=1m tmpfs {shlex.quote(str(folder))}"
+    mounted = not subprocess.run(mount, shell=True, capture_output=True, check=False).returncode
 
     def fill() -> None:
         if not mounted:

@@ -251,7 +251,7 @@ def test_wandb_that_fails_ends_nothing(
         run.log_image("samples", [np.zeros((8, 8, 3), np.uint8)], step=step)
     run.alert("title", "text")
     run.finalize("failed")
-    said = f"anything in the W&B run in {tmp_path}/wandb could not be written (the service is gone); training goes on"
+    said = f"settings in the W&B run in {tmp_path}/wandb could not be written (the service is gone); training goes on"
     assert caplog.messages[0] == said
     assert len(caplog.messages) == len({text.split(" in ")[0] for text in caplog.messages})  # each kind once
 

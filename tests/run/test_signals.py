@@ -154,8 +154,13 @@ def test_a_signal_that_a_library_swallows_is_not_lost(
         with suppress(BaseException):
             send(signal.SIGINT)()
 
+    def broken() -> None:
+        swallow()
+        raise ImportError("loaded by half")
+
     monkeypatch.setattr(Report, "setup", swallow)
-    for do, said in ((lambda: run(small("vanilla", "logger=none")), " before the first image"), (swallow, "")):
+    trained = lambda: run(small("vanilla", "logger=none"))
+    for do, said in ((trained, " before the first image"), (swallow, ""), (broken, "")):
         with pytest.raises(SystemExit) as left, readable_errors(interrupted=said):
             do()
         assert left.value.code == 128 + signal.SIGINT

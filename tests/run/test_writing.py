@@ -55,7 +55,7 @@ def test_a_full_disk_ends_nothing(
         assert len(said) == 1, (what, caplog.messages)
     said = [text for text in caplog.messages if "could not be written" in text]
     assert len(said) == len(set(said))
-    assert {"pictures", "checkpoints"} <= {text.split(" in the W&B run")[0] for text in said}
+    assert any(text.startswith("pictures in the W&B run") for text in said)
     assert any(text.startswith("events in") and re.search(FULL, text) for text in said)
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 32
     output, errors = capfd.readouterr()

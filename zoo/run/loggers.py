@@ -155,7 +155,7 @@ class MayFail:
             return
         self._attempting = True
         try:
-            with attempt(f"{what} in {self.place}", Exception) as writing:
+            with attempt(f"{what} in {self.place}", Exception, again=False) as writing:
                 yield
             if writing.failed:
                 self.drop()

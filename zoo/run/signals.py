@@ -66,6 +66,9 @@ def unwinding() -> Iterator[None]:
         try:
             yield
             check()
+        except Exception:
+            check()  # a module that was loaded by half, say, is no error of its own
+            raise
         finally:
             _swallowed.clear()
 

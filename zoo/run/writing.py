@@ -24,6 +24,7 @@ class attempt(AbstractContextManager):
         what: the file, or the kind of files.
         errors: what counts as a failure; a foreign library may raise anything.
         quiet: say nothing; for the processes beside the first.
+        again: after a success, a failure is worth a word again; not where a success may be one of waiting in a queue.
         then: what the sentence ends with.
     """
 
@@ -33,9 +34,10 @@ class attempt(AbstractContextManager):
         errors: type[Exception] = OSError,
         *,
         quiet: bool = False,
+        again: bool = True,
         then: str = "training goes on",
     ) -> None:
-        self.what, self.errors, self.quiet, self.then = str(what), errors, quiet, then
+        self.what, self.errors, self.quiet, self.again, self.then = str(what), errors, quiet, again, then
         self.failed = False
 
     def __enter__(self) -> "attempt":
@@ -45,7 +47,8 @@ class attempt(AbstractContextManager):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if error is None:
-            _failing.discard(self.what)
+            if self.again:
+                _failing.discard(self.what)
             return False
         if not isinstance(error, self.errors):
             return False
