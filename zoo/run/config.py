@@ -112,7 +112,7 @@ OmegaConf.register_new_resolver("choice", _choice, replace=True)
 @cache
 def register_tables() -> None:
     """Let Hydra know the choices of TABLES and `by_scale`, in this process: call it before anything is composed."""
-    OmegaConf.register_new_resolver("by_scale", by_scale)
+    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
     for group, package in TABLES.items():
         for name, row in table(group).items():
             ConfigStore.instance().store(name, row, group, package, provider=f"conf/{group}.yaml")
