@@ -198,7 +198,6 @@ def test_the_memory_that_a_container_has(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["model=pix2pix", "data=colour_digits", "data.image_size=16"], "model=pix2pix learns from pairs"),
         (["model=vanilla", "data=digits", "data.batch_size=1"], "one image a batch has no BatchNorm in dense layers"),
         (["trainer.devices=[0,1]"], "trainer: `devices` selected with `CPUAccelerator`"),
     ],

@@ -92,11 +92,6 @@ class Pix2Pix(GAN, Translates):
         """Raises:
         ValueError: for images that are no pairs, by the first batch.
         """
-        if batch_idx == 0 and not bool(batch.aligned.all()):
-            raise ValueError(
-                "model=pix2pix learns from pairs, and these images are unpaired: use data=masked_digits, or "
-                "paired_folder; model=cyclegan needs no pairs"
-            )
         super().on_train_batch_start(batch, batch_idx)
 
     def on_train_start(self) -> None:
