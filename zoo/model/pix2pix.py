@@ -88,12 +88,6 @@ class Pix2Pix(GAN, Translates):
         pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
         return tuple(self.D(pair) for pair in pairs) if self.norm == "batch" else together(self.D, *pairs)
 
-    def on_train_batch_start(self, batch: ImagePairs, batch_idx: int) -> None:
-        """Raises:
-        ValueError: for images that are no pairs, by the first batch.
-        """
-        super().on_train_batch_start(batch, batch_idx)
-
     def on_train_start(self) -> None:
         """Dropout draws from torch's own stream: let it differ from rank to rank."""
         torch.manual_seed(self.rng.initial_seed())
