@@ -1,10 +1,13 @@
 """What nobody typed on purpose: seeded command lines and damaged files. A sentence or a sound result, and in time."""
 
 import io
+import json
 import random
 import resource
 import signal
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 import torch
 from common import MODELS, SMALL, compose
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
 from PIL import Image
 
 import train
@@ -275,4 +279,78 @@ def test_damaged_checkpoints(tmp_path: Path, small: Callable[..., Any]) -> None:
         except BaseException as error:
             faults.append(f"{path.name}: {type(error).__name__}: {str(error)[:200]}")
         path.unlink()
+    assert not faults, "\n".join(faults)
+
+
+def files_of_labelled_images(folder: Path) -> dict[str, bytes]:
+    """The same eight images as an archive, as arrays, and their labels as tables."""
+    names, images = [f"{n % 2}/{n}.png" for n in range(8)], [picture("L").resize((16, 16)).rotate(n) for n in range(8)]
+    pixels = np.stack([np.asarray(image) for image in images])
+    table = "file,class\n" + "".join(f"{name},{n % 3}\n" for n, name in enumerate(names))
+    labels = json.dumps({"labels": [[name, n % 3] for n, name in enumerate(names)]})
+    with zipfile.ZipFile(folder / "set.zip", "w") as archive:
+        for name, image in zip(names, images, strict=True):
+            archive.writestr(name, encoded(image, "PNG"))
+        archive.writestr("dataset.json", labels)
+    np.savez(folder / "set.npz", images=pixels, labels=np.arange(8) % 3)
+    np.save(folder / "set.npy", pixels)
+    for name, image in zip(names, images, strict=True):
+        (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "set" / name).write_bytes(encoded(image, "PNG"))
+    written = {name: (folder / name).read_bytes() for name in ("set.zip", "set.npz", "set.npy")}
+    return {**written, "labels.csv": table.encode(), "dataset.json": labels.encode()}
+
+
+@pytest.mark.slow
+def test_damaged_archives_and_tables(tmp_path: Path) -> None:
+    """A set is refused with a ValueError that names the file, or gives batches of the right shape."""
+    whole, dice, faults = files_of_labelled_images(tmp_path), random.Random(3), []
+    for number in range(DAMAGED // 2):
+        name = dice.choice(list(whole))
+        path = tmp_path / f"{number}-{name}"
+        path.write_bytes(damaged(whole[name], dice))
+        is_table = name.endswith((".csv", ".json"))
+        where = [f"data.root={tmp_path}/set", f"data.labels={path}"] if is_table else [f"data.root={path}"]
+        kind = "folder" if name == "set.npy" else "labelled_folder"
+        small = ["data.image_size=16", "data.channels=1", "data.batch_size=2", "data.num_workers=0"]
+        cfg = compose(f"data={kind}", *where, *small, "metrics=none", "run_dir=x")
+        try:
+            with in_time(), bounded_memory(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                data = instantiate(cfg.data, _convert_="all")
+                data.setup("fit")
+                assert data.description
+                batch = next(iter(data.train_dataloader()))
+            if batch.image.shape != (2, 1, 16, 16) or batch.image.dtype != torch.uint8:
+                faults.append(f"{path.name}: {tuple(batch.image.shape)} {batch.image.dtype}")
+        except ValueError as error:
+            if path.name not in str(error) and f"{tmp_path}/set" not in str(error):
+                faults.append(f"{path.name} is not named: {error}")
+        except BaseException as error:
+            cause = error.__cause__ or error
+            if not isinstance(cause, ValueError):
+                faults.append(f"{path.name}: {type(cause).__name__}: {str(cause)[:200]}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.slow
+def test_damaged_overrides(tmp_path: Path) -> None:
+    """Of a run that is gone on with: refused with the file's name, or settings as Hydra takes them."""
+    file = tmp_path / "run" / ".hydra" / "overrides.yaml"
+    file.parent.mkdir(parents=True)
+    whole = b"- model=stylegan_lite\n- data=folder\n- data.root=set\n- model.lr.D=1e-3\n- seed=3\n"
+    dice, faults = random.Random(4), []
+    for _ in range(DAMAGED // 2):
+        content = damaged(whole, dice)
+        file.write_bytes(content)
+        try:
+            with in_time():
+                line = command_line([f"resume={tmp_path}/run"])
+            if line[-1] != f"hydra.run.dir={tmp_path}/run" and line[-1] != f"hydra.run.dir='{tmp_path}/run'":
+                faults.append(f"{content!r}: {line}")
+        except ValueError as error:
+            if str(file) not in str(error) or "\n" in str(error):
+                faults.append(f"{content!r} is not named, in a sentence: {error}")
+        except BaseException as error:
+            faults.append(f"{content!r}: {type(error).__name__}: {str(error)[:200]}")
     assert not faults, "\n".join(faults)
