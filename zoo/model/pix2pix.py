@@ -88,17 +88,6 @@ class Pix2Pix(GAN, Translates):
         pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
         return tuple(self.D(pair) for pair in pairs) if self.norm == "batch" else together(self.D, *pairs)
 
-    def on_train_batch_start(self, batch: ImagePairs, batch_idx: int) -> None:
-        """Raises:
-        ValueError: for images that are no pairs, by the first batch.
-        """
-        if batch_idx == 0 and not bool(batch.aligned.all()):
-            raise ValueError(
-                "model=pix2pix learns from pairs, and these images are unpaired: use data=masked_digits, or "
-                "paired_folder; model=cyclegan needs no pairs"
-            )
-        super().on_train_batch_start(batch, batch_idx)
-
     def on_train_start(self) -> None:
         """Dropout draws from torch's own stream: let it differ from rank to rank."""
         torch.manual_seed(self.rng.initial_seed())
