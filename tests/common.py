@@ -125,11 +125,11 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def pairs(n: int = 2, *, x: int = 3, y: int = 3, size: tuple[int, int] = (16, 16), aligned: bool = False) -> ImagePairs:
-    """Noise as `n` pairs without labels."""
+def pairs(n: int = 2, *, x: int = 3, y: int = 3, size: tuple[int, int] = (16, 16)) -> ImagePairs:
+    """Noise as `n` unaligned pairs without labels."""
     zero = torch.zeros(n, dtype=torch.int64)
     images = [torch.rand(n, channels, *size) * 2 - 1 for channels in (x, y)]
-    return ImagePairs(images[0], images[1], zero, zero, zero.bool() | aligned, torch.arange(n))
+    return ImagePairs(images[0], images[1], zero, zero, zero.bool(), torch.arange(n))
 
 
 class Batches(L.LightningDataModule):

@@ -21,7 +21,7 @@ def gan(*overrides: str) -> Pix2Pix:
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_the_terms_are_the_papers(norm: str) -> None:
     """Eq. (1) halved for D, then eq. (4) for G against the D that has moved."""
-    model, batch = gan("model.dropout=0", f"model.norm={norm}", "model.l1=7"), pairs(aligned=True)
+    model, batch = gan("model.dropout=0", f"model.norm={norm}", "model.l1=7"), pairs()
     model.to(memory_format=torch.channels_last)
     G, D = copy.deepcopy((model.G, model.D))
     train_on(model, [batch])
@@ -85,7 +85,7 @@ def test_batch_statistics_stay_as_they_were() -> None:
 
 def test_preview_and_average() -> None:
     model, batch = gan("model.ema_half_life=1_000"), pairs()
-    train_on(model, [pairs(aligned=True) for _ in range(3)])
+    train_on(model, [pairs(), pairs(), pairs()])
     with torch.no_grad():
         (preview,) = model.preview(batch).values()
         torch.testing.assert_close(preview.fake, model.G_ema.module(batch.x))

@@ -79,7 +79,7 @@ def refuse_too_large(make: "Callable[[], GAN]") -> None:
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.device("meta"):
         try:
             model = make()
         except Exception as error:
