@@ -200,13 +200,6 @@ def test_the_memory_that_a_container_has(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-<<<<<<< HEAD
-=======
-        (
-            ["model=pix2pix", "data=colour_digits", "data.image_size=16"],
-            "Pix2Pix is trained on pairs that show the same scene",
-        ),
->>>>>>> scale
         (["model=vanilla", "data=digits", "data.batch_size=1"], "one image a batch has no BatchNorm in dense layers"),
         (["trainer.devices=[0,1]"], "trainer: `devices` selected with `CPUAccelerator`"),
     ],
