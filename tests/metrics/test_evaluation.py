@@ -515,9 +515,9 @@ def test_numbers_that_leave_a_metric_undefined_are_refused(changes):
 @pytest.mark.parametrize(
     ("metrics", "key", "said"),
     [
-        ("mnist", "split", "metrics.split=wrong: expected train or test"),
-        ("super_resolution", "split", "metrics.split=wrong: expected train or test"),
-        ("super_resolution", "lpips", "metrics.lpips=wrong: expected alex or vgg or squeeze or null"),
+        ("mnist", "split", "metrics.split=wrong must be one of train, test"),
+        ("super_resolution", "split", "metrics.split=wrong must be one of train, test"),
+        ("super_resolution", "lpips", "metrics.lpips=wrong must be one of alex, vgg, squeeze, null"),
     ],
 )
 def test_what_there_is_no_choice_of_is_refused_by_the_configuration(metrics, key, said):

@@ -379,7 +379,7 @@ class GAN(L.LightningModule):
 
         Which values of the files are black and white, where the data found that, goes with the settings.
         """
-        if ranges := getattr(getattr(self.trainer, "datamodule", None), "ranges", []):
+        if self._trainer is not None and (ranges := getattr(self.trainer.datamodule, "ranges", [])):  # type: ignore[attr-defined]
             self.config = {**self.config, "ranges": ranges}
         self.to(memory_format=torch.channels_last)
         if self.device.type == "cpu":
