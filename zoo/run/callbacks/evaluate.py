@@ -152,7 +152,7 @@ class Evaluate(Remembers):
             return before | {"fingerprint": ""}
 
     def _put_aside(self, data: Any, images: int) -> list[str]:
-        """Rename the best checkpoints that rest on something else, or are ahead of the `images` from which this goes on.
+        """Rename the best checkpoints that rest on something else, or are ahead of where this goes on, at `images`.
 
         So nothing takes them for those of this run.
 
