@@ -223,6 +223,7 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
     made.save(tmp_path / "other.safetensors")
     Image.new("L", (16, 16)).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
+    (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "nan.csv").write_text("1,nan\n")
     (tmp_path / "large.csv").write_text(f"{2**62},1\n")
     (tmp_path / "empty.csv").write_text("seed,label\n")
@@ -246,6 +247,7 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
         (["mix", styled, "--layers", "rough"], "--layers=rough must be coarse, middle, fine, all"),
         (["mix", styled, "-o", "mix"], "-o mix must be a picture, such as mix.png"),
         (["project", styled, tmp_path / "none.png", "-o", "p.png"], "none.png does not exist"),
+        (["project", styled, tmp_path / "loop.png", "-o", "p.png"], "loop.png: a link that leads in a circle"),
         (["project", styled, tmp_path / "a.png", "-o", "p.png", "--features", "vgg"], "no classifier vgg: choose from"),
         (["directions", styled, "--attribute", "age"], "--attribute=age is not measured here: choose from brightness"),
         (["directions", styled, "--labels", tmp_path / "no.csv"], "no.csv does not exist: write a .csv"),

@@ -194,3 +194,16 @@ def test_the_newest_run_passes_over_what_is_damaged(run: Path, capsys: pytest.Ca
     assert command_line(["seed=3", "resume=auto"])[-1] == "hydra.run.dir='outputs/dcgan-mnist5k/good'"
     assert "resume=auto passes over outputs/dcgan-mnist5k/broken: " in capsys.readouterr().out
     assert command_line(["seed=9", "resume=auto"]) == ["seed=9"]
+
+
+@pytest.mark.parametrize("name", [".lock", ".hydra/config.yaml", "train.log"])
+def test_a_run_writes_through_no_link_and_into_no_pipe(run: Path, tmp_path: Path, name: str) -> None:
+    """These are opened in place: a pipe would be waited for, and a link may lead anywhere."""
+    settings_of(run, "model=vanilla")
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=f"{name} is no file but a link, a pipe or a folder: remove it"):
+        command_line([f"resume={run}"])
+    (run / name).unlink()
+    os.mkfifo(run / name)
+    with pytest.raises(ValueError, match=f"{name} is no file but"):
+        command_line([f"resume={run}"])

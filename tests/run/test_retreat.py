@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import when
+from common import checkpoint_of_nothing, when
 from omegaconf import DictConfig
 
 from train import run
@@ -57,6 +57,44 @@ def test_a_damaged_checkpoint_is_not_gone_back_to(tmp_path: Path) -> None:
     checkpoints(tmp_path, last=300, previous=200)
     (tmp_path / "last.ckpt").write_bytes(b"half")
     assert retreat(tmp_path, well=390, interval=100) == (tmp_path / "last.ckpt", 200)
+
+
+@pytest.mark.parametrize(
+    ("images", "chosen"),
+    [
+        ({"last": 200, "best": 250}, "best"),
+        ({"last": 200, "best": 320, "diverged": 300}, "last"),  # it went back further than to the best
+        ({"last": 300, "best": 320, "diverged": 300}, "best"),  # it has got further since
+        ({"best": 320, "diverged": 300}, "best"),
+    ],
+)
+def test_what_is_gone_on_with_after_a_divergence(tmp_path: Path, images: dict[str, int], chosen: str) -> None:
+    for name, n in images.items():
+        WholeCheckpointIO().save_checkpoint(checkpoint_of_nothing(images=n), tmp_path / "checkpoints" / f"{name}.ckpt")
+    assert newest(tmp_path).stem == chosen
+
+
+def test_a_run_that_has_retried_before_halves_its_rates_again(
+    small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factors = []
+
+    def blow_up_above(least: float) -> Callable[[Any], None]:
+        def act(model: Any) -> None:
+            factors.append(model.lr_factor)
+            if model.lr_factor > least:
+                with torch.no_grad():
+                    model.D.apply(lost)
+
+        return act
+
+    when(80, blow_up_above(0.5), monkeypatch)
+    run(small("vanilla", EVERY, "divergence_retries=1"))
+    when(192, blow_up_above(0.25), monkeypatch)
+    trainer = run(small("vanilla", EVERY, "divergence_retries=1", "resume=here", "max_images=256"))
+    assert trainer.lightning_module.images == 256  # type: ignore[union-attr]
+    assert factors == [1, 0.5, 0.5, 0.25]
+    assert "with 0.25 of the learning rates" in capsys.readouterr().out
 
 
 def blow_up(model: Any) -> None:

@@ -43,7 +43,7 @@ def test_a_full_disk_ends_nothing(
     disk: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     when(48, lambda model: disk(), monkeypatch)
     cfg = configured(tmp_path)
@@ -58,14 +58,14 @@ def test_a_full_disk_ends_nothing(
     assert any(text.startswith("pictures in the W&B run") for text in said)
     assert any(text.startswith("events in") and re.search(FULL, text) for text in said)
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 32
-    output, errors = capfd.readouterr()
+    output, errors = capsys.readouterr()
     assert f"image 128 could not be saved: {folder}/checkpoints has last.ckpt of image 32" in output
     assert "Traceback" not in output + errors
     assert not [path for path in folder.rglob("*") if ".part" in path.name]  # nor a half-written one
 
 
 def test_a_disk_that_is_full_before_the_start(
-    tmp_path: Path, disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also a signal's status stays, though nothing can be saved."""
     when(32, lambda model: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_before_the_start(
     with pytest.raises(SystemExit) as left:
         run(configured(tmp_path))
     assert left.value.code == 128 + signal.SIGTERM
-    output, errors = capfd.readouterr()
+    output, errors = capsys.readouterr()
     assert "SIGTERM: image 32 could not be saved" in output
     assert "has no checkpoint" in output
     assert "Traceback" not in output + errors

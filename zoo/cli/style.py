@@ -1,6 +1,7 @@
 """The commands on latent spaces: zoo interpolate, mix, project, directions, edit."""
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -220,7 +221,7 @@ def _styled(run: Path, device: str, what: str, label: str | None) -> tuple[Any, 
 
 
 def _check_kept(image: Path, *outputs: Path) -> None:
-    if image.resolve() in [output.resolve() for output in outputs]:
+    if os.path.realpath(image) in map(os.path.realpath, outputs):  # not Path.resolve: a link may lead in a circle
         raise ValueError(f"{image} would be written over: give another name, -o")
 
 

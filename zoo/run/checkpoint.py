@@ -7,7 +7,7 @@ checkpoint that is a stranger's, or damaged, is refused with a sentence before a
 import os
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ def find(run: str | os.PathLike) -> Path:
 def newest(run: str | os.PathLike) -> Path:
     """The checkpoint to go on from: a file itself, or of a run's folder the one that has seen most images.
 
+    Where training has diverged since last.ckpt, that one is it: `zoo.run.retreat` has gone back further than best.ckpt.
+
     Raises:
         ValueError: if there is none that can be read.
     """
@@ -79,6 +81,10 @@ def newest(run: str | os.PathLike) -> Path:
             problems.append(str(error))
     if not images:
         raise ValueError("; ".join([f"there is nothing to resume: no checkpoint in {path}/checkpoints", *problems]))
+    last, diverged = (path / "checkpoints" / f"{name}.ckpt" for name in ("last", "diverged"))
+    with suppress(ValueError):  # there is none
+        if last in images and read(diverged)["zoo"]["images"] > images[last]:
+            images = {last: images[last]}
     start = max(images, key=images.__getitem__)
     for problem in problems:
         print(f"{problem}; going on from {start}", flush=True)

@@ -4,6 +4,7 @@ A run's folder may be a stranger's, so that of its overrides plain settings are 
 `zoo.run.trust`. What a user types is the user's own affair, so that everything refused here works when it is typed.
 """
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from zoo.run.config import CONF, TABLES, compose, flatten, groups, nearest, tabl
 from zoo.run.grammar import quote, value_of
 
 OVERRIDES = Path(".hydra", "overrides.yaml")
+OPENED = (".lock", ".hydra/config.yaml", ".hydra/hydra.yaml", str(OVERRIDES), "train.log")  # to be written in place
 LIMIT = 200_000  # bytes of it: a thousand classes by name need a tenth
 OF_THE_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra/launcher", "hydra/sweeper")  # how a run was started
 
@@ -44,6 +46,9 @@ def resumed(arguments: list[str]) -> list[str]:
         raise ValueError(f"resume={run} goes on in that folder: leave out hydra.run.dir={folder}")
     if not (run / OVERRIDES).exists():
         raise ValueError(f"resume={run} is no run's folder: it has no {OVERRIDES}")
+    for path in (run / name for name in OPENED):
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise ValueError(f"{path} is no file but a link, a pipe or a folder: remove it, this run writes there")
     return [*_kept(run / OVERRIDES, others), *others, f"resume={quote(str(start))}", f"hydra.run.dir={quote(str(run))}"]
 
 

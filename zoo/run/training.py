@@ -134,15 +134,17 @@ def _run(cfg: DictConfig) -> "L.Trainer":
     from zoo.run.checkpoint import check_resumable, going_on_from
     from zoo.run.retreat import retreat
 
-    start, began = _start(cfg), None
+    start, began, factor = _start(cfg), None, 1.0
     for retry in range(cfg.divergence_retries + 1):
         check()
-        trainer, datamodule, model = _prepared(cfg, retry)
+        trainer, datamodule, model = _prepared(cfg)
         of_kind = {type(callback): callback for callback in trainer.callbacks}  # type: ignore[attr-defined]
         if start:
-            before = check_resumable(start, trainer, model, datamodule)["zoo"]["config"]
-            if not retry and trainer.is_global_zero and (changed := config.changes(before, model.config)):
+            before = check_resumable(start, trainer, model, datamodule)["zoo"]
+            factor = factor if retry else before["lr_factor"]  # a run that is gone on with may have retried before
+            if not retry and trainer.is_global_zero and (changed := config.changes(before["config"], model.config)):
                 print(f"going on with other settings: {', '.join(changed)}", flush=True)
+        model.lr_factor = factor * 0.5**retry
         try:
             with going_on_from(start):
                 trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
@@ -157,7 +159,8 @@ def _run(cfg: DictConfig) -> "L.Trainer":
                 raise
             origin = f"from image {began:,}" if start else "from the beginning"
             print(
-                f"{error}\nretry {retry + 1}: {origin}, with {0.5 ** (retry + 1):g} of the learning rates", flush=True
+                f"{error}\nretry {retry + 1}: {origin}, with {factor * 0.5 ** (retry + 1):g} of the learning rates",
+                flush=True,
             )
         except Left:
             if trainer.strategy.launcher is not None:
@@ -183,8 +186,8 @@ def _start(cfg: DictConfig) -> Path | None:
     return newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir)
 
 
-def _prepared(cfg: DictConfig, retry: int) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":
-    """What trains, seeded; each retry halves the learning rates."""
+def _prepared(cfg: DictConfig) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":
+    """What trains, seeded."""
     import lightning as L
 
     from zoo.run.callbacks.others import hold_to_the_loop
@@ -193,7 +196,7 @@ def _prepared(cfg: DictConfig, retry: int) -> "tuple[L.Trainer, L.LightningDataM
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
     settings = config.plain(cfg)
-    model.config, model.run_log.every, model.lr_factor = settings, cfg.log_every, 0.5**retry
+    model.config, model.run_log.every = settings, cfg.log_every
     if cfg.compile:
         model.compile_networks()
     callbacks = instantiate(cfg.callbacks, _convert_="all")

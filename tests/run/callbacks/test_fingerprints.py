@@ -188,12 +188,30 @@ def test_the_best_of_a_phase_lies_aside_too(tmp_path: Path) -> None:
         torch.save({"zoo": {"images": 64}, "callbacks": state}, callback.path.with_name(f"{name}.ckpt"))
     callback.path.with_name("best-broken.ckpt").write_bytes(b"no checkpoint")
     data = SimpleNamespace(fingerprint=lambda split: "b")
-    assert callback._put_aside(data) == ["best-pixel-000000064.ckpt", "best-000000064-2.ckpt"]
+    assert callback._put_aside(data, 64) == ["best-pixel-000000064.ckpt", "best-000000064-2.ckpt"]
     left = {path.name for path in callback.path.parent.iterdir()}
     assert left == {
         *("best-pixel-000000064.ckpt", "best-000000064.ckpt", "best-000000064-2.ckpt", "best-broken.ckpt"),
     }
-    assert callback._put_aside(data) == []
+    assert callback._put_aside(data, 64) == []
+
+
+def test_a_best_that_is_ahead_of_where_a_run_goes_on_lies_aside(
+    first: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after training has diverged, and gone back further than to it: it is none of this run's evaluations."""
+    folder = tmp_path / "run" / "checkpoints"
+    shutil.copy(folder / "last.ckpt", tmp_path / "at-64.ckpt")
+    first("a", "callbacks.evaluate.every=null", images=96)
+    shutil.copy(folder / "last.ckpt", folder / "best.ckpt")  # whichever was the best
+    evaluate = Evaluate.of(first("a", f"resume={tmp_path}/at-64.ckpt", images=80))
+    assert evaluate
+    assert "best.ckpt was ahead of image 64: it stays as best-000000096.ckpt" in capsys.readouterr().out
+    assert read(folder / "best-000000096.ckpt")["zoo"]["images"] == 96
+    if evaluate.best["images"] == 80:
+        assert best_of(tmp_path) == (80, evaluate.best[evaluate.metric or ""])
+    else:
+        assert "best.ckpt" not in checkpoints(tmp_path)
 
 
 def evaluating(folder: Path) -> Evaluate:

@@ -32,7 +32,8 @@ class Evaluate(Remembers):
     Frechet distances. Where none does, the newest is the best. Values are compared while all that they rest on is the
     same. A run of several phases has the best of its newest phase, and those of earlier ones beside it:
     `best-pixel.ckpt`. A run that goes on with other images, or by another protocol, begins anew to look for the best,
-    and the earlier one lies beside it, named after its images: `best-000064000.ckpt`.
+    and the earlier one lies beside it, named after its images: `best-000064000.ckpt`; so does one that is ahead of the
+    state from which a run goes on, after it has diverged, say.
 
     Args:
         evaluation: what to measure, and by which protocol; None or {} measures nothing.
@@ -122,9 +123,11 @@ class Evaluate(Remembers):
         if trainer.world_size > 1:  # the files of another machine may have other times of modification
             comparable = trainer.strategy.broadcast(comparable)
         self.comparable = comparable
-        aside = self._put_aside(data) if model.images and trainer.is_global_zero else []
+        aside = self._put_aside(data, model.images) if trainer.is_global_zero else []
         if comparable == before and trainer.is_global_zero:
             self._put_back()
+            if aside:
+                print(f"best.ckpt was ahead of image {model.images:,}: it stays as {' and '.join(aside)}", flush=True)
         if not self.history or comparable == before:
             return
         self.first = len(self.history)
@@ -148,8 +151,10 @@ class Evaluate(Remembers):
         except ValueError:  # there is no such split
             return before | {"fingerprint": ""}
 
-    def _put_aside(self, data: Any) -> list[str]:
-        """Rename the best checkpoints that rest on something else, so that nothing takes them for those of this run.
+    def _put_aside(self, data: Any, images: int) -> list[str]:
+        """Rename the best checkpoints that rest on something else, or are ahead of where this goes on, at `images`.
+
+        So nothing takes them for those of this run.
 
         Returns:
             Their new names.
@@ -160,7 +165,7 @@ class Evaluate(Remembers):
             if state is None:  # it lies aside already, or can't be read, which is said where it is used
                 continue
             before = state["callbacks"].get(self.state_key, {}).get("comparable", {})
-            if before != self._on(data, before):
+            if state["zoo"]["images"] > images or before != self._on(data, before):
                 name, number = f"{path.stem}-{state['zoo']['images']:09d}", 1
                 while (target := path.with_name(f"{name}{f'-{number}' if number > 1 else ''}.ckpt")).exists():
                     number += 1

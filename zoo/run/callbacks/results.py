@@ -1,6 +1,5 @@
 """What has come of a run so far, for sweeps and for `zoo runs`."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,7 @@ import lightning as L
 
 from zoo.result import Result
 from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
-
-log = logging.getLogger(__name__)
+from zoo.run.writing import attempt
 
 
 class Results(AfterEvaluation):
@@ -17,7 +15,6 @@ class Results(AfterEvaluation):
 
     def __init__(self, *, folder: str) -> None:
         self.folder = Path(folder)
-        self._failed = False  # whether the file could not be written the last time
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._write(trainer, pl_module, "running")
@@ -43,10 +40,5 @@ class Results(AfterEvaluation):
         if evaluate and evaluate.chooses:
             name, sign = evaluate.chooses
             values |= {"metric": name, "higher_is_better": sign > 0, "best": evaluate.best.get(name)}
-        try:
+        with attempt(self.folder / "result.json"):
             Result(folder=self.folder, state=state, images=model.images, **values).write()
-            self._failed = False
-        except OSError as error:  # a full disk
-            if not self._failed:
-                log.warning("%s could not be written (%s); training goes on", self.folder / "result.json", error)
-            self._failed = True
