@@ -58,6 +58,20 @@ def from_bytes(image: Tensor) -> Tensor:
     return image.float().div_(127.5).sub_(1.0)
 
 
+def check_numbers(images: Tensor) -> Tensor:
+    """Images that a model has made, as they are: call it before they are written, or NaN would be black.
+
+    Raises:
+        ValueError: if there is a pixel that is no number.
+    """
+    if not images.isfinite().all():
+        raise ValueError(
+            "the model makes images that are no numbers (NaN or infinite): its weights are of no use, take an earlier "
+            "checkpoint"
+        )
+    return images
+
+
 def to_bytes(image: Tensor) -> Tensor:
     """Images in [-1, 1] as uint8, rounded, so that to_bytes(from_bytes(x)) == x for every level."""
     return image.float().mul(127.5).add_(128).clamp_(0, 255).to(torch.uint8)

@@ -146,6 +146,43 @@ def test_lightning_s_way_to_load_runs_no_code(tmp_path: Path, monkeypatch: pytes
     assert not Path("malice-was-here").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("state_dict", {"G.net.0.weight": torch.tensor([float("nan")])}, "weights that are no numbers"),
+        ("state_dict", None, "its state_dict are missing"),
+        ("hyper_parameters", [1], "its hyper_parameters are missing"),
+        ("hyper_parameters", {"_instantiator": "os.mkdir"}, "is refused: its hyper_parameters have '_instantiator'"),
+        ("pytorch-lightning_version", "x", "does not fit"),
+    ],
+)
+def test_lightning_s_way_to_load_says_what_is_damaged(
+    part: str, value: Any, said: str, content: dict[str, Any], file: Write
+) -> None:
+    """And never quotes what Lightning advises, which is to switch its protection off."""
+    content[part] = value
+    with pytest.raises(ValueError, match=r"a\.ckpt ") as why:
+        VanillaGAN.load_from_checkpoint(file(content))
+    assert said in str(why.value)
+    assert "trust" not in str(why.value)
+
+
+@pytest.mark.parametrize("command", [["sample", "-n", "2"], ["sample", "-n", "2", "-o", "files"]])
+def test_weights_that_draw_no_numbers_draw_no_black_pictures(
+    command: list[str], content: dict[str, Any], file: Write
+) -> None:
+    """Each of them is finite, and their products are not."""
+    for name, weight in content["state_dict"].items():
+        if name.startswith("G") and isinstance(weight, torch.Tensor) and weight.is_floating_point():
+            content["state_dict"][name] = torch.full_like(weight, 1e38)
+    path = file(content)
+    with pytest.raises(ValueError, match="makes images that are no numbers"):
+        CliRunner().invoke(app, [command[0], str(path), *command[1:]], catch_exceptions=False)
+    with pytest.raises(ValueError, match="makes images that are no numbers"):
+        zoo.load(path).sample(2)
+    assert sorted(os.listdir()) == ["a.ckpt"]
+
+
 def without(content: dict[str, Any], *path: str) -> None:
     for name in path[:-1]:
         content = content[name]
@@ -252,6 +289,18 @@ OF_A_RUN: dict[str, tuple[Callable[[Any], object], str]] = {
     "a callback's state of text": (lambda c: put(c, "x", "callbacks", _of(c, "Evaluate")), "is 'x', not a dict"),
     "another history": (lambda c: put(c, 3, "callbacks", _of(c, "Evaluate"), "history"), "history is 3, not a list"),
     "a position of text": (lambda c: put(c, {"shown": "x"}, "Digits"), "its Digits.shown is 'x'"),
+    "a position before the first image": (lambda c: c["Digits"].update(shown=-5), "its shown is -5"),
+    "no rates": (lambda c: put(c, None, "zoo", "rates"), "its rates is None"),
+    "rates of text": (lambda c: put(c, {"D": "x", "G": 1.0}, "zoo", "rates"), "its rates are not one of each player"),
+    "rates of others": (lambda c: put(c, {"Z": 1.0}, "zoo", "rates"), "its rates are not one of each player: D, G"),
+    "rows without the value that chooses": (
+        lambda c: put(c, [{"images": 16}], "callbacks", _of(c, "Evaluate"), "history"),
+        "evaluations without the value that chooses the best",
+    ),
+    "a first row that there is not": (
+        lambda c: put(c, 999, "callbacks", _of(c, "Evaluate"), "first"),
+        "evaluations without the value that chooses the best",
+    ),
     "a version of nothing": (lambda c: put(c, "x", "pytorch-lightning_version"), "damaged"),
     "NaN": (lambda c: c["state_dict"][D].fill_(float("nan")), "no numbers"),
     "400 GB": (lambda c: put(c, torch.zeros(2), "state_dict", D), "of another model than these settings make"),

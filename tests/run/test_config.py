@@ -1,5 +1,6 @@
 """The command line: names, types, groups. In this process where that suffices, as a user types it where not."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -211,6 +212,18 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
     with alone_in(str(tmp_path)):
         pass
+
+
+def test_a_lock_that_is_a_pipe_or_a_link_neither_waits_nor_is_followed(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    os.mkfifo(lock)
+    with alone_in(str(tmp_path)):
+        pass
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), alone_in(str(tmp_path)):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,3 +473,29 @@ def settings(*overrides: str) -> dict[str, Any]:
 def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: list[str], said: list[str]) -> None:
     assert changes(settings(), settings(*overrides)) == said
     assert len(changes(settings(*overrides), settings())) == len(said)
+
+
+def test_what_a_file_says_does_not_steer_the_terminal() -> None:
+    settings = plain(compose("run_dir=x", "callbacks.report.overrides=[]"))
+    for odd in ({"scale": "\x1b[31mred\nline"}, {"\x1b[2Jkey": 1}, {"scale": "x" * 5000}):
+        (said,) = changes({**settings, **odd}, settings)
+        assert said.isprintable()
+        assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [[1], {"samples": "every"}, {"samples": {"every": None}}, {"samples": {"every": None, "max_images": "y"}}, None],
+)
+def test_settings_of_another_shape_are_compared(callbacks: Any) -> None:
+    """A checkpoint's may have any."""
+    settings = plain(compose("run_dir=x", "callbacks.report.overrides=[]"))
+    assert changes({**settings, "callbacks": callbacks}, settings)
+
+
+def test_a_sentence_has_all_its_lines_and_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), readable_errors():
+        check({"scale": ["\x1b[31mred\nline"]}, {"scale": "small"})
+    said = capsys.readouterr().err
+    assert said.startswith("train.py: scale=['\\x1b[31mred")
+    assert said[:-1].isprintable()

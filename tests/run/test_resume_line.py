@@ -116,6 +116,42 @@ def test_plain_settings_are_kept(run: Path, capsys: pytest.CaptureFixture[str]) 
     assert not capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("typed", "stays", "goes"),
+    [
+        ("metrics=none", ["data=folder", "data.root=a", "seed=3"], ["metrics.num_fake=32"]),
+        ("metrics=cifar10", ["data=folder", "data.root=a", "seed=3"], ["metrics.num_fake=32"]),
+        ("data=mnist", ["metrics.num_fake=32", "seed=3"], ["data.root=a"]),
+        ("metrics=mnist", ["data=folder", "data.root=a", "metrics.num_fake=32", "seed=3"], []),  # as it was
+        ("data=folder", ["data.root=a", "metrics.num_fake=32", "seed=3"], []),
+        ("data.root=b", ["data=folder", "metrics.num_fake=32", "seed=3"], []),
+    ],
+)
+def test_what_is_below_a_group_that_is_chosen_anew_is_left_out_and_said(
+    typed: str, stays: list[str], goes: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_of(run, "data=folder", "data.root=a", "metrics.num_fake=32", "seed=3")
+    assert kept(run, typed) == stays
+    said = f"their group is chosen anew (give again what shall stay): {', '.join(goes)}\n"
+    assert (said in capsys.readouterr().out) == bool(goes)
+
+
+@pytest.mark.parametrize(
+    ("before", "typed"),
+    [
+        (["regularizer=r1", "model.regularizer.r1=5"], "regularizer=none"),
+        (["trainer=ddp_cpu", "trainer.devices=2"], "trainer=cpu"),
+        (["+trainer.detect_anomaly=true"], "trainer=ddp"),
+        (["logger.wandb.project=x"], "logger=csv"),
+        (["metrics={num_fake: 32}"], "metrics=none"),
+        (["metrics.num_fake=32"], "data=super_resolution_folder"),  # whose metrics have none
+    ],
+)
+def test_every_group_takes_what_is_below_it_away(before: list[str], typed: str, run: Path) -> None:
+    settings_of(run, "model=dcgan", *before)
+    assert kept(run, typed) == ["model=dcgan"]
+
+
 def test_a_set_is_read_where_it_lies(run: Path) -> None:
     (run.parent / "mnist.npz").touch()
     settings_of(run, "data=mnist", "data.root=mnist.npz")

@@ -170,7 +170,7 @@ def edit(
     device: Device = "cpu",
 ) -> None:
     """Move images along a direction: zoo edit RUN --seeds 3 --direction directions.safetensors:smile --strength 2."""
-    from zoo.batch import to_unit
+    from zoo.batch import check_numbers, to_unit
     from zoo.use import pictures, styles
     from zoo.use.sample import save_files
 
@@ -208,7 +208,7 @@ def edit(
         pictures.save(pictures.sheet(rows, names, [*above, *signed]), output)
     else:
         for text, images in zip(signed, edits, strict=True):
-            save_files(to_unit(images), output / text if len(edits) > 1 else output, numbers)
+            save_files(to_unit(check_numbers(images)), output / text if len(edits) > 1 else output, numbers)
     typer.echo(f"{len(ws)} images along {name} by {', '.join(signed)}: {output}")
 
 

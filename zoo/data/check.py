@@ -13,9 +13,10 @@ import numpy as np
 
 from zoo.data.archives import WANTED, Root, look_in, read_in
 from zoo.data.deep import Levels
-from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words, printable
+from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
 from zoo.data.labels import of_table, read_table
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
+from zoo.text import printable
 
 
 @dataclass

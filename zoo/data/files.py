@@ -185,11 +185,6 @@ def in_test(file: str, fraction: float) -> bool:
     return int.from_bytes(digest[:8]) < fraction * 2**64
 
 
-def printable(text: str) -> str:
-    """A line with what is no character in it (names of files are bytes) and what moves the cursor as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def spread(items: Sequence[Item], number: int) -> Sequence[Item]:
     """At most so many of them, evenly spread."""
     return [items[n * len(items) // number] for n in range(number)] if len(items) > number else items

@@ -26,7 +26,8 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
 from zoo.data.archives import Member, pixels_of_npy
 from zoo.data.deep import Deep, Levels, Refused, Span, ValueRange, read_deep, scaled, stretched
-from zoo.data.files import HEIF, NotRegular, opened_regular, printable, why_not_opened
+from zoo.data.files import HEIF, NotRegular, opened_regular, why_not_opened
+from zoo.text import printable
 
 FITS = ("crop", "pad", "stretch")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # by number of channels

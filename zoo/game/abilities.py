@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from zoo.batch import ImagePairs, LabelledImages, LowHigh, Preview, to_unit
+from zoo.batch import ImagePairs, LabelledImages, LowHigh, Preview, check_numbers, to_unit
+from zoo.text import printable
 
 BATCH = 256  # images made at a time
 
@@ -85,7 +86,8 @@ class FromLatents(Protocol):
         if labels is not None:
             dtype = torch.float32 if attributes_of(self) else None
             batches.append(torch.as_tensor(labels, dtype=dtype, device=self.device).split(BATCH))
-        return torch.cat([to_unit(self.generate(*batch)).cpu() for batch in zip(*batches, strict=True)])
+        images = [self.generate(*batch) for batch in zip(*batches, strict=True)]
+        return torch.cat([to_unit(check_numbers(batch)).cpu() for batch in images])
 
     def preview_of_latents(self, batch: Any) -> dict[str, Preview]:
         """Fakes of the seeds `batch.index`, beside the real images; where there are classes, of the same ones."""
@@ -160,12 +162,12 @@ ROWS: dict[type, type[tuple]] = {FromLatents: LabelledImages, Translates: ImageP
 
 def classes_of(model: Any) -> list[str]:
     """The names of the classes that a model can be asked for, by label; empty where there are none."""
-    return list(model.classes) if isinstance(model, OfClasses) else []
+    return [printable(str(name)) for name in model.classes] if isinstance(model, OfClasses) else []
 
 
 def attributes_of(model: Any) -> list[str]:
     """The names of the attributes that a model can be asked for, by position; empty where there are none."""
-    return list(model.attributes) if isinstance(model, OfAttributes) else []
+    return [printable(str(name)) for name in model.attributes] if isinstance(model, OfAttributes) else []
 
 
 def rows_of(variant: type) -> type[tuple] | None:

@@ -520,12 +520,19 @@ class GAN(L.LightningModule):
             variant = checkpoint["zoo"]["variant"]
         except (KeyError, TypeError, IndexError):
             raise ValueError(f"{path} is a torch file but no checkpoint of this zoo") from None
+        for part in ("hyper_parameters", "state_dict"):
+            if not isinstance(checkpoint.get(part), dict):
+                raise ValueError(f"{path} is damaged: its {part} are missing, or no names with values")
+        if odd := [name for name in checkpoint["hyper_parameters"] if str(name).startswith("_")]:  # builds a class
+            raise ValueError(f"{path} is refused: its hyper_parameters have {odd[0]!a}, which could run any code")
+        torchfile.check_finite(checkpoint["state_dict"], path)
         if variant != (own := f"{cls.__module__}.{cls.__qualname__}"):
             raise ValueError(f"{path} is of {variant}, not of {own}: {otherwise}")
         try:
             return super().load_from_checkpoint(path, map_location, hparams_file, strict, True, **hparams)
-        except (RuntimeError, TypeError, KeyError) as error:
-            why = str(error).splitlines()[min(1, str(error).count("\n"))].strip()
+        except Exception as error:  # whatever odd content makes Lightning, or a constructor, stumble over
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            why = lines[min(1, len(lines) - 1)].strip()
             raise ValueError(f"{path} does not fit {own} with these settings ({why}): {otherwise}") from None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

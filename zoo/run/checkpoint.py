@@ -284,6 +284,9 @@ def check_resumable(
         for name, value in [*_part(state, "latest", dict).items(), ("lr_factor", _part(state, "lr_factor", float))]:
             if not isinstance(value, int | float):
                 raise ValueError(f"its {trust.shown(name)} is {trust.shown(value)}, no number")
+        rates, players = _part(state, "rates", dict), model.players()
+        if rates.keys() != players.keys() or not all(isinstance(rate, int | float) for rate in rates.values()):
+            raise ValueError(f"its rates are not one of each player: {', '.join(players)}")
         if not 0 < state["lr_factor"] <= 1:
             raise ValueError(f"its lr_factor is {state['lr_factor']}, not in (0, 1]")
         if not _part(state, "ranks", list) or not all(isinstance(rank, dict) for rank in state["ranks"]):
@@ -300,7 +303,9 @@ def check_resumable(
         position = type(datamodule).__qualname__
         if position in checkpoint:  # else it begins anew
             _check_like(checkpoint[position], datamodule.state_dict(), position)
-        players, states = model.players(), _part(checkpoint, "optimizer_states", list)
+            if "shown" in checkpoint[position]:
+                _check_natural(checkpoint[position], "shown")
+        states = _part(checkpoint, "optimizer_states", list)
         if len(states) != len(players):
             raise ValueError(f"it has {len(states)} optimizers' states, and the players are {', '.join(players)}")
         for (player, networks), of_player in zip(players.items(), states, strict=True):

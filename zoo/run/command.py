@@ -21,6 +21,7 @@ from zoo.run.grammar import overrides, value_of
 from zoo.run.hints import no_setting
 from zoo.run.resume import resumed
 from zoo.run.signals import Left, unwinding
+from zoo.text import printable
 
 PLUGINS = {  # of Hydra's, which are installed one by one: what is chosen, and the package that has it
     ("hydra/sweeper", "optuna"): "hydra-optuna-sweeper",
@@ -98,7 +99,7 @@ def readable_errors(
 
 def _complain(sentence: str) -> None:
     with suppress(OSError):  # a terminal that is gone
-        print(sentence, file=sys.stderr, flush=True)
+        print(printable(sentence), file=sys.stderr, flush=True)  # what it quotes may be a stranger's
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -149,7 +150,10 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
     raised_here = _raised_in(error, Path(__file__).parents[1]) or type(error).__module__.startswith("zoo.")
     if isinstance(error, ValueError | FloatingPointError) and raised_here:
-        return str(error).strip().splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+        text = str(error).strip()
+        if "Traceback (most recent call last)" not in text:
+            return " ".join(line.strip() for line in text.splitlines())
+        return text.splitlines()[-1].removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")  # of a worker
     return None
 
 

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
 from zoo.run.fits import check_rows
 from zoo.run.words import meant
+from zoo.text import printable, shortened
 
 CONF = Path(__file__).parents[2] / "conf"
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
@@ -269,7 +270,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if key.endswith("_target_") or not any(key.startswith(p) and (key in old) != (key in new) for p in built):
             change = f"{_said(key, old)} -> {_said(key, new)}"
             told.setdefault(f"{key.rpartition('.')[2]} {change}", []).append(key.removesuffix("._target_"))
-    return [f"{', '.join(names)} {said.partition(' ')[2]}" for said, names in told.items()]
+    return [f"{printable(', '.join(names))} {said.partition(' ')[2]}" for said, names in told.items()]
 
 
 def interval(every: int | None, max_images: int) -> int:
@@ -279,12 +280,11 @@ def interval(every: int | None, max_images: int) -> int:
 
 def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What acts on a run, by its whole name."""
-    callbacks = {
-        name: {**own, "every": interval(own["every"], own["max_images"])} if "every" in own else own
-        for name, own in (settings.get("callbacks") or {}).items()
-        if own
-    }
-    flat = flatten({**settings, "callbacks": callbacks})
+    flat = flatten(settings)
+    for key, budget in list(flat.items()):
+        every = f"{key.removesuffix('max_images')}every"
+        if key.startswith("callbacks.") and key.endswith(".max_images") and flat.get(every, 0) is None:
+            flat[every] = interval(None, budget) if isinstance(budget, int) else None
     passive = r"resume|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides)|logger(\..*)?|max_time|.*\.max_time"
     ignored = re.compile(rf"{passive}|callbacks\.evaluate\.evaluation(\..*)?")  # metrics, once more
     return {k: v for k, v in flat.items() if not isinstance(v, Mapping) and not ignored.fullmatch(k)}
@@ -293,7 +293,8 @@ def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _said(key: str, settings: Mapping[str, Any]) -> str:
     """A setting's value, a class by its name."""
     value = settings.get(key)
-    return "none" if value is None else str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+    text = "none" if value is None else str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+    return shortened(printable(text), length=300)
 
 
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], added: Collection[str] = ()) -> dict[str, Any]:

@@ -5,14 +5,14 @@ A run's folder may be a stranger's, so that of its overrides plain settings are 
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.run import trust
 from zoo.run.config import CONF, TABLES, compose, flatten, groups, nearest, table
@@ -91,25 +91,33 @@ def _overrides(file: Path) -> list[str]:
 
 
 def _kept(file: Path, typed: list[str]) -> list[str]:
-    """Those overrides of a run that are not typed anew, without those that are no file's to say."""
+    """Those overrides of a run that are not typed anew, nor below a group that is, nor no file's to say."""
     changed = {argument.lstrip("+~").split("=")[0] for argument in typed} | {"resume"}
-    texts = [text for text in _overrides(file) if text.lstrip("+~").split("=")[0] not in changed]
+    earlier = _overrides(file)
+    texts = [text for text in earlier if text.lstrip("+~").split("=")[0] not in changed]
     try:
         parsed = [(text, _plain(text)) for text in texts]
         choices = _choices([override for _, override in parsed], _folders(typed))
     except ValueError as error:
         raise ValueError(f"{file} is refused: {error}; if you trust it, give that on the command line") from None
-    pairs = (text.partition("=") for text in typed)
-    choices |= {group: name for group, _, name in pairs if group in groups()}
+    typed_choices = _choices_in(typed)
+    choices |= typed_choices
     of_project = {group: name for group, name in choices.items() if name in _names(group)}
-    composed = compose(*(f"{group}={name}" for group, name in of_project.items()))
-    names = flatten(OmegaConf.to_container(composed, resolve=False))  # type: ignore[arg-type]
-    kept, left_out, users = [], [], trust.of_the_user(composed)
+    composed, composed_before = _composed(of_project), _composed(_choices_in(earlier))
+    names, before = (
+        flatten(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+        for config in (composed, composed_before)
+    )
+    packages = [TABLES.get(group, group) for group in typed_choices if group not in ("loss", "experiment")]
+    anew = tuple(f"{package}." for package in packages if names.get(package) != before.get(package))
+    kept, left_out, replaced, users = [], [], [], trust.of_the_user(composed)
     for text, override in parsed:
         name, adds = override.key_or_group, override.is_add() or override.is_force_add()
         of_folder = name.startswith(OF_THE_FOLDER)
         if of_folder or any(trust.is_the_users(key, value, users) for key, value in _settings(override)):
             left_out.append(text)
+        elif (f"{name}.".startswith(anew) and not _is_choice(override)) or (name in before and name not in names):
+            replaced.append(text)
         elif name in names or name in groups() or adds or of_project != choices:
             kept.append(text)
         else:
@@ -117,7 +125,21 @@ def _kept(file: Path, typed: list[str]) -> list[str]:
     if left_out:
         what = ", ".join(trust.shown(text)[1:-1] for text in left_out)
         print(f"{file}: left out, since where to write is yours to say on the command line: {what}", flush=True)
+    if replaced:
+        what = ", ".join(trust.shown(text)[1:-1] for text in replaced)
+        print(f"{file}: left out, since their group is chosen anew (give again what shall stay): {what}", flush=True)
     return kept
+
+
+def _choices_in(texts: list[str]) -> dict[str, str]:
+    """What is chosen in a command line, or in a run's overrides, by group; of these whatever may be there."""
+    pairs = (text.partition("=") for text in texts)
+    return {group: name for group, _, name in pairs if group in groups()}
+
+
+def _composed(choices: Mapping[str, str]) -> DictConfig:
+    """This project's settings with those of the choices that it has."""
+    return compose(*(f"{group}={name}" for group, name in choices.items() if name in _names(group)))
 
 
 def _plain(text: str) -> Override:

@@ -49,7 +49,9 @@ def alone_in(folder: str) -> Iterator[None]:
     if fcntl is None or not first_process():
         yield
         return
-    with Path(folder, ".lock").open("a") as lock:
+    # The folder may be a stranger's, in which this is a pipe or a link to elsewhere.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(Path(folder, ".lock"), flags, 0o666), "rb", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

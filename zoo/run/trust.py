@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.ranges import LARGEST
 from zoo.run.config import CONF, flatten
+from zoo.text import shortened
 
 if TYPE_CHECKING:  # torch and Lightning take seconds: a command line that names a run should not
     from zoo.game.gan import GAN
@@ -53,7 +55,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**30:
         return "a number of many digits"
     text = ascii(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(text)
 
 
 def nodes(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -88,6 +90,8 @@ def check_plain(tree: Any, name: str) -> None:
     for key, node in nodes(tree, name):
         if not isinstance(node, Mapping | list | tuple | str | int | float | None):
             raise ValueError(f"{shown(key)[1:-1]} is {shown(node)}, where plain settings belong")
+        if isinstance(node, int) and abs(node) >= LARGEST:
+            raise ValueError(f"{shown(key)[1:-1]} is too large a number")
 
 
 def check_inert(tree: Any, name: str, *, targets: Collection[str] = ()) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from zoo.atomic import replacing
-from zoo.batch import from_bytes, to_bytes
+from zoo.batch import check_numbers, from_bytes, to_bytes
 from zoo.data.deep import ValueRange
 from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
@@ -137,7 +137,7 @@ def read_centre(
 
 def write(image: Tensor, path: Path) -> None:
     """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
-    picture = to_pil_image(to_bytes(image)[0])
+    picture = to_pil_image(to_bytes(check_numbers(image))[0])
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
         picture = picture.convert("L" if image.shape[1] < 3 else "RGB")
     save(picture, path, quality=95)
@@ -154,7 +154,7 @@ def save(picture: Image.Image, path: Path, **settings: Any) -> None:
 
 def drawn(images: Tensor) -> np.ndarray:
     """Images [N, C, H, W] in [-1, 1] as uint8 [N, h, w, 3], enlarged by a whole factor if small, without alpha."""
-    pixels = to_bytes(images).cpu()
+    pixels = to_bytes(check_numbers(images)).cpu()
     pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
     factor = -(-LEAST // min(pixels.shape[2:]))
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()

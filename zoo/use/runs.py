@@ -17,6 +17,7 @@ import yaml
 
 from zoo.atomic import replacing
 from zoo.result import Result
+from zoo.text import printable
 
 try:
     import fcntl
@@ -243,5 +244,4 @@ def _is_held(lock: Path) -> bool:
 
 
 def _text(value: Any) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)  # a file's text does not steer the terminal
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
-from zoo.batch import to_unit
+from zoo.batch import check_numbers, to_unit
 from zoo.game.abilities import BATCH, classes_of
 from zoo.use import styles
 from zoo.use.pictures import save, whole
@@ -31,11 +31,11 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
     if truncation is not None:
         if not 0 <= truncation <= 2:
             raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
-        return to_unit(styles.render(model, styles.of_seeds(model, seeds, label, truncation)))
+        return to_unit(check_numbers(styles.render(model, styles.of_seeds(model, seeds, label, truncation))))
     wanted = None if label is None else torch.as_tensor(label, device=model.device)
     labels = lambda batch: None if wanted is None else wanted.expand(len(batch), *wanted.shape)
     batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
-    return torch.cat([to_unit(model.generate(batch, labels(batch))).cpu() for batch in batches])
+    return torch.cat([to_unit(check_numbers(model.generate(batch, labels(batch)))).cpu() for batch in batches])
 
 
 def save_grid(rows: Sequence[Tensor], path: Path) -> None:

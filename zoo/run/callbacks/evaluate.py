@@ -13,6 +13,7 @@ from zoo.metrics.metric import Result
 from zoo.run.callbacks import Every, Remembers, save
 from zoo.run.checkpoint import read
 from zoo.run.loggers import Summarises
+from zoo.text import printable
 
 
 class AfterEvaluation(L.Callback):
@@ -77,6 +78,12 @@ class Evaluate(Remembers):
         self.result: Result | None = None  # the newest of this process, with the features it compared
         self.stopped = ""  # why the run ended before its budget, if it did
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        wanted = {"images", *([self.metric] if self.metric else [])}
+        if not 0 <= self.first <= len(self.history) or any(not wanted <= row.keys() for row in self.rows):
+            raise LookupError("evaluations without the value that chooses the best")
+
     @classmethod
     def of(cls, trainer: L.Trainer) -> "Evaluate | None":
         """That of a run."""
@@ -136,7 +143,7 @@ class Evaluate(Remembers):
             model.run_log.latest.pop(name, None)
         if trainer.is_global_zero:
             other = [name for name in {**before, **comparable} if before.get(name) != comparable.get(name)]
-            what = "data" if "fingerprint" in other else f"metrics ({', '.join(other)})"
+            what = "data" if "fingerprint" in other else f"metrics ({printable(', '.join(other))})"
             kept = f", the earlier best is {' and '.join(aside)}" if aside else ""
             print(f"other {what}: earlier values are not compared; best.ckpt begins anew{kept}", flush=True)
 
