@@ -394,8 +394,51 @@ def test_archives_of_pairs(tmp_path, of_pairs):
     paired.setup("fit")
     pairs = paired.split("train")[list(range(12))]
     assert torch.equal(pairs.x + pairs.y, torch.full_like(pairs.x, 255))
-    with pytest.raises(MissingData, match=r"y\.npz is a file: .*data\.folder_x=FILE\.zip"):
+    with pytest.raises(MissingData, match=r"y\.npz is a file: .*data\.folder_x=FILE\.npz"):
         UnpairedFolder(**{**settings, "root": str(tmp_path / "y.npz")}, aligned_test=False).setup("fit")
+
+
+def test_a_path_into_a_zip(tmp_path, of_folder):
+    """The folders inside a .zip stand where folders can."""
+    path = zipped(tmp_path / "set.zip", pictures(lambda n: f"set/{'train' if n < 8 else 'test'}/{of_classes(n)}"))
+    with pytest.raises(MissingData, match=r"holds splits .* set data\.root=.*/set\.zip/train"):
+        LabelledImageFolder(**{**of_folder, "root": str(path)}).setup("fit")
+    for inside in ("train", "set/train", "./set/train/"):
+        data = LabelledImageFolder(**{**of_folder, "root": f"{path}/{inside}"})
+        data.setup("fit")
+        assert "8 training images, 8x8, 3 channels, 2 classes of 4: cat, dog" in data.description
+    assert pickle.loads(pickle.dumps(Zip(path / "train"))).names == Zip(path / "train").names
+    assert Zip(path / "train") != Zip(path / "test")
+    assert check_folder(path / "train").labelled
+    for wrong in ("trian", "trai", "train/cat/img00000000.png"):
+        with pytest.raises(MissingData, match=rf"set\.zip holds no folder {wrong}"):
+            ImageFolder(**{**of_folder, "root": str(path / wrong)}).setup("fit")
+
+
+def test_both_domains_in_one_zip(tmp_path, of_pairs):
+    members = {name: png(255 - PIXELS[n]) for n, name in enumerate(pictures(lambda n: "h2z/trainB"))}
+    path = zipped(tmp_path / "h2z.zip", {**pictures(lambda n: "h2z/trainA"), **members})
+    settings = {**of_pairs, "root": str(path), "folder_x": "trainA", "folder_y": "trainB"}
+    settings |= {"test_folder_x": "testA", "test_folder_y": "testB"}
+    apart = UnpairedFolder(**settings, aligned_test=False)
+    apart.setup("fit")
+    assert apart.description == "unpaired_folder: 12 + 12 training images, 8x8, 1 + 1 channels"
+    how = {"layout": "folders", "suffix_x": "", "suffix_y": "", "folder": None, "test_folder": None, "swap": False}
+    paired = PairedFolder(**settings, **how)
+    paired.setup("fit")
+    pairs = paired.split("train")[list(range(12))]
+    assert torch.equal(pairs.x + pairs.y, torch.full_like(pairs.x, 255))
+    with pytest.raises(MissingData, match=r"h2z\.zip holds no folder A"):
+        UnpairedFolder(**{**settings, "folder_x": "A"}, aligned_test=False).setup("fit")
+    with_tests = zipped(tmp_path / "t.zip", {f"{name}/0.png": png(PIXELS[0]) for name in ("trainA", "trainB", "testA")})
+    with pytest.raises(MissingData, match=r"t\.zip holds no folder testB"):
+        UnpairedFolder(**{**settings, "root": str(with_tests)}, aligned_test=False).setup("fit")
+
+
+def test_one_image_is_no_stack(tmp_path, of_folder):
+    np.save(tmp_path / "one.npy", PIXELS[0][..., None].repeat(3, 2))
+    with pytest.raises(MissingData, match=r"of shape \[8, 8, 3\], one image: give several"):
+        ImageFolder(**{**of_folder, "root": str(tmp_path / "one.npy")}).setup("fit")
 
 
 def test_archives_for_super_resolution(tmp_path, of_folder):
@@ -433,3 +476,7 @@ def test_check_data_of_an_archive(tmp_path):
     assert report.classes == {"cat": 7, "dog": 6}
     assert report.duplicates == [["cat/again.png", "cat/img00000000.png"]]
     assert f"data=labelled_folder data.root={path}" in report.override()
+    np.savez(tmp_path / "set.npz", images=PIXELS, labels=np.arange(12) % 2, class_names=np.array(["cat", "dog"]))
+    report = check_folder(tmp_path / "set.npz", image_size=8)
+    assert report.classes == {"cat": 6, "dog": 6}
+    assert f"data=labelled_folder data.root={tmp_path / 'set.npz'}" in report.override()

@@ -171,6 +171,7 @@ def test_what_is_said_of_values() -> None:
     assert levels.in_words(None) == "values 0 to 4080, 16-bit integers, read as 0 to 65535"
     assert "only 6.2% of the range" in str(levels.complaint(None))
     assert "data.range=[0,4095], or data.range=min_max" in str(levels.complaint(None))
+    assert "set data.range=min_max, which finds the range of each" in str(levels.complaint(None, alone=False))
     assert levels.complaint((0, 65535)) is None  # as was asked for
     levels.add(grey(0, 16384))
     assert levels.complaint(None) is None

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
+from zoo.data.check import check_folder
 from zoo.data.deep import range_of
 from zoo.data.folder import ImageFolder
 from zoo.data.pair_folders import PairedFolder, UnpairedFolder
@@ -93,6 +94,28 @@ def test_what_was_found_and_clipped_is_said(scans: Path, of_folder: dict[str, An
 def test_nothing_is_said_of_images_of_8_bits(images: Path, of_folder: dict[str, Any]) -> None:
     data = folder(images, of_folder)
     assert data.description == "folder: 12 training images, 8x8, 1 channel; passed over: 1 .txt, 2 hidden"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_range_is_not_recommended_beside_images_of_8_bits(
+    images: Path, of_folder: dict[str, Any], how: dict[str, Any]
+) -> None:
+    grey(images / "scan.tif", 0, 4080)
+    with pytest.warns(UserWarning, match=r"only 6\.2% of .*: convert them to 8 bits, .* darken the 12 of 8 bits"):
+        data = folder(images, of_folder, **how)
+    assert "; values 0 to 4080, 16-bit integers in 1 image, beside 12 of 8 bits, read as 0" in data.description
+    assert "data.range" not in check_folder(images, image_size=8).override()
+
+
+def test_each_domain_needs_a_range_of_its_own(tmp_path: Path, of_pairs: dict[str, Any]) -> None:
+    for name, high in (("trainA", 4080), ("trainB", 255)):
+        grey(tmp_path / name / "0.tif", 0, high)
+    names = {"folder_x": "trainA", "folder_y": "trainB", "test_folder_x": None, "test_folder_y": None}
+    settings = {**of_pairs, **names, "aligned_test": False, "batch_size": 1}
+    with pytest.warns(UserWarning, match="nearly uniform") as said:
+        UnpairedFolder(root=str(tmp_path), **settings).setup("fit")
+    assert all("data.range=min_max" in str(warning.message) for warning in said)
+    assert not any("[0," in str(warning.message) for warning in said)
 
 
 def test_a_large_set_is_sampled(scans: Path, of_folder: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

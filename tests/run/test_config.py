@@ -58,6 +58,7 @@ def typed(*arguments: str) -> None:
         ("model.lr.D=fast", "model.lr.D=fast: expected a number, such as model.lr.D=0.0002"),
         ("data.flip=3", "data.flip=3: expected true or false, such as data.flip=False"),
         ("model.width=32.5", "model.width=32.5: expected a whole number"),
+        ("data.image_size=nan", "data.image_size=nan must be a finite number"),
         ("model.image_size=64", "model.image_size=64 is not data.image_size=32: set data.image_size"),
         ("+model.widht=3", "there is no setting 'model.widht'; did you mean model.width?"),
         ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
@@ -473,6 +474,7 @@ def settings(*overrides: str) -> dict[str, Any]:
 def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: list[str], said: list[str]) -> None:
     assert changes(settings(), settings(*overrides)) == said
     assert len(changes(settings(*overrides), settings())) == len(said)
+    assert changes({**settings(), "ranges": [[0, 4080]]}, settings(*overrides)) == said  # found in the data
 
 
 def test_what_a_file_says_does_not_steer_the_terminal() -> None:

@@ -4,7 +4,8 @@ An archive stands where a folder of images can stand: it lists the names of its 
 `Member`, which `zoo.data.reading.opened` opens. Nothing is ever written to the disk: a member's name leads nowhere.
 
 - .zip: images and .npy arrays by their extension, in folders or not. A file __MACOSX or one that begins with a dot is
-  hidden. Where all lies in one folder of the archive, as in a zip of a folder of classes, that folder is its root.
+  hidden. Where all lies in one folder of the archive, as in a zip of a folder of classes, that folder is its root. A
+  path may lead into it, as into a folder: set.zip/train.
 - .npz: uint8, 16-bit or float images [N, H, W], [N, H, W, C] or [N, C, H, W], under one of the names IMAGES, and labels
   of the names LABELS, their names under CLASS_NAMES. A member's name is its row.
 - .npy: images of the same shapes, mapped into memory.
@@ -132,11 +133,31 @@ def look_in(path: Path, remedy: str) -> tuple[Root, Found]:
     Raises:
         MissingData: it is neither, or is damaged. `remedy` is what to do where it is neither.
     """
-    if path.suffix.lower() not in ARCHIVES or path.is_dir():
+    if not is_archive(path) and (path.suffix.lower() not in ARCHIVES or path.is_dir()):
         check_is_folder(path, remedy)
         return path, find(path)
     archive = opened_archive(path)
     return archive, Found(archive.names, archive.passed_over)
+
+
+def zip_of(path: Path) -> Path | None:
+    """The .zip that a path names or leads into; None where there is none."""
+    return next((p for p in (path, *path.parents) if p.suffix.lower() == ".zip" and p.is_file()), None)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is that of an archive, or leads into a .zip, where there may be such a folder or not."""
+    return zip_of(path) is not None or (path.suffix.lower() in ARCHIVES and path.is_file())
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder, on the disk or inside of a .zip."""
+    if zip_of(path) in (None, path):
+        return path.exists()
+    try:
+        return bool(Zip(path).infos)
+    except MissingData:
+        return False
 
 
 def read_in(root: Root, name: str) -> bytes | None:
@@ -165,6 +186,8 @@ def opened_archive(path: Path) -> Archive:
         MissingData: there is no such file, or it can't be read as what its name says.
     """
     try:
+        if zip_of(path) is not None:
+            return Zip(path)
         if not stat.S_ISREG(path.stat().st_mode):
             raise MissingData(f"{path} is no regular file: give {WANTED}.")
         return {".zip": Zip, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
@@ -189,13 +212,20 @@ def reason(error: BaseException) -> str:
 
 
 class Zip(Archive):
-    """The images of a .zip. It is opened once in each process, and read by one thread at a time."""
+    """The images of a .zip, or of the folder inside that the path leads to. It is opened once in each process, and read
+    by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        with zipfile.ZipFile(path) as file:
+        self.path, self.file = path, zip_of(path) or path
+        with zipfile.ZipFile(self.file) as file:
             infos = {_normal(info.filename): info for info in file.infolist() if not info.is_dir()}
         top = _common_folder([name for name in infos if not _hidden(name)])
+        if self.file != path:
+            inside = f"{path.relative_to(self.file).as_posix()}/"
+            top = inside if any(name.startswith(inside) for name in infos) else top + inside
+            infos = {name: info for name, info in infos.items() if name.startswith(top)}
+            if not infos:
+                raise MissingData(f"{path} does not exist: {self.file} holds no folder {inside[:-1]}.")
         self.infos = {name.removeprefix(top): info for name, info in infos.items()}
         self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name))
         others = self.infos.keys() - {*self.names, "dataset.json"}
@@ -239,7 +269,7 @@ class Zip(Archive):
     def _opened(self) -> zipfile.ZipFile:
         """The file, of this process: a forked one would share its position with its parent."""
         if self._file is None or self._file[0] != os.getpid():
-            self._file = os.getpid(), zipfile.ZipFile(self.path)
+            self._file = os.getpid(), zipfile.ZipFile(self.file)
         return self._file[1]
 
 
@@ -382,6 +412,8 @@ def stamp_of(root: Root, name: str) -> str | None:
 
 
 def _check_stack(shape: tuple[int, ...], dtype: np.dtype, key: str) -> None:
+    if len(shape) == 3 and shape[2] in (1, 2, 3, 4):
+        raise ValueError(f"{key} is of shape {list(shape)}, one image: give several, [N, H, W, C], or a folder of such")
     if len(shape) not in (3, 4) or not math.prod(shape):
         raise ValueError(f"{key} is of shape {list(shape)}: images are [N, H, W], [N, H, W, C] or [N, C, H, W]")
     if len(shape) == 4 and not {shape[1], shape[3]} & {1, 2, 3, 4}:

@@ -11,10 +11,10 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from zoo.data.archives import WANTED, Root, look_in, read_in
+from zoo.data.archives import WANTED, Root, Stack, look_in, read_in
 from zoo.data.deep import Levels
 from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
-from zoo.data.labels import of_table, read_table
+from zoo.data.labels import Labels, of_table, of_values, read_table
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
 from zoo.text import printable
 
@@ -55,7 +55,7 @@ class FolderReport:
 
     @property
     def labelled(self) -> bool:
-        """Whether the folder looks like data=labelled_folder: at least two subfolders and no image outside them."""
+        """Whether it looks like data=labelled_folder: every image has a class, of two or more."""
         return len(self.classes) > 1 and "" not in self.classes
 
     @property
@@ -74,7 +74,7 @@ class FolderReport:
         words = [f"data={'labelled_folder' if self.labelled else 'folder'}", f"data.root={self.root}"]
         words.append(f"data.image_size={height}" if height == width else f"data.image_size=[{height},{width}]")
         words.append(f"data.channels={self.channels}")
-        if self.levels.complaint(None):
+        if self.levels.complaint(None) and not self.levels.shallow:
             words.append(self.levels.remedy())
         if self.unreadable:
             words.append("data.on_error=skip")
@@ -135,18 +135,23 @@ def counts(counter: Counter[str], *, by_name: bool = False) -> str:
 
 
 def classes_of(root: Root, files: list[str]) -> Counter[str]:
-    """Images by their class in a dataset.json, "" for those without; else by their first folder.
+    """Images by their class in a dataset.json or an .npz, "" for those without; else by their first folder.
 
     Raises:
-        MissingData: the dataset.json makes no sense.
+        MissingData: the labels make no sense.
     """
+    if isinstance(root, Stack) and root.labels is not None:
+        return _counted(of_values(root.labels, root.class_names, files, f"{root}, labels"), files)
     content = read_in(root, "dataset.json")
     table = read_table(content, "dataset.json", []) if content is not None else None
     if content is None:
         return Counter(file.rpartition("/")[0].split("/")[0] for file in files)
     if table is None:
         return Counter([""] * len(files))
-    labels = of_table(table, files, root, skip=True)
+    return _counted(of_table(table, files, root, skip=True), files)
+
+
+def _counted(labels: Labels, files: list[str]) -> Counter[str]:
     without = len(files) - len(labels.files)
     return Counter([*(labels.classes[label] for label in labels.values if labels.classes), *[""] * without])
 
@@ -184,6 +189,7 @@ def check_folder(
                     mode = f"{deep.kind}, {'grey' if channels < 3 else 'RGB'}{' and alpha' * (channels % 2 == 0)}"
                     return Seen(mode, (width, height), channels < 3, channels % 2 == 0, digest, deep.is_known)
                 assert image is not None
+                report.levels.add_shallow()
                 return Seen(image.mode, image.size, image.mode in GREY, image.has_transparency_data, digest)
         except UnreadableImage as error:
             return error

@@ -276,6 +276,7 @@ class Levels:
     """The values in the files of a set, told image by image; of alpha nothing."""
 
     images: int = 0  # whose values were looked at
+    shallow: int = 0  # others, of 8 bits, which no range is needed for
     kinds: Counter[str] = field(default_factory=Counter)  # images by what they hold: "16-bit integers"
     low: float = math.inf
     high: float = -math.inf
@@ -303,6 +304,11 @@ class Levels:
             self.values += colours.size
             self.outside += outside
 
+    def add_shallow(self) -> None:
+        """Note an image of 8 bits, whose values are not looked at."""
+        with _counting:
+            self.shallow += 1
+
     def remedy(self) -> str:
         """The settings that make use of all levels: of integers from 0 to 4080 [0, 4095], of 12 bits."""
         low, high = self.low, self.high
@@ -313,21 +319,34 @@ class Levels:
     def in_words(self, value_range: ValueRange) -> str:
         """ "values 0 to 4080, 16-bit integers, read as 0 to 65535"."""
         words = f"values {self.low:.6g} to {self.high:.6g}, {' and '.join(sorted(self.kinds))}"
+        if self.shallow:
+            words += f" in {self.images:,} image{'s' * (self.images > 1)}, beside {self.shallow:,} of 8 bits"
         if value_range == "full":
             return f"{words}, read by their type's range"
         low, high = value_range or self.known
         clipped = f", {max(self.outside / self.values, 1e-4):.2%} of them outside and clipped" if self.outside else ""
         return f"{words}, read as {low:.6g} to {high:.6g}{clipped}"
 
-    def complaint(self, value_range: ValueRange) -> str | None:
-        """What is wrong where less than a quarter of the levels is used and nothing was said, with the remedy."""
+    def complaint(self, value_range: ValueRange, *, alone: bool = True) -> str | None:
+        """What is wrong where less than a quarter of the levels is used and nothing was said, with the remedy.
+
+        Args:
+            alone: the set has no other domain, which a range would act on too.
+        """
         low, high = self.known
         if value_range is not None or not self.images or self.low == self.high:
             return None
         if self.low < low or self.high > high:
-            return f"the scale of these values is not known: set {self.remedy()}, or data.range=min_max"
+            return f"the scale of these values is not known: {self._remedies(alone)}"
         share = (self.high - self.low) / (high - low)
         if share >= 0.25:
             return None
         few = f"only {share:.1%} of the range of their files is used, so that the images are nearly uniform"
-        return f"{few}: set {self.remedy()}, or data.range=min_max"
+        return f"{few}: {self._remedies(alone)}"
+
+    def _remedies(self, alone: bool) -> str:
+        if self.shallow:
+            return f"convert them to 8 bits, or leave them out: data.range= would darken the {self.shallow:,} of 8 bits"
+        if not alone:
+            return "set data.range=min_max, which finds the range of each domain"
+        return f"set {self.remedy()}, or data.range=min_max"

@@ -223,8 +223,8 @@ class DataModule(LightningDataModule):
 
     def _labels_in_words(self) -> str:
         if self.attributes:
-            names = self.attributes
-            return f", {len(names)} attributes: {', '.join(names[:10])}{', ...' * (len(names) > 10)}"
+            names, more = self.attributes, ", ..." * (len(self.attributes) > 10)
+            return f", {len(names)} attribute{'s' * (len(names) > 1)}: {', '.join(names[:10])}{more}"
         return f", {counts_in_words(self.classes, self._class_sizes())}" if self._class_sizes() else ""
 
     def _class_sizes(self) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from zoo.batch import ImagePairs
-from zoo.data.archives import ARCHIVES, Root
+from zoo.data.archives import Root, exists, is_archive, zip_of
 from zoo.data.files import MissingData, check_is_folder
 from zoo.data.folder import NO_TEST
 from zoo.data.module import DataModule
@@ -24,7 +24,7 @@ class PairFolderSettings(PairSettings, Reading):
     """What all folders of two domains take. A folder lies below the root, or anywhere if its path is absolute; a .zip,
     .npz or .npy takes the place of one."""
 
-    root: str | None  # the folder that the others lie in; ~ is the home folder
+    root: str | None  # the folder or the .zip that the others lie in; ~ is the home folder
     test_fraction: float  # where there are no test folders, the share kept for tests, chosen by a hash of the name
     folder_x: str  # of the training images of X
     folder_y: str  # of Y
@@ -66,15 +66,16 @@ class Folders(Source):
 
     def folder(self, name: str | None, argument: str) -> Path:
         """A folder or an archive below the root, or anywhere by an absolute path; a MissingData if it is not there."""
-        check_is_folder(
-            self.root,
-            "set data.root to the folder that holds those of both domains; an archive may take the place of each of "
-            f"them, data.{argument}=FILE.zip",
-        )
+        if zip_of(self.root) is None:
+            check_is_folder(
+                self.root,
+                "set data.root to the folder or the .zip that holds those of both domains; an archive may take the "
+                f"place of each of them, data.{argument}=FILE.npz",
+            )
         if not name:
             raise MissingData(f"data.{argument} is null: name a folder of images below {self.root}.")
         folder = self.root / Path(name).expanduser()
-        if folder.suffix.lower() not in ARCHIVES or not folder.is_file():
+        if not is_archive(folder):
             check_is_folder(folder, f"name a folder of images, data.{argument}=NAME, or a .zip, .npz or .npy")
         return folder
 
@@ -85,7 +86,7 @@ class Folders(Source):
             MissingData: one is not there, or lies in another: images are looked for below a folder too.
         """
         trained = [self.folder(name, argument) for argument, name in train.items()]
-        exist = [bool(name) and (self.root / Path(str(name)).expanduser()).exists() for name in test.values()]
+        exist = [bool(name) and exists(self.root / Path(str(name)).expanduser()) for name in test.values()]
         tested = [self.folder(name, argument) for argument, name in test.items()] if any(exist) else []
         for one, other in permutations([folder.resolve() for folder in (*trained, *tested)], 2):
             if one.is_relative_to(other):

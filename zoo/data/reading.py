@@ -146,7 +146,12 @@ def opened(
             yield Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
             return
         assert image is not None
-        yield ranged(image, value_range, levels) if isinstance(value_range, tuple) else image
+        if isinstance(value_range, tuple):
+            yield ranged(image, value_range, levels)
+            return
+        if levels is not None:
+            levels.add_shallow()
+        yield image
 
 
 def measure(path: Readable, levels: Levels, *, max_pixels: int, deep_only: bool) -> None:
@@ -158,7 +163,9 @@ def measure(path: Readable, levels: Levels, *, max_pixels: int, deep_only: bool)
     with decoded(path, max_pixels=max_pixels, load=not deep_only) as (image, deep):
         if deep is not None:
             levels.add(deep)
-        elif image is not None and not deep_only:
+        elif deep_only:
+            levels.add_shallow()
+        elif image is not None:
             levels.add(Deep(np.atleast_3d(np.asarray(plain(image))), 8))
 
 

@@ -96,7 +96,7 @@ class Values:
             self._look(domain.content.root, sample, levels, deep_only=not isinstance(domain.value_range, tuple))
         if not levels.images:
             return None
-        where, complaint = domain.content.root, levels.complaint(domain.value_range)
+        where, complaint = domain.content.root, levels.complaint(domain.value_range, alone=len(self.domains) == 1)
         words = f"{levels.in_words(domain.value_range)} ({which})"
         return f"{where}: {words}" if len(self.domains) > 1 else words, f"{where}: {complaint}" if complaint else None
 

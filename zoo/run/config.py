@@ -185,7 +185,7 @@ def checked(config: DictConfig) -> DictConfig:
         )
     for name in ("image_size", "channels", "channels_x", "channels_y"):
         of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
-        if None not in (of_model, of_data) and of_model != of_data:
+        if None not in (of_model, of_data) and str(of_model) != str(of_data):  # NaN is not NaN, and is refused below
             raise ValueError(
                 f"model.{name}={of_model} is not data.{name}={of_data}: set data.{name}, which the model follows"
             )
@@ -258,7 +258,8 @@ def _refuse_without_effect(config: DictConfig) -> None:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
 
-    Where a run lies and who is told of it does not act on it. What is repeated (`seed` as `data.seed`) is said once.
+    Where a run lies and who is told of it does not act on it, and `ranges` are no setting: they were found in its data.
+    What is repeated (`seed` as `data.seed`) is said once.
     """
     old, new = _acting(before), _acting(now)
     follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
@@ -285,7 +286,7 @@ def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
         every = f"{key.removesuffix('max_images')}every"
         if key.startswith("callbacks.") and key.endswith(".max_images") and flat.get(every, 0) is None:
             flat[every] = interval(None, budget) if isinstance(budget, int) else None
-    passive = r"resume|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides)|logger(\..*)?|max_time|.*\.max_time"
+    passive = r"resume|ranges|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides|max_time)|logger(\..*)?"
     ignored = re.compile(rf"{passive}|callbacks\.evaluate\.evaluation(\..*)?")  # metrics, once more
     return {k: v for k, v in flat.items() if not isinstance(v, Mapping) and not ignored.fullmatch(k)}
 
