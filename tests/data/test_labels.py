@@ -166,8 +166,8 @@ def test_a_million_rows_take_seconds():
 
 
 def test_classes_in_words():
-    assert counts_in_words(["cat", "dog"], [12, 1]) == "2 classes: cat 12, dog 1"
-    assert counts_in_words(["cat"], [12]) == "1 class: cat 12"
+    assert counts_in_words(["cat", "dog"], [12, 1]) == "2 classes: cat (12), dog (1)"
+    assert counts_in_words(["cat"], [12]) == "1 class: cat (12)"
     assert counts_in_words([str(n) for n in range(12)], [5] * 12).endswith(
         "12 classes of 5: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
     )
@@ -200,7 +200,7 @@ def test_the_labels_of_dataset_json_are_the_classes(shards, of_folder, how):
     data.setup("fit")
     assert data.classes == ["0", "1", "2"]
     assert levels(data) == {n: n % 3 for n in range(8)}
-    assert data.description.endswith("3 classes: 0 3, 1 3, 2 2")  # and nothing passed over
+    assert data.description.endswith("3 classes: 0 (3), 1 (3), 2 (2)")  # and nothing passed over
     before = data.fingerprint("train")
     content = json.loads((shards / "dataset.json").read_text())
     content["labels"][0][1] = 2

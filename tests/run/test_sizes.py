@@ -31,7 +31,7 @@ def test_channels_by_resolution(model: str) -> None:
         name for name, part in gan.named_children() if any(p.requires_grad for p in part.parameters())
     }
     for name, channels in EXPECTED[model].items():
-        assert lines[name].endswith(f" M parameters, channels {channels}")
+        assert lines[name].endswith(f" parameters, channels {channels}")
     assert same(before, {name: gan.state_dict()[name] for name in before})
     assert torch.equal(torch.get_rng_state(), random)
     assert all(part.training for name, part in gan.named_children() if "_ema" not in name)

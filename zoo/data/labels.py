@@ -376,13 +376,13 @@ def _short(value: Any) -> str:
 
 
 def counts_in_words(names: Sequence[str], numbers: Iterable[int], shown: int = 10) -> str:
-    """ "3 classes: cat 12, dog 40, ..."; and of equal numbers "10 classes of 400: 0, 1, ..."."""
+    """ "3 classes: cat (12), dog (40), ..."; and of equal numbers "10 classes of 400: 0, 1, ..."."""
     numbers = list(numbers)
     what = f"{len(names):,} class{'' if len(names) == 1 else 'es'}"
     more = ", ..." * (len(names) > shown)
     if len(set(numbers)) == 1 and len(names) > 1:
         return f"{what} of {numbers[0]:,}: {', '.join(names[:shown])}{more}"
-    each = [f"{name} {number:,}" for name, number in zip(names, numbers, strict=True)]
+    each = [f"{name} ({number:,})" for name, number in zip(names, numbers, strict=True)]
     return f"{what}: {', '.join(each[:shown])}{more}"
 
 

@@ -305,8 +305,6 @@ class DataModule(LightningDataModule):
             )
         self.local_batch_size()
         if self.source.reading is not None and self.rank_and_world_size()[0] == 0:
-            for note in self.source.reading.notes():
-                print(f"data={self.name}: {note}", flush=True)
             for complaint in self.source.reading.complaints():
                 warnings.warn(complaint, stacklevel=2)
 

@@ -23,6 +23,18 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training")
 
 
+def plain_warnings() -> None:
+    """Let a warning to the user be its sentence: lightning, once it is loaded, puts a file and a line before it."""
+    otherwise = warnings.formatwarning
+    if otherwise.__module__ == __name__:
+        return
+
+    def formatted(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return f"{message}\n" if category is UserWarning else otherwise(message, category, *place, **more)
+
+    warnings.formatwarning = formatted
+
+
 def quiet_tensorboard() -> None:
     """tensorboard 2.21: on a full disk its writer's thread ends with a traceback, beside the error of the next call."""
     from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread  # type: ignore[import-untyped]

@@ -24,8 +24,9 @@ def in_words(model: Any, batch: Any) -> list[str]:
         best = model.best(network)  # its average, which makes the images of a preview
         channels = maps.get(network) or maps.get(best, {})
         listed = ", ".join(f"{count} ({height}x{width})" for (height, width), count in sorted(channels.items()))
-        parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-        lines.append(f"{names[network]} {parameters:.2f} M parameters" + f", channels {listed}" * bool(listed))
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        number = f"{parameters / 1e6:.2f} M" if parameters >= 100_000 else f"{parameters:,}"
+        lines.append(f"{names[network]} {number} parameters" + f", channels {listed}" * bool(listed))
     return lines
 
 

@@ -50,6 +50,7 @@ def alone_in(folder: str) -> Iterator[None]:
         yield
         return
     # The folder may be a stranger's, in which this is a pipe or a link to elsewhere.
+    Path(folder).mkdir(parents=True, exist_ok=True)  # another one than Hydra's: run_dir=
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(Path(folder, ".lock"), flags, 0o666), "rb", buffering=0) as lock:
         try:
@@ -195,6 +196,7 @@ def _prepared(cfg: DictConfig) -> "tuple[L.Trainer, L.LightningDataModule, GAN]"
     from zoo.run.callbacks.others import hold_to_the_loop
     from zoo.run.checkpoint import WholeCheckpointIO
 
+    quirks.plain_warnings()
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
     settings = config.plain(cfg)

@@ -22,7 +22,7 @@ def test_a_run_says_what_it_builds(tmp_path: Path, capsys: pytest.CaptureFixture
     for name in ("D", "G"):
         lines = [line for line in said.splitlines() if line.startswith(f"{name} ")]
         assert len(lines) == 1, "once, and none for the average"
-        assert lines[0].endswith("M parameters, channels 8 (4x4), 4 (8x8)")
+        assert lines[0].endswith(" parameters, channels 8 (4x4), 4 (8x8)")
     assert HINT not in said
 
 
