@@ -49,6 +49,7 @@ def alone_in(folder: str) -> Iterator[None]:
     if fcntl is None or not first_process():
         yield
         return
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with Path(folder, ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
