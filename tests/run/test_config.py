@@ -120,6 +120,10 @@ def typed(*arguments: str) -> None:
         ("callbacks.interrupt._target_=zoo.run.X", "callbacks.interrupt._target_=zoo.run.X names no class"),
         ("model._target_=[a]", "model._target_=['a'] names no class"),
         ("data._target_=nothing.X", "data._target_=nothing.X names no class"),
+        (
+            "callbacks.evaluate._target_=zoo.run.callbacks.interrupt.Budget",
+            "callbacks.evaluate._target_: it takes no callbacks.evaluate.",
+        ),
         ("run_dir=null", "run_dir=None: expected text"),
         ("+trainer.max_epochs=auto", "trainer.max_epochs=auto does not fit players that take turns"),
         ("data=~/pictures", "there is no data=~/pictures; did you mean data=folder data.root=~/pictures?"),
@@ -489,3 +493,9 @@ def settings(*overrides: str) -> dict[str, Any]:
 def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: list[str], said: list[str]) -> None:
     assert changes(settings(), settings(*overrides)) == said
     assert len(changes(settings(*overrides), settings())) == len(said)
+
+
+def test_a_package_that_something_chosen_needs_is_a_sentence() -> None:
+    lacking = ModuleNotFoundError("`DeviceStatsMonitor` needs psutil: pip install psutil\nmore")
+    assert sentence(lacking, []) == "`DeviceStatsMonitor` needs psutil: pip install psutil"
+    assert sentence(ModuleNotFoundError("No module named 'zoo.nothing'"), []) is None, "a bug"

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zoo.run.config import groups
 from zoo.run.grammar import overrides, value_of
-from zoo.run.hints import no_choice, no_setting
+from zoo.run.hints import exists, no_choice, no_setting
 from zoo.run.resume import resumed
 from zoo.run.signals import Left, unwinding
 
@@ -139,7 +139,8 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         where, cause = str(error).rsplit("full_key: ", 1)[-1], error.__cause__
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
         if isinstance(cause, TypeError) and unknown:  # +model.widht=3, or a group that this model does not have
-            return no_setting(f"{where}.{unknown[1]}", typed=typed)
+            name = f"{where}.{unknown[1]}"
+            return f"{where}._target_: it takes no {name}=" if exists(name) else no_setting(name, typed=typed)
         if not isinstance(cause, InstantiationException) and _raised_in(cause, Path(hydra.__file__).parent):
             return f"{where}: {_first_line(cause)}"  # no such class, or arguments that it does not take
         error = cause
@@ -162,6 +163,8 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that can't be written to
         room = "; make room, or give another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename or 'a file could not be written'}: {error.strerror}{room}"
+    if isinstance(error, ImportError) and re.search("to be installed|not installed|pip install", str(error)):
+        return _first_line(error)  # Lightning's, of a package that something chosen needs
     if "DataLoader worker (pid" in str(error):
         return (
             f"a process that reads data has ended ({str(error).splitlines()[0].rstrip('. ')}), for want of memory, if "

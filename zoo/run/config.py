@@ -357,7 +357,7 @@ def _annotations(target: Any, *, of: str) -> dict[str, Any]:
         return get_type_hints(Devices, include_extras=True)
     made: Any = class_named(target, of=of)
     try:
-        annotations = get_type_hints(made.__init__ if isinstance(made, type) else made, include_extras=True)
+        annotations = get_type_hints(made.__init__ if isinstance(made, type) else made, include_extras=True)  # type: ignore[misc]
     except (NameError, TypeError):  # a library's, which name what is imported for type checkers alone, or none
         return {}
     for hint in list(annotations.values()):
