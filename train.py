@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from zoo.run import config
 from zoo.run.command import command_line, readable_errors
-from zoo.run.sweep import objective
+from zoo.run.sweep import objective, said_at_once
 from zoo.run.training import alone_in, build, run
 
 __all__ = ["build", "main", "run"]
@@ -31,8 +31,10 @@ config.register_tables()
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Compose, check, run; what comes of it is a sweeper's objective."""
-    with alone_in(cfg.run_dir):
-        return objective(config.checked(cfg))
+    with said_at_once():
+        cfg = config.checked(cfg)
+        with alone_in(cfg.run_dir):
+            return objective(cfg)
 
 
 if __name__ == "__main__":

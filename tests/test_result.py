@@ -41,6 +41,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         {"state": "finished", "images": 3, "values": [1]},
         {"state": "finished", "images": 3, "last": {"fid": "x"}},
         {"state": "finished", "images": 3, "best": "x"},
+        {"state": "finished", "images": 3, "best": 10**400},
         {"state": "finished", "images": 3, "surprise": 3},
         {"state": "finished", "images": 3, "higher_is_better": 1},
     ],

@@ -68,7 +68,7 @@ class Result:
 
 def _is(name: str, value: Any) -> bool:
     """Whether a field holds what it should."""
-    number = lambda x: isinstance(x, int | float) and not isinstance(x, bool)
+    number = lambda x: isinstance(x, float) or (type(x) is int and abs(x) < 2**63)
     if name in ("values", "last"):
         return isinstance(value, dict) and all(map(number, value.values()))
     kinds: dict[str, Any] = {"folder": Path, "state": str, "metric": str | None, "higher_is_better": bool}

@@ -103,6 +103,39 @@ def typed(*arguments: str) -> None:
             "hydra/launcher=joblib",
             "hydra/launcher=joblib is in a package of its own: pip install hydra-joblib-launcher",
         ),
+        ("-m hydra/sweeper=optuna_rates", "hydra/sweeper=optuna is in a package of its own: pip install"),
+        ("-m model.lr.D=interval(1e-5,1e-3)", "an interval needs a sweeper that searches, hydra/sweeper=optuna"),
+        ("-m model.lr.D=glob(*)", "model.lr.D=glob(*): glob() chooses from a group, as model=glob(*) does"),
+        ("-m hydra.sweeper.params={seed:1}", "hydra.sweeper.params can't be set like this"),
+        (
+            "hydra.sweeper.n_trials=3",
+            "there is no setting 'hydra.sweeper.n_trials'; what it may be depends on hydra/sw",
+        ),
+        ("hydra=nothing", "hydra= is no setting: Hydra's own are hydra.NAME="),
+        ("--cfg foo", "argument --cfg/-c: invalid choice: 'foo'"),
+        ("--multirun=3", "argument --multirun/-m: ignored explicit argument '3'"),
+        ("callbacks=none", "callbacks=none: expected settings"),
+        ("callbacks=null", "callbacks=None: expected settings"),
+        ("callbacks.interrupt._target_=[a,b]", "callbacks.interrupt._target_=['a', 'b'] names no class"),
+        ("callbacks.interrupt._target_={a:1}", "callbacks.interrupt._target_={'a': 1} names no class"),
+        ("callbacks.interrupt._target_=3", "callbacks.interrupt._target_=3 names no class"),
+        ("callbacks.interrupt._target_=zoo.run.X", "callbacks.interrupt._target_=zoo.run.X names no class"),
+        ("model._target_=[a]", "model._target_=['a'] names no class"),
+        ("data._target_=nothing.X", "data._target_=nothing.X names no class"),
+        (
+            "callbacks.evaluate._target_=zoo.run.callbacks.interrupt.Budget",
+            "callbacks.evaluate._target_: it takes no callbacks.evaluate.",
+        ),
+        ("run_dir=null", "run_dir=None: expected text"),
+        ("+trainer.max_epochs=auto", "trainer.max_epochs=auto does not fit players that take turns"),
+        ("data=~/pictures", "there is no data=~/pictures; did you mean data=folder data.root=~/pictures?"),
+        ("data=/tmp/a/b", "there is no data=/tmp/a/b; did you mean data=folder data.root=/tmp/a/b?"),
+        ("loss=wgan-gp", "there is no loss=wgan-gp; did you mean loss=wasserstein regularizer=gradient_penalty?"),
+        ("model=StyleGAN2", "there is no model=StyleGAN2; did you mean model=stylegan_lite?"),
+        (
+            "model=wgan",
+            "there is no model=wgan; did you mean model=dcgan loss=wasserstein regularizer=gradient_penalty",
+        ),
         ("--config-name=nothing", "Cannot find primary config 'nothing'"),
         ("+trainer.strategy=fsdp", "trainer.strategy=fsdp does not fit players that take turns: Lightning's"),
     ],
@@ -114,8 +147,8 @@ def test_a_mistake_is_one_sentence_with_the_remedy(
         typed(*argument.split(), f"hydra.run.dir={tmp_path}")
     assert left.value.code == 2
     said = capsys.readouterr().err.strip().splitlines()
-    assert said[-1].startswith(f"train.py: {sentence}")
-    assert len(said) == 1 or (len(said) == 2 and said[0].startswith("Error executing job with overrides: "))
+    assert said[0].startswith(f"train.py: {sentence}")
+    assert len(said) == 1
 
 
 def test_a_mistake_as_the_shell_sees_it(tmp_path: Path) -> None:
@@ -501,3 +534,9 @@ def test_a_sentence_has_all_its_lines_and_no_control_characters(capsys: pytest.C
     said = capsys.readouterr().err
     assert said.startswith("train.py: scale=['\\x1b[31mred")
     assert said[:-1].isprintable()
+
+
+def test_a_package_that_something_chosen_needs_is_a_sentence() -> None:
+    lacking = ModuleNotFoundError("`DeviceStatsMonitor` needs psutil: pip install psutil\nmore")
+    assert sentence(lacking, []) == "`DeviceStatsMonitor` needs psutil: pip install psutil"
+    assert sentence(ModuleNotFoundError("No module named 'zoo.nothing'"), []) is None, "a bug"

@@ -5,9 +5,9 @@ import re
 import pytest
 from common import MODELS, compose
 
-from zoo.run.config import flatten, groups, plain
+from zoo.run.config import choices, flatten, groups, plain
 from zoo.run.hints import no_setting
-from zoo.run.words import MEANT, meant
+from zoo.run.words import CHOICES, MEANT, meant, meant_choice
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,13 @@ def test_nothing_proposes_itself() -> None:
     for model in MODELS:
         for key in sorted(set().union(*own.values()) - own[model].keys()):
             assert f"did you mean {key}" not in no_setting(key, 3, [f"model={model}"])
+
+
+@pytest.mark.parametrize("group", CHOICES)
+def test_what_others_call_a_choice_leads_to_one(group: str, settings: set[str]) -> None:
+    for words, instead in CHOICES[group]:
+        for key, value in (part.split("=") for part in instead.split()):
+            assert value in choices(key) if key in groups() else key in settings
+        for word in words.split():
+            assert word not in choices(group)
+            assert meant_choice(group, word.upper().replace("_", "-")) == f"did you mean {instead}?"

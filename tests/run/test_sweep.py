@@ -101,3 +101,17 @@ def test_a_sweep_survives_a_run_that_diverges_and_ends_with_its_table(
     assert "model.lr.D" in table.splitlines()[1]
     assert any(line.startswith("0.0001") and line.endswith(" 2") for line in table.splitlines()), "over seeds"
     assert f"zoo runs {tmp_path}" in table
+
+
+def test_a_run_that_fails_is_said_before_the_next_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    monkeypatch.setattr("train.objective", lambda cfg: said.append((cfg.seed, capsys.readouterr().err)))
+    with pytest.raises(SystemExit) as left:
+        typed("-m", *SMALL, "seed=1,-1,2", f"hydra.sweep.dir={tmp_path}")
+    assert left.value.code == 2
+    assert [seed for seed, _ in said] == [1, 2]
+    assert "train.py: seed=-1 must not be negative" in said[1][1]
+    assert f"({' '.join([*SMALL, 'seed=-1'])})" in said[1][1]
+    assert not capsys.readouterr().err, "said once"

@@ -150,3 +150,10 @@ def test_a_run_is_read_by_what_it_was_composed_to(tmp_path: Path) -> None:
     assert run.setting("model.lr.D") == 0.0001
     assert run.setting("model.lr.D.deeper") is None
     assert run.setting("data") == "mnist5k"
+
+
+def test_a_group_whose_choice_is_not_known_is_named_by_its_class(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        make(tmp_path / name, f"seed={seed}", "model=dcgan", f"model._target_=zoo.model.{name}.Of{name}", **fid(5.0))
+        (tmp_path / name / ".hydra" / "hydra.yaml").write_text("hydra: [1]")
+    assert [row["model"] for row in by_name(tmp_path).values()] == ["Ofa", "Ofb"]

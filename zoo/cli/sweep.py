@@ -15,5 +15,9 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         typer.echo("")
-        runs(folder)
+        try:
+            runs(folder)
+        except ValueError as error:  # a sweep of no run
+            typer.echo(error, err=True)
+            return
         typer.echo(f"\nonce more: zoo runs {folder}")

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hydra
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from zoo.run.config import groups, nearest
+from zoo.run.config import groups
 from zoo.run.grammar import overrides, value_of
-from zoo.run.hints import no_setting
+from zoo.run.hints import exists, no_choice, no_setting
 from zoo.run.resume import resumed
 from zoo.run.signals import Left, unwinding
 from zoo.text import printable
@@ -41,6 +43,20 @@ NO_MEMORY = re.compile(  # of torch's allocators on CPUs and GPUs, of oneDNN, cu
     "could not create a (primitive|memory object)|unable to allocate shared memory",
     re.IGNORECASE,
 )
+
+
+class Said(ValueError):
+    """What was wrong, and has been said."""
+
+
+def _returned(job: JobReturn) -> Any:
+    """What a job of Hydra's returns, or raises: without a line about its overrides before the sentence."""
+    if job.status is JobStatus.FAILED:
+        raise job._return_value
+    return job._return_value
+
+
+JobReturn.return_value = JobReturn.return_value.getter(_returned)  # type: ignore[attr-defined, method-assign]
 
 
 def command_line(arguments: list[str]) -> list[str]:
@@ -87,6 +103,8 @@ def readable_errors(
         if first_process():
             _complain(f"{command}: {signal.Signals(left.number).name}, interrupted{left.said or interrupted}")
         sys.exit(left.code)
+    except Said:
+        sys.exit(2)
     except Exception as error:
         words = None if wanted == "1" else sentence(error, sys.argv[1:])
         if words is None:
@@ -122,7 +140,8 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         where, cause = str(error).rsplit("full_key: ", 1)[-1], error.__cause__
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
         if isinstance(cause, TypeError) and unknown:  # +model.widht=3, or a group that this model does not have
-            return no_setting(f"{where}.{unknown[1]}", typed=typed)
+            name = f"{where}.{unknown[1]}"
+            return f"{where}._target_: it takes no {name}=" if exists(name) else no_setting(name, typed=typed)
         if not isinstance(cause, InstantiationException) and _raised_in(cause, Path(hydra.__file__).parent):
             return f"{where}: {_first_line(cause)}"  # no such class, or arguments that it does not take
         error = cause
@@ -133,14 +152,20 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         return f"{mark.name} is no YAML: {error.problem or error.context}, in line {mark.line + 1}"
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
+    if isinstance(error, HydraException) and "BasicSweeper does not support" in str(error):
+        return "an interval needs a sweeper that searches, hydra/sweeper=optuna; choice(1,2) or 1,2 is a list of values"
     if isinstance(error, HydraException):
         return _first_line(error)
+    if isinstance(error, AttributeError) and (key := re.search(r"full_key: (hydra\.\S+)", str(error))):
+        return f"{key[1]} can't be set like this: {_first_line(error)}"  # OmegaConf, of a setting of Hydra's
     if out_of_memory(error):
         why = (str(error) or type(error).__name__).splitlines()[0]
         return f"out of memory: lower data.batch_size, data.image_size or model.width ({why})"
     if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that can't be written to
         room = "; make room, or give another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.filename or 'a file could not be written'}: {error.strerror}{room}"
+    if isinstance(error, ImportError) and re.search("to be installed|not installed|pip install", str(error)):
+        return _first_line(error)  # Lightning's, of a package that something chosen needs
     if "DataLoader worker (pid" in str(error):
         return (
             f"a process that reads data has ended ({str(error).splitlines()[0].rstrip('. ')}), for want of memory, if "
@@ -160,13 +185,14 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
 def _of_composition(error: MissingConfigException | ConfigCompositionException, typed: Sequence[str]) -> str:
     """What Hydra could not compose; its own advice, to add what it does not know by +, is seldom what was meant."""
     text = str(error) or str(error.__cause__)
-    missing = re.search(r"Could not find '(.+)/(.+?)'", text)
+    missing = re.search(r"Could not find '((?:hydra/)?\w+)/(.+?)'", text)
     if isinstance(error, MissingConfigException) and missing:  # model=dcgann
-        if package := PLUGINS.get((missing[1], missing[2])):
-            return f"{missing[1]}={missing[2]} is in a package of its own: pip install {package}"
-        return f"there is no {missing[1]}={missing[2]}; {nearest(missing[2], error.options or [])}"
+        if words := _not_installed(missing[1], missing[2]):
+            return words
+        return no_choice(missing[1], missing[2], error.options)
     unknown = partial(no_setting, typed=typed)
     sentences: dict[str, Callable[[str, str], str]] = {
+        r"Could not load '(hydra/\w+)/(\w+)'": lambda group, name: _not_installed(group, name) or _first_line(error),
         r"Could not override '([^']+).*?(?:use \+\S*?=(.*))?$": unknown,  # model.latentdim=3
         r"Could not delete\D* '([^']+)": unknown,
         r"Override \+*(\S+?)(?:=(\S*))? looks like a config group": unknown,
@@ -186,6 +212,11 @@ def _of_composition(error: MissingConfigException | ConfigCompositionException, 
         if found := re.search(pattern, text, re.DOTALL):
             return says(*(group or "" for group in (*found.groups(), "")[:2]))
     return _first_line(error if str(error) else error.__cause__ or error)
+
+
+def _not_installed(group: str, name: str) -> str | None:
+    package = PLUGINS.get((group, name))
+    return f"{group}={name} is in a package of its own: pip install {package}" if package else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,11 +17,10 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
-from zoo.run.fits import check_rows
+from zoo.run.fits import check_rows, class_named
 from zoo.run.words import meant
 from zoo.text import printable, shortened
 
@@ -173,10 +172,14 @@ def checked(config: DictConfig) -> DictConfig:
             f"scale={config.scale} must be one of small, medium, paper: the widths of the networks; the magnification "
             f"of super-resolution is data.scale={config.scale}"
         )
+    for group in ("callbacks", "logger", "trainer", "data", "model"):
+        if group in config and not isinstance(config[group], DictConfig):
+            raise ValueError(f"{group}={config[group]}: expected settings; +callbacks.NAME._target_= adds a callback")
     check_rows(config)
     for key, remedy in REFUSED.items():
         value = OmegaConf.select(config, key)
-        if value not in (None, "auto") and not isinstance(value, DictConfig):
+        ours = value is None or isinstance(value, DictConfig) or (key == "trainer.strategy" and value == "auto")
+        if not ours:
             raise ValueError(f"{key}={value} does not fit players that take turns: {remedy}")
     if str(config.trainer.precision) not in PRECISIONS:
         raise ValueError(
@@ -343,21 +346,21 @@ def _annotation(key: str, settings: Mapping[str, Any]) -> Any:
     if not parent:
         return get_type_hints(Run, include_extras=True).get(leaf, Any)
     if target := settings.get(f"{parent}._target_"):
-        return _annotations(target).get(leaf, Any)
+        return _annotations(target, of=parent).get(leaf, Any)
     outer = _annotation(parent, settings)
     while get_origin(outer) is Annotated:
         outer = outer.__origin__
     return get_args(outer)[1] if get_origin(outer) in (dict, Mapping) else Any
 
 
-@cache
-def _annotations(target: str) -> dict[str, Any]:
+def _annotations(target: Any, *, of: str) -> dict[str, Any]:
     """The annotations of a constructor's arguments, those of `**settings: Unpack[SomeTypedDict]` among them."""
     if target == "lightning.Trainer":
         return get_type_hints(Devices, include_extras=True)
+    made: Any = class_named(target, of=of)
     try:
-        annotations = get_type_hints(get_class(target).__init__, include_extras=True)  # type: ignore[misc]
-    except NameError:  # a library's, which name what is imported for type checkers alone
+        annotations = get_type_hints(made.__init__ if isinstance(made, type) else made, include_extras=True)  # type: ignore[misc]
+    except (NameError, TypeError):  # a library's, which name what is imported for type checkers alone, or none
         return {}
     for hint in list(annotations.values()):
         if get_origin(hint) is Unpack:

@@ -1,10 +1,10 @@
 """Which data fit which model: held against each other before anything is built, by what both declare."""
 
+import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -30,7 +30,9 @@ def check_rows(config: DictConfig) -> None:
     if model is None or data is None or _fit(model, data):
         return
     choices = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "data").glob("*.yaml"))}
-    fitting = [f"data={name}" for name, choice in choices.items() if _fit(model, get_class(choice._target_))]
+    fitting = [
+        f"data={name}" for name, choice in choices.items() if _fit(model, class_named(choice._target_, of="data"))
+    ]
     rows = rows_of(model)
     assert rows is not None
     wanted = "pairs that show the same scene" if model.aligned else IN_WORDS[rows.__name__]
@@ -42,7 +44,19 @@ def check_rows(config: DictConfig) -> None:
 
 def _class_of(config: DictConfig, group: str) -> Any:
     target = OmegaConf.select(config, f"{group}._target_")
-    return get_class(target) if target else None
+    return class_named(target, of=group) if target else None
+
+
+def class_named(target: Any, *, of: str) -> Any:
+    """What `_target_` of some settings names: a class, or a function that makes something.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(f"{of}._target_={target} names no class, as package.module.Class does: {error}") from None
 
 
 def _fit(model: Any, data: Any) -> bool:

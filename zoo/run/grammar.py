@@ -9,21 +9,20 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, Sweep
 from hydra.errors import HydraException
 from omegaconf import grammar_parser
 from omegaconf.errors import OmegaConfBaseException
 
-from zoo.run.config import choices, groups, nearest
-from zoo.run.hints import exists, no_setting
+from zoo.run.config import choices, groups
+from zoo.run.hints import LOOKS_LIKE_A_PATH, exists, no_choice, no_setting
 
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
 PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file)(_[xy])?|start|weights|labels|resume")  # settings that hold one
-LOOKS_LIKE_A_PATH = re.compile(r"(~|/|\./|\.\./|[A-Za-z]:\\).*", re.DOTALL)
 
 
 def overrides(typed: Sequence[str]) -> list[str]:
@@ -53,7 +52,14 @@ def overrides(typed: Sequence[str]) -> list[str]:
         if argument.startswith("--") and setting.endswith("=None"):  # so the agent writes null
             setting = setting.removesuffix("None") + "null"
         taken.append(quoted(setting, several=several))
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    parser.parse_args(taken)
     return taken
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    raise ValueError(f"{message} (python train.py --hydra-help)")
 
 
 def quoted(argument: str, *, several: bool = False) -> str:
@@ -70,12 +76,14 @@ def quoted(argument: str, *, several: bool = False) -> str:
     parsed = _parsed(argument)
     if parsed and (not equals or _is_quoted(parsed)):
         return argument
-    if name in groups() and (not parsed or not isinstance(parsed.value(), str | Sweep) or not value):
-        raise ValueError(f"there is no {argument}; {nearest(value, choices(name))}")
+    if name in groups() and (not parsed or not isinstance(parsed.value(), str | Sweep | Glob) or not value):
+        raise ValueError(no_choice(name, value))
     if not name.lstrip("+") or _parsed(f"{name}=") is None:
         raise ValueError(f"{name!r} is no name of a setting: they are written KEY=VALUE, such as max_images=1000")
     of_paths = PATHS.fullmatch(name.rpartition(".")[2]) is not None
     text = of_paths or LOOKS_LIKE_A_PATH.match(value) is not None
+    if parsed and not text and isinstance(parsed.value(), Glob) and name not in groups():
+        raise ValueError(f"{argument}: glob() chooses from a group, as model=glob(*) does; give the values, {name}=1,2")
     if several and parsed and isinstance(parsed.value(), Sweep) and not (text and _is_list(parsed)):
         return argument
     if several and text and len(parts := list(_parts(value))) > 1:
@@ -107,7 +115,8 @@ def value(argument: str) -> Any:
 
 def value_of(key: str, arguments: Sequence[str]) -> str | None:
     """What the command line gives for a setting, the last of several, as text; None if nothing."""
-    return next((str(value(quoted(a))) for a in reversed(arguments) if a.startswith(f"{key}=")), None)
+    given = next((value(quoted(a)) for a in reversed(arguments) if a.startswith(f"{key}=")), None)
+    return None if given is None else str(given)
 
 
 def _parsed(argument: str) -> Override | None:
@@ -145,7 +154,7 @@ def _without_equals(argument: str, following: str | None, typed: Sequence[str]) 
     word = argument.lstrip("-")
     key, colon, rest = word.partition(":")
     close = difflib.get_close_matches(argument, [o for o in OPTIONS if o.startswith("--")], n=1, cutoff=0.75)
-    of_groups = [f"{group}={word}" for group in groups() if group != "hydra" and word in choices(group)]
+    of_groups = [f"{group}={word}" for group in groups() if word in choices(group)]
     value = following if following is not None and "=" not in following and not following.startswith("-") else None
     says = f"{argument!r} is no setting"
     if argument.startswith("--") and close and not exists(word):

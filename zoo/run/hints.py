@@ -1,15 +1,19 @@
 """The sentence about a setting that there is not."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import hydra
 from omegaconf import OmegaConf
 
 from zoo.run.config import CONF, choices, flatten, groups, nearest, register_tables
-from zoo.run.words import meant
+from zoo.run.words import meant, meant_choice
+
+LOOKS_LIKE_A_PATH = re.compile(r"(~|/|\./|\.\./|[A-Za-z]:\\).*", re.DOTALL)
+OF_HYDRA = {"sweeper": "optuna", "launcher": "slurm"}
 
 
 def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
@@ -23,8 +27,13 @@ def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
     choosing = (argument.lstrip("-") for argument in typed if "," not in argument)
     model, settings = _composed(*(a for a in choosing if a.split("=")[0] in groups()))
     says = f"there is no setting {name!r}"
+    if name == "hydra":
+        return "hydra= is no setting: Hydra's own are hydra.NAME= and hydra/GROUP=, such as hydra.run.dir=FOLDER"
     if "@" in name:
         return f"{says}; leave out the @ and what follows it"
+    if name.startswith(("hydra.sweeper.", "hydra.launcher.")):
+        plugin = name.split(".")[1]
+        return f"{says}; what it may be depends on hydra/{plugin}=, such as hydra/{plugin}={OF_HYDRA[plugin]}"
     outer, _, leaf = name.rpartition(".")
     if outer in settings and settings[outer] is None:
         return f"{says}: {outer} is null with model={model}, which takes none"
@@ -42,6 +51,22 @@ def no_setting(name: str, value: object = "", typed: Sequence[str] = ()) -> str:
         return f"{says}; {instead}"
     names = [key for key in settings if not key.startswith("hydra") or name.startswith("hydra")]
     return f"{says}; {nearest(name, list(dict.fromkeys([*names, *groups()])))}"
+
+
+def no_choice(group: str, name: str, known: Collection[str] | None = None) -> str:
+    """The sentence about a group's choice that there is not.
+
+    Args:
+        known: the names that Hydra knows; None: those of this project's.
+    """
+    if group == "hydra":
+        return no_setting(group)
+    says = f"there is no {group}={name}"
+    if group == "data" and (LOOKS_LIKE_A_PATH.match(name) or Path(name).exists()):
+        return f"{says}; did you mean data=folder data.root={name}?"
+    if instead := meant_choice(group, name):
+        return f"{says}; {instead}"
+    return f"{says}; {nearest(name.lower(), known or choices(group))}"
 
 
 def exists(name: str) -> bool:

@@ -29,15 +29,12 @@ def train(*settings: str) -> Result:
         KeyboardInterrupt: by Ctrl-C, after a checkpoint has been saved.
     """
     folders: list[str] = []
-    errors: list[Exception] = []
 
     def task(cfg: DictConfig) -> None:
         folders.append(cfg.run_dir)
-        try:
-            with alone_in(cfg.run_dir):
-                run(config.checked(cfg))
-        except Exception as error:  # before Hydra speaks of it
-            errors.append(error)
+        cfg = config.checked(cfg)
+        with alone_in(cfg.run_dir):
+            run(cfg)
 
     try:
         if wrong := [s for s in settings if not isinstance(s, str) or s.startswith("-")]:
@@ -46,8 +43,6 @@ def train(*settings: str) -> Result:
         arguments = command_line(list(settings))
         with hydra.initialize_config_dir(str(config.CONF), version_base="1.3", job_name="train"):
             GlobalHydra.instance().hydra.run("train", task, arguments, with_log_configuration=False)  # type: ignore[union-attr]
-            if errors:
-                raise errors[0]
     except SystemExit as left:  # saved and left: after max_time with 0, else by a signal, as a shell has it
         if left.code == 130:
             raise KeyboardInterrupt from None

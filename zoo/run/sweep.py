@@ -1,6 +1,9 @@
 """A run as a sweeper sees it: settings in, a number out."""
 
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,33 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.result import Result
+from zoo.run.command import Said, sentence
 from zoo.run.training import run
+
+
+@contextmanager
+def said_at_once() -> Iterator[None]:
+    """In a sweep, say what a run fails by as it fails: Hydra raises it once all the others are over.
+
+    Raises:
+        Said: in place of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        job = HydraConfig.get()
+        words = sentence(error, job.overrides.task) if job.mode is RunMode.MULTIRUN else None
+        if words is None:
+            raise
+        print(f"train.py: {words} ({' '.join(job.overrides.task)})", file=sys.stderr, flush=True)
+        raise Said(words) from error
 
 
 def objective(cfg: DictConfig) -> float | None:
     """Train as configured, and give the best value of the metric that chooses the best checkpoint; None without one.
 
     In a sweep a run that diverges is worth as little as can be, infinity, one that reaches `max_time` what it has
-    reached, and the next run begins. Anything else ends the sweep.
+    reached, and the next run begins. A signal ends the sweep.
 
     Raises:
         ValueError: if a sweeper looks for the best value of metrics=none, or in the wrong direction.

@@ -49,8 +49,8 @@ def alone_in(folder: str) -> Iterator[None]:
     if fcntl is None or not first_process():
         yield
         return
-    # The folder may be a stranger's, in which this is a pipe or a link to elsewhere.
     Path(folder).mkdir(parents=True, exist_ok=True)  # another one than Hydra's: run_dir=
+    # The folder may be a stranger's, in which this is a pipe or a link to elsewhere.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(Path(folder, ".lock"), flags, 0o666), "rb", buffering=0) as lock:
         try:

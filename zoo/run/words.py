@@ -33,10 +33,10 @@ def _wandb(value: str) -> str:
 
 
 def _objective(value: str) -> str:
-    names = {"vanilla": "non_saturating", "lsgan": "least_squares", "wgangp": "wasserstein", "wgan": "wasserstein"}
-    return f"did you mean loss={names.get(value, value)}?"
+    return meant_choice("loss", value) or f"did you mean loss={value}?"
 
 
+KEPT = "best.ckpt and last.ckpt are kept; callbacks.checkpoints.keep_every= keeps more, every so many images"
 _ROWS: list[tuple[str, Callable[[str], str]]] = [
     (
         "epochs epoch max_epochs n_epochs num_epochs nepoch nepochs niter total_epochs train_epochs",
@@ -138,7 +138,45 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
     ("metric fid use_fid", lambda value: "did you mean metrics=inception, mnist or none?"),
     ("time time_limit max_hours timeout walltime", lambda value: "did you mean max_time=HH:MM:SS?"),
     ("torch_compile use_compile", _same("compile")),
+    (
+        "early_stopping earlystopping early_stop early_stopping_patience",
+        lambda value: "did you mean callbacks.evaluate.patience=, in evaluations?",
+    ),
+    ("save_top_k keep keep_checkpoints max_checkpoints", lambda value: KEPT),
+    ("monitor", lambda value: "the metrics say which value chooses: metrics="),
+    ("optimizer optim opt", lambda value: "it is Adam: model.lr.D=, model.lr.G= and model.betas=[0.5,0.999]"),
+    ("sweep multirun grid", lambda value: "-m makes a sweep: python train.py -m seed=1,2,3"),
+    ("config cfg yaml", lambda value: "settings are written KEY=VALUE, and experiment= names a recipe"),
 ]
+CHOICES: dict[str, list[tuple[str, str]]] = {  # of a group: what other programs call something that is here
+    "loss": [
+        ("wgan wgangp wgan_gp wasserstein_gan", "loss=wasserstein regularizer=gradient_penalty"),
+        ("lsgan ls mse l2", "loss=least_squares"),
+        ("bce vanilla gan ns nsgan logistic softplus", "loss=non_saturating"),
+        ("rpgan rgan ragan relativistic", "loss=relativistic_pairing regularizer=r1_r2"),
+    ],
+    "model": [
+        ("gan mlp", "model=vanilla"),
+        ("wgan wgangp wgan_gp", "model=dcgan loss=wasserstein regularizer=gradient_penalty"),
+        ("lsgan", "model=dcgan loss=least_squares"),
+        ("conditional conditional_gan cond_gan acgan cdcgan", "model=cgan"),
+        ("stylegan stylegan2 stylegan2_ada stylegan_ada stylegan3", "model=stylegan_lite"),
+    ],
+    "data": [
+        ("image_folder imagefolder images custom ffhq", "data=folder data.root=FOLDER"),
+        ("imagenet labelled labeled", "data=labelled_folder data.root=FOLDER"),
+        ("horse2zebra unaligned unpaired", "data=unpaired_folder data.root=FOLDER"),
+        ("facades edges2shoes maps aligned paired", "data=paired_folder data.root=FOLDER"),
+        ("div2k sr super_resolution", "data=super_resolution_folder data.root=FOLDER"),
+    ],
+    "metrics": [
+        ("fid kid is fid50k fid50k_full", "metrics=inception"),
+        ("psnr ssim", "metrics=super_resolution"),
+        ("null false off", "metrics=none"),
+    ],
+    "logger": [("tb", "logger=tensorboard"), ("null false off disabled", "logger=none")],
+    "trainer": [("cuda single_gpu", "trainer=gpu"), ("dp multi_gpu distributed", "trainer=ddp")],
+}
 MEANT = {word: instead for words, instead in _ROWS for word in words.split()}
 
 
@@ -151,3 +189,10 @@ def meant(name: str, value: object = "") -> str | None:
     """
     instead = MEANT.get(name.rpartition(".")[2].lower().replace("-", "_"))
     return instead("" if value is None else str(value)) if instead else None
+
+
+def meant_choice(group: str, name: str) -> str | None:
+    """What to write instead of a choice that a group does not have, `loss=wgan-gp`; None: no idea."""
+    word = name.lower().replace("-", "_")
+    instead = next((instead for words, instead in CHOICES.get(group, []) if word in words.split()), None)
+    return f"did you mean {instead}?" if instead else None

@@ -59,6 +59,8 @@ class Run:
         value: Any = self.settings
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, dict) and "_target_" in value:  # a group whose choice is not known
+            return str(value["_target_"]).rpartition(".")[2]
         return value
 
     @cached_property
