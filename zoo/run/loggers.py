@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
 from zoo.game import quirks
+from zoo.ranges import Count
 from zoo.run.checkpoint import read
 from zoo.run.writing import attempt
 
@@ -237,7 +238,7 @@ class WeightsAndBiases(MayFail, WandbLogger, ShowsImages, Alerts, Summarises):
         save_dir: str,
         name: str,
         log_checkpoints: bool,
-        init_timeout: int,
+        init_timeout: Count,
         entity: str | None,
         group: str | None,
         job_type: str | None,

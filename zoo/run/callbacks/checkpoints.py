@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from zoo.atomic import replacing
+from zoo.ranges import Count
 from zoo.run.callbacks import Every, kept, save
 from zoo.run.writing import attempt
 
@@ -26,7 +27,7 @@ class Checkpoints(Checkpoint):
         keep_every: images between two checkpoints that stay; None: none stays.
     """
 
-    def __init__(self, *, folder: str, every: int | None, keep_every: int | None, max_images: int) -> None:
+    def __init__(self, *, folder: str, every: int | None, keep_every: int | None, max_images: Count) -> None:
         self.path = Path(folder) / "checkpoints" / "last.ckpt"
         self.previous = self.path.with_name("previous.ckpt")
         self.every = Every(every, max_images=max_images)

@@ -10,6 +10,7 @@ import lightning as L
 
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Result
+from zoo.ranges import Count
 from zoo.run.callbacks import Every, Remembers, save
 from zoo.run.checkpoint import read
 from zoo.run.loggers import Summarises
@@ -54,7 +55,7 @@ class Evaluate(Remembers):
         evaluation: Evaluator | dict[str, Any] | None,
         every: int | None,
         patience: int | None,
-        max_images: int,
+        max_images: Count,
         folder: str,
     ) -> None:
         if patience is not None and patience < 1:

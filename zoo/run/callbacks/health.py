@@ -144,7 +144,7 @@ class Health(Remembers, AfterEvaluation):
 
     remembered = ("history", "judged", "first", "said", "suspected", "followed", "comparable")
 
-    def __init__(self, *, every: int | None, max_images: int, count: Count, limits: dict[str, Any]) -> None:
+    def __init__(self, *, every: int | None, max_images: Count, count: Count, limits: dict[str, Any]) -> None:
         self.every, self.count, self.limits = Every(every, max_images=max_images), count, Limits(**limits)
         self.history: list[dict[str, float]] = []  # a row for each look: images, and every value
         self.first = 0  # the first row of the history that is of these data and metrics

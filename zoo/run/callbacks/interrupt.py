@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from zoo.ranges import Count
 from zoo.run import signals
 from zoo.run.callbacks import kept, save
 
@@ -24,7 +25,7 @@ class Budget(L.Callback):
     A run that is resumed after its last image trains no more: what comes at the end comes again.
     """
 
-    def __init__(self, *, max_images: int) -> None:
+    def __init__(self, *, max_images: Count) -> None:
         if max_images <= 0:
             raise ValueError(f"max_images={max_images} must be positive")
         self.max_images = max_images

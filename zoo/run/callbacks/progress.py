@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from zoo.ranges import Count
 from zoo.run import sizes
 from zoo.run.callbacks.evaluate import Evaluate
 
@@ -17,7 +18,7 @@ from zoo.run.callbacks.evaluate import Evaluate
 class ImageProgress(ProgressBar):
     """A bar on a terminal; elsewhere a line every tenth of the run, whose budget is `max_images`."""
 
-    def __init__(self, *, max_images: int) -> None:
+    def __init__(self, *, max_images: Count) -> None:
         super().__init__()
         self.max_images = max_images
         self._enabled = True

@@ -11,7 +11,7 @@ from torchvision.utils import make_grid, save_image
 
 from zoo.atomic import replacing
 from zoo.batch import to_unit
-from zoo.ranges import Within
+from zoo.ranges import Count, Within
 from zoo.run.callbacks import Every
 from zoo.run.loggers import ShowsImages
 from zoo.run.writing import attempt
@@ -30,7 +30,7 @@ class SampleGrids(L.Callback):
         count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
     """
 
-    def __init__(self, *, folder: str, every: int | None, max_images: int, count: Pictures) -> None:
+    def __init__(self, *, folder: str, every: int | None, max_images: Count, count: Pictures) -> None:
         self.folder = Path(folder) / "samples"
         self.every = Every(every, max_images=max_images)
         self.count = count
