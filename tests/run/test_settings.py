@@ -81,7 +81,7 @@ def test_precisions(precision: str) -> None:
         ("scale=4", "scale=4 must be one of small, medium, paper: the widths of the networks; the magnification of "),
         ("scale=huge", "scale=huge must be one of small, medium, paper"),
         ("callbacks.progress.max_images=-1", "callbacks.progress.max_images=-1 must be 1 or more"),
-        ("logger.wandb.init_timeout=-1", "logger.wandb.init_timeout=-1 must be 1 or more"),
+        ("logger=wandb logger.wandb.init_timeout=-1", "logger.wandb.init_timeout=-1 must be 1 or more"),
         ("seed=-1", "seed=-1 must not be negative"),
         (f"seed={2**32}", f"seed={2**32} must not be negative, and less than 2**32"),
         ("max_images=0", "max_images=0 must be 1 or more"),
