@@ -156,6 +156,7 @@ def test_images_without_a_label_may_be_left_out_and_rows_without_an_image_are_sa
     assert "gone.png" in unused
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_seconds():
     files = [f"{n:07}.jpg" for n in range(1_000_000)]
     content = "file,class\n" + "".join(f"{file},{n % 7}\n" for n, file in enumerate(files))

@@ -70,6 +70,7 @@ def test_what_another_variant_has_is_said() -> None:
     )
 
 
+@pytest.mark.slow
 def test_nothing_proposes_itself() -> None:
     own = {model: flatten(plain(compose(f"model={model}"))) for model in MODELS}
     for model in MODELS:

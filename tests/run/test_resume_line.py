@@ -122,7 +122,7 @@ def test_plain_settings_are_kept(run: Path, capsys: pytest.CaptureFixture[str]) 
         ("metrics=none", ["data=folder", "data.root=a", "seed=3"], ["metrics.num_fake=32"]),
         ("metrics=cifar10", ["data=folder", "data.root=a", "seed=3"], ["metrics.num_fake=32"]),
         ("data=mnist", ["metrics.num_fake=32", "seed=3"], ["data.root=a"]),
-        ("metrics=mnist", ["data=folder", "data.root=a", "metrics.num_fake=32", "seed=3"], []),  # as it was
+        ("metrics=inception", ["data=folder", "data.root=a", "metrics.num_fake=32", "seed=3"], []),  # as it was
         ("data=folder", ["data.root=a", "metrics.num_fake=32", "seed=3"], []),
         ("data.root=b", ["data=folder", "metrics.num_fake=32", "seed=3"], []),
     ],

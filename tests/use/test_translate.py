@@ -22,7 +22,7 @@ class Same:
     def __init__(self, **config: Any) -> None:
         self.config = {"data": {}, **config}
 
-    def translate(self, image: Tensor, direction: str) -> Tensor:
+    def translate(self, image: Tensor, direction: str, tile: int | None) -> Tensor:
         return image
 
 

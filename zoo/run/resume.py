@@ -113,11 +113,12 @@ def _kept(file: Path, typed: list[str]) -> list[str]:
     kept, left_out, replaced, users = [], [], [], trust.of_the_user(composed)
     for text, override in parsed:
         name, adds = override.key_or_group, override.is_add() or override.is_force_add()
-        of_folder = name.startswith(OF_THE_FOLDER)
-        if of_folder or any(trust.is_the_users(key, value, users) for key, value in _settings(override)):
-            left_out.append(text)
-        elif (f"{name}.".startswith(anew) and not _is_choice(override)) or (name in before and name not in names):
+        if (f"{name}.".startswith(anew) and not _is_choice(override)) or (name in before and name not in names):
             replaced.append(text)
+        elif name.startswith(OF_THE_FOLDER) or any(
+            trust.is_the_users(key, value, users) for key, value in _settings(override)
+        ):
+            left_out.append(text)
         elif name in names or name in groups() or adds or of_project != choices:
             kept.append(text)
         else:

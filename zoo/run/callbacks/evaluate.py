@@ -83,6 +83,7 @@ class Evaluate(Remembers):
         super().load_state_dict(state_dict)
         wanted = {"images", *([self.metric] if self.metric else [])}
         if not 0 <= self.first <= len(self.history) or any(not wanted <= row.keys() for row in self.rows):
+            self.history, self.first = [], 0
             raise LookupError("evaluations without the value that chooses the best")
 
     @classmethod
