@@ -223,7 +223,7 @@ DAMAGED: dict[str, tuple[Callable[[Any], object], str]] = {
     "a tensor as hyperparameter": (lambda c: put(c, torch.ones(1), "hyper_parameters", "hidden"), "is a Tensor"),
     "400 GB": (lambda c: put(c, [10**11, 16], "hyper_parameters", "hidden"), "of another model than its hyperp"),
     "endless layers": (lambda c: put(c, [8] * 10**5, "hyper_parameters", "hidden"), "far more layers than there are"),
-    "an impossible size": (lambda c: put(c, 10**30, "hyper_parameters", "latent_dim"), "latent_dim is too large a number"),
+    "an impossible size": (lambda c: put(c, 10**30, "hyper_parameters", "latent_dim"), "is too large a number"),
     "rates of nobody": (lambda c: put(c, {"D": "x"}, "hyper_parameters", "lr"), "make no VanillaGAN"),
     "NaN": (
         lambda c: c["state_dict"][D][3].fill_(float("nan")),

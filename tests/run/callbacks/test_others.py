@@ -109,7 +109,6 @@ def test_early_stopping_is_refused_at_the_start(
 
 
 def test_lightning_s_own_rows_are_on_the_axis_of_images(small: Small) -> None:
-    pytest.importorskip("psutil")
     cfg = small("vanilla", "max_images=64")
     monitor = {"_target_": "lightning.pytorch.callbacks.DeviceStatsMonitor", "cpu_stats": True}
     OmegaConf.update(cfg, "callbacks.load", monitor, force_add=True)
