@@ -91,7 +91,7 @@ def test_what_hydra_or_another_can_not_write_is_a_sentence(
         pass
     first, second = capsys.readouterr().err.splitlines()
     assert re.fullmatch(f"train.py: a file could not be written: ({FULL}).*", first)
-    assert second == f"train.py: {tmp_path}/file/.lock: Not a directory"
+    assert second == f"train.py: {tmp_path}/file is a file: give a folder for the run, hydra.run.dir="
 
 
 def test_output_that_can_not_be_written_ends_nothing(

@@ -44,12 +44,15 @@ def alone_in(folder: str) -> Iterator[None]:
     """Hold a run's folder while this process trains in it; the other ranks follow the first.
 
     Raises:
-        ValueError: if another process holds it.
+        ValueError: if another process holds it, or it is a file.
     """
     if fcntl is None or not first_process():
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)  # another one than Hydra's: run_dir=
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # another one than Hydra's: run_dir=
+    except FileExistsError:
+        raise ValueError(f"{folder} is a file: give a folder for the run, hydra.run.dir=") from None
     # The folder may be a stranger's, in which this is a pipe or a link to elsewhere.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(Path(folder, ".lock"), flags, 0o666), "rb", buffering=0) as lock:
