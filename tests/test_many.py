@@ -210,7 +210,7 @@ def test_a_strategy_that_wraps_is_refused(tmp_path: Path) -> None:
     overrides = ["trainer=cpu", "trainer.devices=2", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}"]
     result = run("train.py", *FAST, *overrides)
     assert result.returncode != 0
-    assert "can't train players that take turns: use trainer=ddp" in result.stderr
+    assert "trainer.devices=2 are several processes: use trainer=ddp" in result.stderr
 
 
 @pytest.mark.slow
