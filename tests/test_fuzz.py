@@ -206,6 +206,19 @@ def damaged(content: bytes, dice: random.Random) -> bytes:
     return content[:at] + dice.randbytes(dice.randint(1, 16)) + content[at:]
 
 
+@contextmanager
+def refused_or_sound(what: str, path: Path, faults: list[str]) -> Iterator[None]:
+    """Note what goes wrong in the block, but for a refusal that names the file in a sentence."""
+    try:
+        with in_time(), bounded_memory():
+            yield
+    except ValueError as error:
+        if str(path) not in str(error) or "\n" in str(error):
+            faults.append(f"{what} is not named, in a sentence: {error}")
+    except BaseException as error:
+        faults.append(f"{what}: {type(error).__name__}: {str(error)[:200]}")
+
+
 def encoded(image: Image.Image, format: str) -> bytes:
     file = io.BytesIO()
     image.save(file, format)
@@ -269,16 +282,9 @@ def test_damaged_checkpoints(tmp_path: Path, small: Callable[..., Any]) -> None:
     for number in range(DAMAGED // 2):
         path = tmp_path / f"{number}.ckpt"
         path.write_bytes(damaged(whole, dice))
-        try:
-            with in_time(), bounded_memory():
-                drawn = zoo.load(path).sample(2)
-            if not torch.equal(drawn, expected):
+        with refused_or_sound(path.name, path, faults):
+            if not torch.equal(zoo.load(path).sample(2), expected):
                 faults.append(f"{path.name}: other images")
-        except ValueError as error:
-            if str(path) not in str(error) or "\n" in str(error):
-                faults.append(f"{path.name} is not named, in a sentence: {error}")
-        except BaseException as error:
-            faults.append(f"{path.name}: {type(error).__name__}: {str(error)[:200]}")
         path.unlink()
     assert not faults, "\n".join(faults)
 
@@ -344,14 +350,8 @@ def test_damaged_overrides(tmp_path: Path) -> None:
     for _ in range(DAMAGED // 2):
         content = damaged(whole, dice)
         file.write_bytes(content)
-        try:
-            with in_time():
-                line = command_line([f"resume={tmp_path}/run"])
+        with refused_or_sound(repr(content), file, faults):
+            line = command_line([f"resume={tmp_path}/run"])
             if line[-1] != f"hydra.run.dir={tmp_path}/run" and line[-1] != f"hydra.run.dir='{tmp_path}/run'":
                 faults.append(f"{content!r}: {line}")
-        except ValueError as error:
-            if str(file) not in str(error) or "\n" in str(error):
-                faults.append(f"{content!r} is not named, in a sentence: {error}")
-        except BaseException as error:
-            faults.append(f"{content!r}: {type(error).__name__}: {str(error)[:200]}")
     assert not faults, "\n".join(faults)

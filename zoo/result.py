@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.atomic import replacing
+from zoo.text import read_small
 
 LARGEST = 1_000_000  # bytes of the file; a run's has some hundred
 
@@ -54,10 +55,9 @@ class Result:
         path = folder / "result.json"
         if not path.is_file():
             return None
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path} is damaged: it is too large")
+        text = read_small(path, limit=LARGEST)
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(text)
             result = cls(folder=folder, **content)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({error})") from None

@@ -1,4 +1,6 @@
-"""Text that came from elsewhere, such as a file's name or its content, for a line on a terminal."""
+"""Text that came from elsewhere: a small file's, and a name or a value for a line on a terminal."""
+
+from pathlib import Path
 
 
 def printable(text: str) -> str:
@@ -9,3 +11,23 @@ def printable(text: str) -> str:
 def shortened(text: str, *, length: int = 80) -> str:
     """The beginning of a text that is longer."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def read_small(path: Path, *, limit: int) -> str:
+    """A small file's text, of at most `limit` bytes.
+
+    Raises:
+        ValueError: if it is a pipe, a folder or a device, larger, not in UTF-8, or can't be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"{path} is damaged: it has more than {limit:,} bytes")
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is damaged: it is no text in UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None

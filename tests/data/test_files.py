@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from zoo.data.check import check_folder
-from zoo.data.files import MissingData, find, found_in, in_words, opened_regular, spread
+from zoo.data.files import MissingData, find, in_words, opened_regular, some_in, spread
 from zoo.data.reading import Reader, UnreadableImage
 
 NOBODY = 65534
@@ -136,7 +136,7 @@ def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
     assert ".heic are read after pip install pillow-heif; .cr2 are read once converted" in words
     (tmp_path / "e.png").unlink()
     with pytest.raises(MissingData, match=r"holds no images: .*passed over: 3 \.heic.*pip install pillow-heif"):
-        found_in(tmp_path)
+        some_in(tmp_path, find(tmp_path))
     many = Counter({f".{n}": n for n in range(1, 20)})
     assert in_words(many) == ", ".join(f"{n} .{n}" for n in range(19, 11, -1)) + ", 66 of 11 other kinds"
 

@@ -8,9 +8,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import open_dict
 
+from zoo.machine import memory
 from zoo.run.callbacks.interrupt import parse_time
 from zoo.run.config import checked, nearest, register_tables
-from zoo.run.training import build, memory, run
+from zoo.run.training import build, run
 
 FREE = ["run_dir=x", "logger=csv", "trainer=cpu"]
 

@@ -119,9 +119,9 @@ def test_foreign_and_damaged_folders_are_passed_over_and_named(tmp_path: Path) -
     for name, why in {
         "bomb": "aliases",
         "broken": "no YAML",
-        "large": "too large",
+        "large": "it has more than 1,000,000 bytes",
         "notes": "no run",
-        "fifo": "has no",
+        "fifo": "is no file",
     }.items():
         assert why in passed_over[name]
     with pytest.raises(ValueError, match="there is no run in"):

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-CONF = Path(__file__).parents[2] / "conf"
+from zoo.run import CONF
+
 Run = Annotated[Path, Argument(metavar="RUN", help="a run's folder, or a checkpoint file")]
 Device = Annotated[str, Option(help="cpu, cuda, mps")]
 Seeds = Annotated[str, Option(metavar="SEEDS", help="numbers and ranges, such as 0-7,12")]

@@ -27,7 +27,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -39,10 +39,12 @@ from zoo.data.files import (
     MissingData,
     check_is_folder,
     find,
+    kind_of,
     opened_regular,
     some_in,
     why_not_opened,
 )  # fmt: skip
+from zoo.machine import memory
 
 IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
 LABELS = ("labels", "label", "y", "Y", "targets", "y_train", "train_labels", "Y_train", "classes", "arr_1")
@@ -229,7 +231,7 @@ class Zip(Archive):
         self.infos = {name.removeprefix(top): info for name, info in infos.items()}
         self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name))
         others = self.infos.keys() - {*self.names, "dataset.json"}
-        self.passed_over = Counter("hidden" if _hidden(name) else _kind(name) for name in others)
+        self.passed_over = Counter("hidden" if _hidden(name) else kind_of(name) for name in others)
         self._lock = threading.Lock()
         self._file: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
 
@@ -321,7 +323,7 @@ class Stack(Archive):
             )
         self.key = known[0]
         size = infos[self.key].file_size
-        if size > _memory():
+        if size > memory():
             raise ValueError(f"{self.key} takes {_gib(size)}, more than this machine's memory: save it as .npy")
         self._stamp = f"{size}\0{infos[self.key].CRC:08x}"
         of_labels = next((name for name in LABELS if name in heads and name != self.key), None)
@@ -427,10 +429,6 @@ def _normal(name: str) -> str:
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
 
 
-def _kind(name: str) -> str:
-    return PurePosixPath(name).suffix.lower() or "without an extension"
-
-
 def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
@@ -448,11 +446,3 @@ def _common_folder(names: list[str]) -> str:
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
-
-
-def _memory() -> float:
-    """Bytes of memory that this machine has."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return math.inf

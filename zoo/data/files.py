@@ -21,6 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
+from zoo.machine import cpus
+
 HEIF = (".heic", ".heif", ".hif")  # read where the package pillow-heif is
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".jp2", ".gif", ".bmp", ".tif", ".tiff", ".tga"),
@@ -107,11 +109,6 @@ class Found(NamedTuple):
     passed_over: Counter[str]  # how many of each other kind: an extension in lower case, "hidden", ...
 
 
-def found_in(folder: Path) -> Found:
-    """What lies below a folder with images; a MissingData where there are none."""
-    return some_in(folder, find(folder))
-
-
 def some_in(place: Path, found: Found) -> Found:
     """What was found in a folder or an archive; a MissingData where no image was."""
     if not found.images:
@@ -159,10 +156,15 @@ def find(root: Path) -> Found:
         of_images = [name for name in files if not name.startswith(".") and name.lower().endswith(EXTENSIONS)]
         images += [(relative / name).as_posix() for name in of_images]
         others = set(files).difference(of_images, hidden)
-        passed_over.update(Path(name).suffix.lower() or "without an extension" for name in others)
+        passed_over.update(map(kind_of, others))
         if relative.name.lower().endswith(EXTENSIONS) and not subfolders and not of_images:
             images.append(relative.as_posix())
     return Found(sorted(images), passed_over)
+
+
+def kind_of(name: str) -> str:
+    """The kind of a file that is passed over, by its name."""
+    return Path(name).suffix.lower() or "without an extension"
 
 
 def in_words(passed_over: Counter[str]) -> str:
@@ -194,11 +196,6 @@ def in_lines(sentences: Iterable[str]) -> str:
     """The first five in alphabetical order, each in a line of its own."""
     lines = sorted(sentences)
     return "".join(f"\n  {line}" for line in [*lines[:5], *(["..."] if len(lines) > 5 else [])])
-
-
-def cpus() -> int:
-    """The CPUs that this process may use: a container's share, not the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], *, ahead: int = 64) -> Iterator[Result]:

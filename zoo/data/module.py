@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from zoo.batch import LabelledImages
-from zoo.data.files import cpus
 from zoo.data.labels import counts_in_words
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
+from zoo.machine import cpus
 from zoo.ranges import Within
 
 EVALUATION_SEED = 20_140_610  # fixes the order of every evaluation bank; changing it changes every published value

@@ -40,6 +40,8 @@ def quiet_tensorboard() -> None:
     from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread  # type: ignore[import-untyped]
 
     write = _AsyncWriterThread._run
+    if write.__module__ == __name__:
+        return
 
     def run(self: Any) -> None:
         try:

@@ -29,16 +29,18 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes to the disk, then renames: a killed process leaves the earlier file intact."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any = None) -> None:
-        """Replace `path` by `checkpoint`, atomically."""
-        target = Path(path)
+        """Replace `path` by `checkpoint`, atomically.
+
+        Raises:
+            OSError: if it can't be written; an earlier file there is intact.
+        """
         try:
-            with replacing(target) as part, part.open("wb") as file:
+            with replacing(Path(path)) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-            kept = "the earlier file there is intact" if target.exists() else "there was none before"
-            raise OSError(f"{target} could not be written ({error}); {kept}") from error
+        except RuntimeError as error:  # so torch.save says that the disk is full
+            raise OSError(str(error)) from error
 
     def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """A file of plain data, without running code; `check_resumable` has looked at it before."""

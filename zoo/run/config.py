@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
@@ -20,11 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
+from zoo.run import CONF
 from zoo.run.fits import check_rows, class_named
 from zoo.run.words import meant
 from zoo.text import printable, shortened
 
-CONF = Path(__file__).parents[2] / "conf"
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
 TABLES = {"loss": "model", "regularizer": "model.regularizer", "augment": "model.augment", "experiment": "_global_"}
 MAX_IMAGES = "time is counted in images: max_images="
@@ -105,14 +104,11 @@ def _choice(group: str, *, _root_: DictConfig) -> str:
     return _of_hydra(f"runtime.choices.{group}") or target.rpartition(".")[2].lower()
 
 
-OmegaConf.register_new_resolver("of_hydra", _of_hydra, replace=True)
-OmegaConf.register_new_resolver("choice", _choice, replace=True)
-
-
 @cache
 def register_tables() -> None:
-    """Let Hydra know the choices of TABLES and `by_scale`, in this process: call it before anything is composed."""
-    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
+    """Let Hydra know the choices of TABLES, and what conf/ looks up: called in this process before it composes."""
+    for name, resolver in {"of_hydra": _of_hydra, "choice": _choice, "by_scale": by_scale}.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
     for group, package in TABLES.items():
         for name, row in table(group).items():
             ConfigStore.instance().store(name, row, group, package, provider=f"conf/{group}.yaml")

@@ -2,12 +2,12 @@
 
 import pkgutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-CONF = Path(__file__).parents[2] / "conf"
+from zoo.run import CONF
+
 IN_WORDS = {  # of zoo.batch
     "LabelledImages": "single images",
     "ImagePairs": "images of two domains",

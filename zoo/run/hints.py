@@ -9,7 +9,8 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from zoo.run.config import CONF, choices, flatten, groups, nearest, register_tables
+from zoo.run import CONF
+from zoo.run.config import choices, flatten, groups, nearest, register_tables
 from zoo.run.words import meant, meant_choice
 
 LOOKS_LIKE_A_PATH = re.compile(r"(~|/|\./|\.\./|[A-Za-z]:\\).*", re.DOTALL)

@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.run import trust
-from zoo.run.config import CONF, TABLES, compose, flatten, groups, nearest, table
+from zoo.run import CONF, trust
+from zoo.run.config import TABLES, compose, flatten, groups, nearest, table
 from zoo.run.grammar import quote, value_of
+from zoo.text import read_small
 
 OVERRIDES = Path(".hydra", "overrides.yaml")
 OPENED = (".lock", ".hydra/config.yaml", ".hydra/hydra.yaml", str(OVERRIDES), "train.log")  # to be written in place
@@ -80,7 +81,7 @@ def _overrides(file: Path) -> list[str]:
     Raises:
         ValueError: if the file is damaged.
     """
-    text = trust.text_of(file, limit=LIMIT)
+    text = read_small(file, limit=LIMIT)
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from zoo.game import quirks
+from zoo.machine import memory
 from zoo.run import config, fits
 from zoo.run.command import first_process
 from zoo.run.signals import Left, check
@@ -100,15 +101,6 @@ def refuse_too_large(make: "Callable[[], GAN]") -> None:
             f"{TOO_LARGE}: {sum(p.numel() for p in trained) / 1e6:,.0f} M parameters, their gradients and Adam's "
             f"moments take {needed / 2**30:,.0f} GiB of its {memory() / 2**30:,.0f}; {TOO_LARGE_REMEDY}"
         )
-
-
-def memory() -> int:
-    """Bytes of this machine's memory, or of the part of it that its container has."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**63
-    limits = [Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory/memory.limit_in_bytes")]
-    return min(
-        [whole, *(int(file.read_text()) for file in limits if file.is_file() and file.read_text()[:1].isdigit())]
-    )
 
 
 def run(cfg: DictConfig) -> "L.Trainer":

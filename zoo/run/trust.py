@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.ranges import LARGEST
-from zoo.run.config import CONF, flatten
+from zoo.run import CONF
+from zoo.run.config import flatten
 from zoo.text import shortened
 
 if TYPE_CHECKING:  # torch and Lightning take seconds: a command line that names a run should not
@@ -28,26 +29,6 @@ VARIANTS = Path(__file__).parents[1] / "model"
 BUILT = ("data", "metrics")  # the parts of a checkpoint's settings that a command builds something of
 NODES, DEPTH = 1_000_000, 64  # more is no checkpoint of ours, and references can make a small file endless
 USERS = ("cache_dir", "run_dir", "trainer.default_root_dir")
-
-
-def text_of(path: Path, *, limit: int) -> str:
-    """A small file's text, of at most `limit` bytes.
-
-    Raises:
-        ValueError: if it is a pipe, a folder or a device, larger, not in UTF-8, or can't be read.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} is no file")
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise ValueError(f"{path} is damaged: it has more than {limit:,} bytes")
-        return content.decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is damaged: it is no text in UTF-8") from None
-    except OSError as error:
-        raise ValueError(f"{path} can't be read: {error.strerror}") from None
 
 
 def shown(value: Any) -> str:

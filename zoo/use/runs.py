@@ -17,7 +17,7 @@ import yaml
 
 from zoo.atomic import replacing
 from zoo.result import Result
-from zoo.text import printable
+from zoo.text import printable, read_small
 
 try:
     import fcntl
@@ -204,7 +204,7 @@ def _yaml(path: Path) -> Any:
     Raises:
         ValueError: if it is none, too large, or refers to itself (a small file can then stand for gigabytes).
     """
-    text = _text_of(path)
+    text = read_small(path, limit=LARGEST)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
@@ -212,14 +212,6 @@ def _yaml(path: Path) -> Any:
         return yaml.load(text, loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path.name} is no YAML ({str(error).splitlines()[0]})") from None
-
-
-def _text_of(path: Path) -> str:
-    if not path.is_file():  # a FIFO would wait for ever
-        raise ValueError(f"it has no {path.parent.name}/{path.name}")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} is too large")
-    return path.read_text(encoding="utf-8")
 
 
 def _last_logged(path: Path) -> int:

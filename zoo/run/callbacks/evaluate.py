@@ -11,7 +11,7 @@ import lightning as L
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Result
 from zoo.ranges import Count
-from zoo.run.callbacks import Every, Remembers, save
+from zoo.run.callbacks import Every, Remembers, images_of, save
 from zoo.run.checkpoint import read
 from zoo.run.loggers import Summarises
 from zoo.text import printable
@@ -80,11 +80,11 @@ class Evaluate(Remembers):
         self.stopped = ""  # why the run ended before its budget, if it did
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        wanted = {"images", *([self.metric] if self.metric else [])}
-        if not 0 <= self.first <= len(self.history) or any(not wanted <= row.keys() for row in self.rows):
-            self.history, self.first = [], 0
+        history, first, chooses = (state_dict[name] for name in ("history", "first", "chooses"))
+        wanted = {"images", *([chooses[0]] if chooses else [])}
+        if not 0 <= first <= len(history) or any(not wanted <= row.keys() for row in history[first:]):
             raise LookupError("evaluations without the value that chooses the best")
+        super().load_state_dict(state_dict)
 
     @classmethod
     def of(cls, trainer: L.Trainer) -> "Evaluate | None":
@@ -214,7 +214,7 @@ class Evaluate(Remembers):
                 logger.log_hyperparams({"protocol": self.protocol})
         if model.phase != self.phase and self.rows:
             # Else it is of a later phase, which an earlier run into this folder had reached: that of this one is kept.
-            if trainer.is_global_zero and _is_at(self.path, self.best["images"]):
+            if trainer.is_global_zero and images_of(self.path) == self.best["images"]:
                 os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
             self.first = len(self.history)
         self.phase = model.phase
@@ -252,9 +252,3 @@ def _content(path: Path) -> dict[str, Any] | None:
         return read(path)
     except ValueError:
         return None
-
-
-def _is_at(path: Path, images: float) -> bool:
-    """Whether there is a checkpoint, and of so many images."""
-    content = _content(path)
-    return content is not None and content["zoo"]["images"] == images
