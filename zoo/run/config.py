@@ -8,7 +8,7 @@ says, or where it has none, the default.
 import difflib
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
@@ -107,7 +107,8 @@ def _choice(group: str, *, _root_: DictConfig) -> str:
 @cache
 def register_tables() -> None:
     """Let Hydra know the choices of TABLES, and what conf/ looks up: called in this process before it composes."""
-    for name, resolver in {"of_hydra": _of_hydra, "choice": _choice, "by_scale": by_scale}.items():
+    resolvers: dict[str, Callable[..., Any]] = {"of_hydra": _of_hydra, "choice": _choice, "by_scale": by_scale}
+    for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
     for group, package in TABLES.items():
         for name, row in table(group).items():
