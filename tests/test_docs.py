@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from common import ROOT
+import torch
+from common import ROOT, compose
+from hydra.utils import instantiate
 
 import zoo
 
@@ -59,3 +61,25 @@ def test_the_readmes_excerpt_is_dcgans_training_step(shown: str) -> None:
     lines = file.read_text().splitlines()[step.lineno - 1 : step.end_lineno]
     excerpt = "\n".join(line[4:] for line in lines)
     assert f"```python\n{excerpt}\n```" in (ROOT / shown).read_text()
+
+
+def rows_of_sizes() -> list[tuple[str, ...]]:
+    """The README's table of what scale= builds: the settings, and a cell for each scale."""
+    row = r"^\| `(model=[^`]+)`[^|]* \| ([\d., ]+) \(\d+\) \| ([\d., ]+) \(\d+\) \| ([\d., ]+) \(\d+\) \|$"
+    return re.findall(row, (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+
+
+def test_the_readme_shows_some_sizes() -> None:
+    assert len(rows_of_sizes()) == 7
+
+
+@pytest.mark.parametrize("row", rows_of_sizes(), ids=lambda row: row[0])
+def test_the_readmes_sizes_are_what_is_built(row: tuple[str, ...]) -> None:
+    settings, *cells = row
+    for scale, cell in zip(("small", "medium", "paper"), cells, strict=True):
+        config = compose(*settings.split(), f"scale={scale}", "metrics=none", "run_dir=x")
+        ten = {"classes": list("0123456789")} if "cgan" in settings.split()[0] and "cyclegan" not in settings else {}
+        with torch.device("meta"):
+            players = instantiate(config.model, **ten, _convert_="all").players()
+        sizes = {name: sum(p.numel() for p in networks[0].parameters()) / 1e6 for name, networks in players.items()}
+        assert cell == f"{sizes['G']:.2f}, {sizes['D']:.2f}"

@@ -1,5 +1,8 @@
 """Every setting that is accepted acts: what would not, or makes no sense, is refused with a sentence and the remedy."""
 
+from pathlib import Path
+from typing import Any
+
 import hydra
 import pytest
 import torch
@@ -211,6 +214,18 @@ def test_what_the_first_batch_or_the_trainer_shows(overrides: list[str], sentenc
     quiet = ["metrics=none", "logger=none", "trainer=cpu", f"run_dir={tmp_path}", "callbacks.report.overrides=[]"]
     with pytest.raises(ValueError, match=sentence):
         run(compose(*quiet, "~callbacks.samples", "~callbacks.health", *overrides))
+
+
+def test_an_objective_without_its_penalty_is_refused_before_any_logger_has_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr("zoo.run.loggers.CSV.log_hyperparams", lambda *given: begun.append(given))
+    small = ["data=digits", "data.image_size=16", "model.width=4", "data.batch_size=16", "metrics=none", "logger=csv"]
+    cfg = compose(*small, "loss=wasserstein", f"run_dir={tmp_path}", "callbacks.report.overrides=[]")
+    with pytest.raises(ValueError, match="loss=wasserstein has no bound"):
+        run(cfg)
+    assert not begun
 
 
 def test_no_time_is_no_limit() -> None:

@@ -194,6 +194,7 @@ def _prepared(cfg: DictConfig) -> "tuple[L.Trainer, L.LightningDataModule, GAN]"
     quirks.plain_warnings()
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
+    model.configure_optimizers()  # and this what does not fit the networks; Lightning does it again, once loggers run
     settings = config.plain(cfg)
     model.config, model.run_log.every = settings, cfg.log_every
     if cfg.compile:
