@@ -17,6 +17,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"atomic", "text"}, set()),
     "text": (set(), set()),
     "torchfile": (set(), set()),
+    "formats": ({"formats", "text", "torchfile"}, set()),
     "game": ({"batch", "game", "ranges", "text", "torchfile"}, {"lightning"}),
     "networks": ({"networks", "torchfile"}, set()),
     "model": ({"batch", "game", "networks", "torchfile"}, set()),
@@ -33,7 +34,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "use": ({"atomic", "batch", "data", "game", "result", "text", "use", "weights"}, {"torchvision"}),
     "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
-        {"batch", "cli", "data", "game", "loading", "metrics", "run", "text", "use", "weights"},
+        {"batch", "cli", "data", "formats", "game", "loading", "metrics", "run", "text", "use", "weights"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"loading", "run"}, set()),

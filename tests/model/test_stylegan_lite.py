@@ -331,3 +331,11 @@ def test_equal_weights_give_the_checkpoint_s_images() -> None:
     a, b = gan(), gan("seed=3")
     b.load_state_dict(a.state_dict())
     assert same(a.generate(torch.arange(2)), b.generate(torch.arange(2)))
+
+
+def test_widths_one_by_one() -> None:
+    model = gan("model.widths=[6,8,4]")
+    assert [conv.weight.shape[0] for conv in model.G.convs] == [6, 8, 8, 4, 4]
+    assert [block.down.weight.shape[0] for block in model.D.blocks] == [6, 8]
+    with pytest.raises(ValueError, match=r"model.widths=\[6, 8\] has 2 of the 3 resolutions from 4 pixels to 16"):
+        gan("model.widths=[6,8]")
