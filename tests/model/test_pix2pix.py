@@ -98,7 +98,7 @@ def test_numbers_out_of_range() -> None:
         ("model.l1=-1", "model.l1=-1.0 must not be negative"),
         ("model.dropout=1", r"model.dropout=1.0 must be in \[0, 1\)"),
         ("model.n_critic=0", "model.n_critic=0 must be 1 or more"),
-        ("model.norm=layer", "model.norm=layer must be one of instance, batch"),
+        ("model.norm=layer", "model.norm=layer must be one of instance, instance_affine, batch"),
         ("data.image_size=20", "multiples of 8, 8 or more; try data.image_size=16"),
     ):
         with pytest.raises(ValueError, match=message.replace(".0", "(.0)?")):
