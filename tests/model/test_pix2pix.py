@@ -18,7 +18,7 @@ def gan(*overrides: str) -> Pix2Pix:
     return make("pix2pix", *TINY, *overrides)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("norm", ["instance", "instance_affine", "batch"])
 def test_the_terms_are_the_papers(norm: str) -> None:
     """Eq. (1) halved for D, then eq. (4) for G against the D that has moved."""
     model, batch = gan("model.dropout=0", f"model.norm={norm}", "model.l1=7"), pairs()

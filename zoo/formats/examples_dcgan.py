@@ -124,12 +124,12 @@ def age(name: str) -> int:
 
 
 def generator(name: str, state: Mapping[str, Tensor]) -> Network:
-    layers, name = Layers(state, f"{REPOSITORY}'s netG"), said(name) if name else "netG"
+    layers, name = Layers(state, f"netG of {REPOSITORY}"), said(name) if name else "netG"
     last = max(int(key.split(".")[1]) for key in state)
     doublings = last // 3
-    latent_dim, first = layers.shape("main.0.weight", 4)[:2]
-    channels = layers.shape(f"main.{last}.weight", 4)[1]
     check_pixels(layers, doublings, last % 3 == 0)
+    channels = layers.shape(f"main.{last}.weight", 4)[1]
+    latent_dim, first = layers.shape("main.0.weight", 4)[:2]
     w = layers.take("main.0.weight", latent_dim, first, 4, 4)
     weights = {"0.weight": w.permute(1, 2, 3, 0).reshape(-1, latent_dim)}
     sizes = [first]
@@ -149,7 +149,7 @@ def generator(name: str, state: Mapping[str, Tensor]) -> Network:
 
 
 def discriminator(name: str, state: Mapping[str, Tensor]) -> Network:
-    layers, name = Layers(state, f"{REPOSITORY}'s netD"), said(name) if name else "netD"
+    layers, name = Layers(state, f"netD of {REPOSITORY}"), said(name) if name else "netD"
     last = max(int(key.split(".")[1]) for key in state)
     halvings = (last + 1) // 3
     check_pixels(layers, halvings, last % 3 == 2)

@@ -192,7 +192,7 @@ def patch_layers(layers: int | None, size: Size) -> int:
 
 
 def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
-    """`network` of batches [N, C, H, W], in one pass unless BatchNorm in it would mix them: the same as a pass for each."""
+    """`network` of batches [N, C, H, W]: in one pass, unless BatchNorm would mix them, the same as a pass for each."""
     if any(isinstance(layer, _BatchNorm) for layer in network.modules()):  # also one that is synchronised
         return tuple(network(part) for part in parts)
     return network(torch.cat(parts)).split(len(parts[0]))
