@@ -62,7 +62,7 @@ def test_both_networks_have_the_same_output(nz: int, ngf: list[int], ndf: list[i
     assert foreign.weights.keys() == {key for key in model.state_dict() if not key.startswith("T.")}
     images = model.from_latents(z)
     assert_same(images, G(z[:, :, None, None]))
-    noise = torch.rand_like(images) * 2 - 1
+    noise = torch.rand_like(images) - 0.5 + torch.tensor([-0.5, 0.0, 0.5])[:, None, None, None]
     logit = D.main[:-1](noise).flatten()
     assert_same(model.D(noise), logit)
     assert torch.equal(D(noise).flatten(), logit.sigmoid())
