@@ -16,7 +16,7 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     for name, tensor in state.items():
         noise = torch.randn(tensor.shape, generator=generator)
         if tensor.dim() == 4:
-            state[name] = noise / tensor[0].numel() ** 0.5
+            state[name] = 1.5 * noise / tensor[0].numel() ** 0.5
         elif name.endswith("running_var"):
             state[name] = noise.abs() + 0.5
         elif tensor.is_floating_point():
@@ -37,7 +37,7 @@ def built(foreign: Foreign) -> Any:
 
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
-    assert expected.std() > 1e-3, "the reference makes something of its input"
+    assert expected.std() > 1e-2, "the reference makes something of its input"
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoo.formats import Foreign
 from zoo.formats.layers import Layers, named, said, states
+from zoo.formats.style import prefixed
 
 REPOSITORY = "pytorch/examples"
 FORMAT = "dcgan's netG and netD"
@@ -85,7 +86,7 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
         "model.discriminator_norm": "batch",
         "model.ema_half_life": None,
     }
-    weights, notes = {f"G.{name}": tensor for name, tensor in G.weights.items()}, [*G.notes, *notes]
+    weights, notes = prefixed("G.", G.weights), [*G.notes, *notes]
     for one in (G, D) if D else (G,):
         doubled = [min(one.sizes[0] * 2**k, largest) for k in range(len(one.sizes))]
         if one.sizes != doubled:
@@ -99,7 +100,7 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
                 f"{G.name} and {D.name} are not of one model: images of {G.pixels} pixels and {G.channels} channels, "
                 f"and of {D.pixels} and {D.channels}"
             )
-        weights |= {f"D.{name}": tensor for name, tensor in D.weights.items()}
+        weights |= prefixed("D.", D.weights)
         notes += D.notes
         settings["model.discriminator_width"] = D.sizes[0]
     return Foreign(REPOSITORY, "dcgan", settings, weights, list(dict.fromkeys(notes)))
@@ -144,7 +145,7 @@ def generator(name: str, state: Mapping[str, Tensor]) -> Network:
             weights[f"{number + 4}.bias"] = layers.bias(f"main.{number + 3}", c_out)
         else:
             sizes.append(c_out)
-    layers.done()
+    layers.nothing_left()
     return Network(name, sizes[::-1], channels, latent_dim, weights, notes_of(layers))
 
 
@@ -165,13 +166,13 @@ def discriminator(name: str, state: Mapping[str, Tensor]) -> Network:
         sizes.append(c_out)
     weights[f"{last}.weight"] = layers.take(f"main.{last}.weight", 1, sizes[-1], 4, 4)
     weights[f"{last}.bias"] = layers.bias(f"main.{last}", 1)
-    layers.done()
+    layers.nothing_left()
     return Network(name, sizes, channels, 1, weights, notes_of(layers))
 
 
 def check_pixels(layers: Layers, times: int, whole: bool) -> None:
     if not whole or not 16 <= 4 << min(times, 32) <= MOST:
-        last = max(int(key.split(".")[1]) for key in layers.rest)
+        last = max(int(key.split(".")[1]) for key in layers.left)
         raise ValueError(
             f"{layers.what} ends in 'main.{last}', which is no last layer for images of 16, 32, ... or {MOST} pixels: "
             "it is not whole, or of another network"

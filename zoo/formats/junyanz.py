@@ -23,6 +23,7 @@ from torch import Tensor
 
 from zoo.formats import Foreign
 from zoo.formats.layers import NORMS, Layers, named, said, states
+from zoo.formats.style import prefixed
 
 REPOSITORY = "junyanz/pytorch-CycleGAN-and-pix2pix"
 FORMAT = "generators resnet_Nblocks and unet_N, PatchGAN discriminators"
@@ -144,7 +145,7 @@ def network(name: str, kind: str, state: Mapping[str, Tensor]) -> Network:
     reader = {"resnet": resnet, "unet": unet, "patch": patch}[kind]
     layers = Layers(state, f"{what} {'discriminator' if kind == 'patch' else kind}")
     read = reader(layers)
-    layers.done()
+    layers.nothing_left()
     if layers.statistics_left:
         read.notes.append("running statistics of instance norm are passed over, as in the authors' code")
     if layers.folded:
@@ -165,7 +166,7 @@ def kind_of_norm(layers: Layers, convolution: str, norm: str) -> str:
 def resnet(layers: Layers) -> Network:
     """`ResnetGenerator`, whose layers have the same numbers here, but for dropout within the blocks."""
     width, c_in = layers.shape("model.1.weight", 4)[:2]
-    numbers = sorted({int(m[1]) for name in layers.rest if (m := re.match(r"model\.(\d{1,9})\.conv_block\.", name))})
+    numbers = sorted({int(m[1]) for name in layers.left if (m := re.match(r"model\.(\d{1,9})\.conv_block\.", name))})
     blocks = len(numbers)
     if numbers != list(range(10, 10 + blocks)):
         raise ValueError(
@@ -190,7 +191,7 @@ def resnet(layers: Layers) -> Network:
         block = f"model.{number}.conv_block"
         if f"{block}.0.weight" in layers:
             raise ValueError(f"{layers.what}: {block} pads with zeros, which this zoo's residual blocks do not")
-        second = 6 if f"{block}.6.weight" in layers and layers.rest[f"{block}.6.weight"].dim() == 4 else 5
+        second = 6 if f"{block}.6.weight" in layers and layers.left[f"{block}.6.weight"].dim() == 4 else 5
         dropout |= second == 6
         for theirs, ours in ((1, 1), (second, 5)):
             names = (f"{block}.{theirs}", f"{block}.{theirs + 1}"), (f"{number}.f.{ours}", f"{number}.f.{ours + 1}")
@@ -208,7 +209,7 @@ def resnet(layers: Layers) -> Network:
 def unet(layers: Layers) -> Network:
     """`UnetGenerator`: blocks within blocks, from the image to the smallest; here a list down and a list up."""
     blocks = ["model.model.", "model.model.1.model."]  # what the names of a block's layers begin with
-    while any(name.startswith(f"{blocks[-1]}3.model.") for name in layers.rest):
+    while any(name.startswith(f"{blocks[-1]}3.model.") for name in layers.left):
         blocks.append(f"{blocks[-1]}3.model.")
         if len(blocks) > DEEPEST:
             raise ValueError(f"{layers.what} halves images more than {DEEPEST} times, which this zoo's U-Net does not")
@@ -244,7 +245,7 @@ def unet(layers: Layers) -> Network:
 def patch(layers: Layers) -> Network:
     """`NLayerDiscriminator`, whose layers have the same numbers here."""
     width, c_in = layers.shape("model.0.weight", 4)[:2]
-    last = max(int(name.split(".")[1]) for name in layers.rest)
+    last = max(int(name.split(".")[1]) for name in layers.left)
     halvings = max((last - 2) // 3, 1)
     if halvings > DEEPEST:
         raise ValueError(f"{layers.what} has {halvings} layers, and this zoo's PatchGAN {DEEPEST} at most")
@@ -265,7 +266,7 @@ def patch(layers: Layers) -> Network:
 
 def pix2pix(G: Network, critics: Mapping[str, Network]) -> Foreign:
     """One generator, and of the D beside it the one that judges what goes in and what comes out together."""
-    notes, weights = list(G.notes), prefixed("G", G)
+    notes, weights = list(G.notes), prefixed("G.", G.weights)
     D = next((one for one in critics.values() if one.c_in == G.c_in + G.c_out and one.norm == G.norm), None)
     for one in critics.values():
         if one is not D:
@@ -275,7 +276,7 @@ def pix2pix(G: Network, critics: Mapping[str, Network]) -> Foreign:
             )
     if D is not None:
         notes += D.notes
-        weights |= prefixed("D", D)
+        weights |= prefixed("D.", D.weights)
     settings = settings_of(G, D)
     settings["model.dropout"] = 0.5 if G.kind == "unet" else 0.0  # their default: it is not in the file
     return Foreign(REPOSITORY, "pix2pix", settings, weights, unique(notes))
@@ -288,7 +289,7 @@ def cyclegan(generators: Mapping[str, Network], critics: Mapping[str, Network]) 
         raise ValueError(
             f"{said(G.name)} ({words(G)}) and {said(F.name)} ({words(F)}) are not the two directions of one CycleGAN"
         )
-    weights, notes = prefixed("G", G) | prefixed("F", F), [*G.notes, *F.notes]
+    weights, notes = prefixed("G.", G.weights) | prefixed("F.", F.weights), [*G.notes, *F.notes]
     for name, one in critics.items():
         judged = {"A": G.c_out, "B": F.c_out}.get(name)
         if judged != one.c_in or one.norm != G.norm or any(alike(one) != alike(other) for other in critics.values()):
@@ -296,7 +297,7 @@ def cyclegan(generators: Mapping[str, Network], critics: Mapping[str, Network]) 
                 f"the discriminator {said(one.name)} ({words(one)}) does not fit: CycleGAN has two, D_A of {G.c_out} "
                 f"channels and D_B of {F.c_out}, both of one width, with {NORMS[G.norm]}; leave it out"
             )
-        weights |= prefixed("D_Y" if name == "A" else "D_X", one)
+        weights |= prefixed("D_Y." if name == "A" else "D_X.", one.weights)
         notes += one.notes
     return Foreign(REPOSITORY, "cyclegan", settings_of(G, next(iter(critics.values()), None)), weights, unique(notes))
 
@@ -331,10 +332,6 @@ def settings_of(G: Network, D: Network | None) -> dict[str, Any]:
     if D is not None:
         settings |= {"model.discriminator_width": D.width, "model.discriminator_layers": D.layers}
     return settings
-
-
-def prefixed(name: str, one: Network) -> dict[str, Tensor]:
-    return {f"{name}.{key}": tensor for key, tensor in one.weights.items()}
 
 
 def unique(notes: list[str]) -> list[str]:

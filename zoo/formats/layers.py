@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.formats.style import Misfit, Source
 from zoo.text import shortened
 
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's names around a network
@@ -40,47 +41,24 @@ def unwrapped(state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-class Layers:
-    """A network's tensors, to be taken one by one.
+class Layers(Source):
+    """A network's tensors, to be taken one by one."""
 
-    Args:
-        state: by the stranger's names.
-        what: the network, for messages: "netG of pytorch/examples".
-    """
-
-    def __init__(self, state: Mapping[str, Tensor], what: str) -> None:
-        self.rest, self.what = dict(state), what
-        self.statistics_left = False  # running statistics of instance norm, which nothing reads
-        self.folded = False  # biases that became a part of BatchNorm's running means
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.rest
+    statistics_left = False  # running statistics of instance norm, which nothing reads
+    folded = False  # biases that became a part of BatchNorm's running means
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """Of a tensor that has to be there.
 
         Raises:
-            ValueError: if it is not, or has another number of dimensions.
+            Misfit: if it is not, or has another number of dimensions.
         """
-        if name not in self.rest:
-            raise ValueError(f"{self.what} has no {said(name)}: it is not whole, or of another network")
-        found = tuple(self.rest[name].shape)
+        if name not in self:
+            raise Misfit(f"{self.what} has no {name}: it is not whole, or another network")
+        found = tuple(self.left[name].shape)
         if len(found) != dimensions or 0 in found:
-            raise ValueError(f"{self.what}: {said(name)} is of shape {list(found)}, which is no layer of this network")
+            raise Misfit(f"{self.what}: {name} is {'x'.join(map(str, found)) or 'a number'}, which is no layer of it")
         return found
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        """A tensor of that shape, float32.
-
-        Raises:
-            ValueError: if there is none, or one of another shape.
-        """
-        if (found := self.shape(name, len(shape))) != shape:
-            raise ValueError(f"{self.what}: {said(name)} is of shape {list(found)}, where {list(shape)} would fit")
-        tensor = self.rest.pop(name)
-        if not tensor.is_floating_point():
-            raise ValueError(f"{self.what}: {said(name)} holds {tensor.dtype}, not floating-point numbers")
-        return tensor.detach().float()
 
     def bias(self, layer: str, channels: int) -> Tensor:
         """The bias of a layer, 0 where it has none."""
@@ -106,17 +84,12 @@ class Layers:
             mean, variance = (self.take(f"{norm}.{name}", channels) for name in STATISTICS)
             self.folded |= bool(bias.any())
             tensors |= {"running_mean": (mean.double() - bias.double()).float(), "running_var": variance}
-            counted = self.rest.pop(f"{norm}.num_batches_tracked", torch.tensor(0))  # not before torch 0.4.1
+            counted = self.left.pop(f"{norm}.num_batches_tracked", torch.tensor(0))  # not before torch 0.4.1
             tensors["num_batches_tracked"] = torch.tensor(int(counted.max()) if counted.numel() else 0)
         elif kind == "instance":
             for name in (*STATISTICS, "num_batches_tracked"):
-                self.statistics_left |= self.rest.pop(f"{norm}.{name}", None) is not None
+                self.statistics_left |= self.left.pop(f"{norm}.{name}", None) is not None
         return tensors
-
-    def done(self) -> None:
-        """Raise a ValueError if something was not taken."""
-        if self.rest:
-            raise ValueError(f"{self.what} has {named(self.rest)} besides: it is another network")
 
 
 def named(names: Iterable[str], most: int = 3) -> str:
