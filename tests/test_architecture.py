@@ -17,6 +17,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"atomic", "text"}, set()),
     "text": (set(), set()),
     "torchfile": (set(), set()),
+    "formats": ({"formats", "text", "torchfile"}, set()),
     "game": ({"batch", "game", "ranges", "text", "torchfile"}, {"lightning"}),
     "networks": ({"networks", "torchfile"}, set()),
     "model": ({"batch", "game", "networks", "torchfile"}, set()),
@@ -31,7 +32,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "use": ({"atomic", "batch", "data", "game", "result", "text", "use"}, {"torchvision"}),
     "cli": (
-        {"batch", "cli", "data", "game", "metrics", "run", "text", "use"},
+        {"batch", "cli", "data", "formats", "game", "metrics", "run", "text", "use", "weights"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"run"}, set()),

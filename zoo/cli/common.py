@@ -129,7 +129,7 @@ def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., No
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(*arguments: Any, **settings: Any) -> None:
-            with within_memory(f"zoo {command.__name__}", remedy):
+            with within_memory(f"zoo {command.__name__.rstrip('_')}", remedy):
                 command(*arguments, **settings)
 
         return run
