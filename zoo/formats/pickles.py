@@ -289,7 +289,10 @@ def _of_legacy(window: _Window, budget: _Budget, nested: int) -> Any:
         raise Damaged("its list of storages does not agree with what it uses")
     for key in keys:
         content, item = roots[key]
-        if int.from_bytes(window.read(8), "little") * item != len(content):
+        length = window.read(8)
+        if len(length) < 8:
+            raise EOFError
+        if int.from_bytes(length, "little") * item != len(content):
             raise Damaged("the length of a storage does not agree")
         window.fill(content)
     return tree
@@ -687,8 +690,9 @@ def _tensor(
     if elements > held_elements or (elements and last >= held_elements):
         raise Damaged("its tensors are larger than what it holds")
     machine.budget.view(elements * kind.itemsize)
-    content = held.content[: held_elements * kind.itemsize]
-    return content.view(kind).as_strided(shape, steps, _count(offset) if elements else 0)
+    content = held.content[: held_elements * kind.itemsize].view(kind)
+    start = content.storage_offset()  # of a storage that is a part of another
+    return content.as_strided(shape, steps, start + (offset if elements else 0))
 
 
 def _tensor_v3(machine: _Machine, storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, kind: Any,
