@@ -1,6 +1,7 @@
 """Files of pytorch-CycleGAN-and-pix2pix against networks written here in its layout, with random weights."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from foreign import assert_same, built, randomised, without
 from torch import Tensor, nn
 
-from zoo.formats import Foreign
+from zoo.formats import Foreign, pickles, recognise
 from zoo.formats.junyanz import read
 
 
@@ -204,6 +205,14 @@ def test_half_a_cyclegan_is_one_direction() -> None:
     assert foreign.variant == "pix2pix"
     assert not [name for name in foreign.weights if not name.startswith("G.")]
     assert foreign.notes[0].startswith("'latest_net_D_A' was passed over: pix2pix's D sees 3 + 3 channels")
+
+
+def test_a_network_that_was_pickled_as_it_is(tmp_path: Path) -> None:
+    """In DataParallel, as torch.save(netG, FILE) leaves it: its classes are not looked for."""
+    reference = randomised(ResNet(1, 1, 2, 1, "batch"))
+    torch.save(nn.DataParallel(reference), tmp_path / "latest_net_G.pth")
+    foreign = recognise(pickles.read(tmp_path / "latest_net_G.pth"))
+    assert_same(built(foreign).translate(image(1, 16)), reference(image(1, 16)))
 
 
 def test_what_is_not_of_this_repository() -> None:

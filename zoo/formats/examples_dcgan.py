@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoo.formats import Foreign
 from zoo.formats.layers import Layers, named, said, states
+from zoo.formats.pickles import attributes
 from zoo.formats.style import prefixed
 
 REPOSITORY = "pytorch/examples"
@@ -58,7 +59,7 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
     names: dict[str, list[str]] = {"G": [], "D": []}
     for name, (kind, _) in found.items():
         names[kind].append(name)
-    others = [str(name) for name in tree if str(name) not in found] if "" not in found else []
+    others = [str(name) for name in attributes(tree) if str(name) not in found] if "" not in found else []
     notes = [f"{said(name)} is no network of this repository, and was passed over" for name in others]
     chosen: dict[str, str] = {}
     for kind, several in names.items():

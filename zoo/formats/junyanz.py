@@ -23,6 +23,7 @@ from torch import Tensor
 
 from zoo.formats import Foreign
 from zoo.formats.layers import NORMS, Layers, named, said, states
+from zoo.formats.pickles import attributes
 from zoo.formats.style import prefixed
 
 REPOSITORY = "junyanz/pytorch-CycleGAN-and-pix2pix"
@@ -61,7 +62,7 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
         return None
     if wanted not in (None, "pix2pix", "cyclegan"):
         raise ValueError(f"networks of {REPOSITORY} become pix2pix or cyclegan, not {wanted!a}")
-    others = [str(name) for name in tree if str(name) not in found] if "" not in found else []
+    others = [str(name) for name in attributes(tree) if str(name) not in found] if "" not in found else []
     notes = [f"{said(name)} is no network of this repository, and was passed over" for name in others]
     chosen = newest({name: (KINDS[kind], letter(name)) for name, (kind, _) in found.items()})
     networks: dict[tuple[str, str], Network] = {role: network(name, *found[name]) for role, name in chosen.items()}

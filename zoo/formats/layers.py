@@ -4,41 +4,26 @@ A bias before a normalisation is taken away again by the mean of what it is adde
 With BatchNorm's running mean m, (x + b) - m = x - (m - b): it is a part of the mean.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.formats.pickles import attributes, tensors
 from zoo.formats.style import Misfit, Source
 from zoo.text import shortened
 
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's names around a network
 SCALES = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var")
 NORMS = {"instance": "instance norm", "instance_affine": "instance norm with scale and shift", "batch": "BatchNorm"}
 
 
-def is_state(tree: Any) -> bool:
-    """Whether a tree is a state dict: tensors, by names."""
-    return isinstance(tree, Mapping) and bool(tree) and all(isinstance(tree[k], Tensor) for k in tree)
-
-
 def states(tree: Any) -> dict[str, dict[str, Tensor]]:
-    """The state dicts of a tree by the names that they have there, "" for one that is bare; none of anything else."""
-    if is_state(tree):
-        return {"": unwrapped(tree)}
-    if not isinstance(tree, Mapping):
-        return {}
-    return {str(name): unwrapped(part) for name, part in tree.items() if is_state(part)}
-
-
-def unwrapped(state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the names that wrappers add in front of all others."""
-    plain = {str(name): tensor for name, tensor in state.items()}
-    while prefix := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in plain)), None):
-        plain = {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
-    return plain
+    """The tensors of networks by the names that those have in a tree, "" for the tree itself: of state dicts, and of
+    networks that were pickled as they are."""
+    parts = [("", tree), *((str(name), part) for name, part in attributes(tree).items())]
+    return {name: found for name, part in parts if (found := tensors(part))}
 
 
 class Layers(Source):
