@@ -49,6 +49,7 @@ def _ours(foreign: Any, name: str) -> Any:
 
     from zoo.run.config import compose, plain
     from zoo.run.fits import check_rows, class_named
+    from zoo.use.publish import portable
     from zoo.weights.folder import Weights
 
     labelled = bool(foreign.settings.get("model.classes"))
@@ -75,7 +76,7 @@ def _ours(foreign: Any, name: str) -> Any:
         hyperparameters=hyperparameters,
         tensors={name: weight for name, weight in foreign.weights.items() if isinstance(weight, torch.Tensor)},
         images=0,
-        config={name: settings[name] for name in ("data", "metrics", "seed")},
+        config=portable(settings),
         about={"repository": foreign.repository, "file": name, "notes": foreign.notes},
     )
 

@@ -18,12 +18,14 @@ from torch import Tensor
 from zoo.formats import Foreign
 from zoo.formats.pickles import Stand, attributes
 from zoo.formats.style import (
+    SEEDS,
     START,
     VARIANT,
     Misfit,
     Source,
     check_levels,
     found_networks,
+    mean_w,
     pair,
     prefixed,
     same,
@@ -50,7 +52,7 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
     for prefix, network in (("G.", plain or average), ("G_ema.module.", average if plain else None)):
         if network is not None:
             key, node, state = network
-            found, shape = _generator(Source(state, f"{REPOSITORY}: {key or 'the generator'}"), node)
+            found, shape = _generator(Source(state, f"{REPOSITORY}: {key or 'the generator'}"), node, notes)
             weights |= prefixed(prefix, found)
             shapes.append(shape)
     if shapes[0] != shapes[-1]:
@@ -66,6 +68,8 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
             weights |= prefixed("D.", found)
         except Misfit as error:
             notes.append(f"the discriminator is passed over: {error}")
+    else:
+        notes.append("there is no discriminator whose layers are StyleGAN2's")
     others = [str(key) for key in attributes(tree) if key not in ("G", "D", "G_ema")]
     if others and isinstance(tree, dict) and not any(isinstance(value, Tensor) for value in tree.values()):
         notes.append(f"passed over: {', '.join(map(ascii, others[:8]))}")
@@ -162,7 +166,7 @@ def _mapping(
     return found, len(numbers), rates[0], latent, classes
 
 
-def _generator(source: Source, node: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _generator(source: Source, node: Any, notes: list[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A generator by this zoo's names, and its sizes and settings."""
     sides = _levels(source, r"synthesis\.b(\d+)\.")
     for side in sides:
@@ -181,7 +185,13 @@ def _generator(source: Source, node: Any) -> tuple[dict[str, Tensor], dict[str, 
     w_dim = found["mapping.0.weight"].shape[0]
     if latent < 1:
         raise Misfit(f"{source.what} takes no latent beside its class")
-    found["w_mean"] = source.take("mapping.w_avg", w_dim)
+    if "mapping.w_avg" in source:
+        found["w_mean"] = source.take("mapping.w_avg", w_dim)
+    elif classes:
+        raise Misfit(f"{source.what} has no mapping.w_avg, the mean of w over its classes")
+    else:
+        found["w_mean"] = mean_w([(found[f"mapping.{i}.weight"], found[f"mapping.{i}.bias"]) for i in range(layers)], rate)
+        notes.append(f"no mapping.w_avg, for truncation: it is that of {SEEDS:,} latents of a fixed seed")
     const = source.take("synthesis.b4.const", None, START, START)
     found["start"] = const[None]
     sizes, channels, clamps = [const.shape[0]], None, []
