@@ -79,13 +79,6 @@ def test_one_bare_generator_in_a_wrapper() -> None:
     torch.testing.assert_close(model.from_latents(z), G(z[:, :, None, None]), rtol=0, atol=1e-2)
 
 
-def test_the_newest_epoch() -> None:
-    trees = {f"netG_epoch_{n}": randomised(generator(4, [4, 2], 1), n).state_dict() for n in (9, 24, 10)}
-    foreign = got(trees)
-    assert torch.equal(foreign.weights["G.2.weight"], trees["netG_epoch_24"]["main.1.weight"])
-    assert len(foreign.notes) == 2
-
-
 def test_what_is_not_of_this_repository() -> None:
     for tree in ({}, [], None, {"epoch": 3}, {"main.0.weight": 3}, {"main.weight": torch.ones(1, 1, 4, 4)}):
         assert read(tree) is None

@@ -63,13 +63,10 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
     notes = [f"{said(name)} is no network of this repository, and was passed over" for name in others]
     chosen: dict[str, str] = {}
     for kind, several in names.items():
-        ages = {name: age(name) for name in several}
-        best = [name for name in several if ages[name] == max(ages.values())]
-        if len(best) > 1:
+        if len(several) > 1:
             what = "generators" if kind == "G" else "discriminators"
-            raise ValueError(f"{named(best)} are {what}: give one of them")
-        chosen.update({kind: best[0]} if best else {})
-        notes += [f"{said(name)} is of an earlier time, and was passed over" for name in several if name not in best]
+            raise ValueError(f"{named(several)} are {what}: give one of them")
+        chosen |= {kind: several[0]} if several else {}
     if "G" not in chosen:
         raise ValueError(
             "a discriminator alone makes no images: import it together with its generator, netG_epoch_24.pth and "
@@ -117,12 +114,6 @@ def kind_of(state: Mapping[str, Tensor]) -> str | None:
     if all(number % 3 == 0 for number in convolutions):
         return "G"
     return "D" if all(number % 3 == 2 for number in convolutions if number) else None
-
-
-def age(name: str) -> int:
-    """A file's epoch: 24 of "netG_epoch_24"; -1 for none."""
-    match = re.search(r"(\d{1,9})$", name.removesuffix(".pth"))
-    return int(match[1]) if match else -1
 
 
 def generator(name: str, state: Mapping[str, Tensor]) -> Network:

@@ -64,10 +64,8 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
         raise ValueError(f"networks of {REPOSITORY} become pix2pix or cyclegan, not {wanted!a}")
     others = [str(name) for name in attributes(tree) if str(name) not in found] if "" not in found else []
     notes = [f"{said(name)} is no network of this repository, and was passed over" for name in others]
-    chosen = newest({name: (KINDS[kind], letter(name)) for name, (kind, _) in found.items()})
+    chosen = alone({name: (KINDS[kind], letter(name)) for name, (kind, _) in found.items()})
     networks: dict[tuple[str, str], Network] = {role: network(name, *found[name]) for role, name in chosen.items()}
-    earlier = sorted(found.keys() - chosen.values())
-    notes += [f"{said(name)} is of an earlier time, and was passed over" for name in earlier]
     generators = {role[1]: one for role, one in networks.items() if role[0] == "G"}
     critics = {role[1]: one for role, one in networks.items() if role[0] == "D"}
     if not generators:
@@ -111,31 +109,20 @@ def letter(name: str) -> str:
     return match[1] if match else ""
 
 
-def newest(roles: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """The name for each role: "latest_net_G" before "200_net_G" before "195_net_G".
+def alone(roles: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The name for each role.
 
     Raises:
-        ValueError: where names do not say which of several is the newest.
+        ValueError: where two have the same.
     """
-    chosen: dict[tuple[str, str], str] = {}
     for role in sorted(set(roles.values())):
-        names = [name for name in roles if roles[name] == role]
-        ages = {name: -1.0 if len(names) == 1 else age(name) for name in names}
-        best = max(names, key=lambda name: ages[name])
-        if list(ages.values()).count(ages[best]) > 1:
+        if len(names := [name for name in roles if roles[name] == role]) > 1:
             what = "generators" if role[0] == "G" else "discriminators"
             raise ValueError(
-                f"{named(names)} are {what}, and their names do not say which is which: "
-                "give one, or CycleGAN's two with names that end in _A and _B"
+                f"{named(names)} are {what}, and their names do not say which is which: give one, or CycleGAN's two with "
+                "names that end in _A and _B"
             )
-        chosen[role] = best
-    return chosen
-
-
-def age(name: str) -> float:
-    """A file's epoch; infinite for "latest"."""
-    match = re.match(r"(?:(latest)|(\d{1,9}))_", name)
-    return -1.0 if match is None else float("inf") if match[1] else float(match[2])
+    return {role: name for name, role in roles.items()}
 
 
 def network(name: str, kind: str, state: Mapping[str, Tensor]) -> Network:
