@@ -12,8 +12,8 @@ MOST = 16  # files at a time
 
 
 def read(paths: Sequence[Path]) -> tuple[Any, list[Path]]:
-    """What was read, for `recognise`, and of which files: of one its content; of several each one's, by its name without
-    the suffix.
+    """What was read, for `recognise`, and of which files: of one its content; of several each one's, by its name
+    without the suffix.
 
     Raises:
         ValueError: for a folder without weights, too many files, two of one name, and those that can't be read.

@@ -119,8 +119,8 @@ def alone(roles: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], str]:
         if len(names := [name for name in roles if roles[name] == role]) > 1:
             what = "generators" if role[0] == "G" else "discriminators"
             raise ValueError(
-                f"{named(names)} are {what}, and their names do not say which is which: give one, or CycleGAN's two with "
-                "names that end in _A and _B"
+                f"{named(names)} are {what}, and their names do not say which is which: give one, or CycleGAN's two "
+                "with names that end in _A and _B"
             )
     return {role: name for name, role in roles.items()}
 
