@@ -96,11 +96,11 @@ def found_networks(tree: Any, own: Iterable[str]) -> Iterator[tuple[str, Any, di
         level = below[:10_000]
 
 
-def pair(networks: list[tuple[str, Any, dict[str, Tensor]]]) -> tuple[Any | None, Any | None]:
+def pair(networks: list[tuple[str, Any, dict[str, Tensor]]]) -> tuple[Any, Any]:
     """Of generators, the one that was trained and its average, either of which may be missing."""
     averages = [network for network in networks if "ema" in network[0].lower()]
     others = [network for network in networks if "ema" not in network[0].lower()]
-    return (others or [None])[0], (averages or [None])[0]
+    return next(iter(others), None), next(iter(averages), None)
 
 
 def widths(sizes: list[int]) -> dict[str, Any]:
