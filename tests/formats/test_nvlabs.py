@@ -1,143 +1,16 @@
 """NVIDIA's pickles: the imported networks compute what the papers say, with classes and without."""
 
 import pickle
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
-from style_networks import KERNEL, Reference
-from torch import Tensor, nn
+from style_networks import EasyDict, Layer, Reference, built, networks, persistence
+from torch import Tensor
 
 from zoo.formats import Foreign, pickles, recognise
-from zoo.model.stylegan_lite import StyleGANLite
-from zoo.run.config import compose, plain
-
-
-def built(foreign: Foreign) -> StyleGANLite:
-    """The model that a file is of; each network is whole."""
-    config = compose("model=stylegan_lite", "data=folder")
-    for key, value in foreign.settings.items():
-        OmegaConf.update(config, key, value)
-    settings = plain(config)["model"]
-    del settings["_target_"]
-    model = StyleGANLite(**settings)
-    missing, unexpected = model.load_state_dict(foreign.weights, strict=False)
-    assert not unexpected
-    parts = {name.partition(".")[0] for name in foreign.weights}
-    assert not [name for name in missing if name.partition(".")[0] in parts and not name.endswith("_extra_state")]
-    return model.eval()
-
-
-class Layer(nn.Module):
-    """One of their layers: weights, and attributes that are no weights."""
-
-    def __init__(self, kind: str, tensors: dict[str, Tensor] | None = None, **attributes: Any) -> None:
-        super().__init__()
-        self.kind = kind
-        for name, tensor in (tensors or {}).items():
-            if name in ("resample_filter", "noise_const", "w_avg"):
-                self.register_buffer(name, tensor)
-            else:
-                setattr(self, name, nn.Parameter(tensor))
-        self.__dict__.update(attributes)
-
-    def __reduce__(self) -> Any:
-        state = {**self.__dict__, "_init_args": (), "_init_kwargs": EasyDict(a=1)}
-        source = "raise SystemExit('the source of a class was run')"
-        meta = {"type": "class", "version": 6, "module_src": source, "class_name": self.kind, "state": state}
-        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (EasyDict(meta),)
-
-
-class EasyDict(dict):
-    pass
-
-
-@contextmanager
-def persistence() -> Iterator[None]:
-    """While it lasts, there is the function by whose name their objects are pickled."""
-    package, module = ModuleType("torch_utils"), ModuleType("torch_utils.persistence")
-
-    def _reconstruct_persistent_obj(meta: Any) -> None:
-        raise AssertionError("called")
-
-    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    module._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
-    sys.modules |= {"torch_utils": package, "torch_utils.persistence": module}
-    try:
-        yield
-    finally:
-        del sys.modules["torch_utils"], sys.modules["torch_utils.persistence"]
-
-
-FILTER = {"resample_filter": KERNEL}
-
-
-def networks(
-    reference: Reference, *, rate: float = 0.01, noise: bool = True, group: int | None = 4, conv_clamp: Any = "own"
-) -> tuple[Layer, Layer]:
-    """G and D with the names of NVlabs/stylegan2-ada-pytorch."""
-    clamp = reference.clamp if conv_clamp == "own" else conv_clamp
-    linear = lambda layer, rate=1.0, activation="linear": Layer(
-        "FullyConnectedLayer", layer, activation=activation, bias_gain=rate
-    )
-    mapping = Layer("MappingNetwork", {"w_avg": reference.mean}, z_dim=reference.z_dim)
-    for i, layer in enumerate(reference.mapping):
-        mapping.add_module(f"fc{i}", linear(layer, rate, "lrelu"))
-    if reference.embed:
-        mapping.add_module("embed", linear(reference.embed))
-    synthesis = Layer("SynthesisNetwork")
-    for k in range(len(reference.sizes)):
-        block = Layer("SynthesisBlock", FILTER | ({} if k else {"const": reference.const}), architecture="skip")
-        for conv in (0, 1) if k else (1,):
-            theirs = reference.convs[2 * k - 1 + conv]
-            tensors = {"weight": theirs["weight"], "bias": theirs["bias"]} | FILTER
-            if noise:
-                tensors |= {"noise_strength": theirs["strength"], "noise_const": theirs["noise"]}
-            layer = Layer("SynthesisLayer", tensors, conv_clamp=clamp, activation="lrelu", use_noise=noise)
-            layer.add_module("affine", linear(theirs["style"]))
-            block.add_module(f"conv{conv}", layer)
-        theirs = reference.rgbs[k]
-        layer = Layer("ToRGBLayer", {"weight": theirs["weight"], "bias": theirs["bias"]}, conv_clamp=clamp)
-        layer.add_module("affine", linear(theirs["style"]))
-        block.add_module("torgb", layer)
-        synthesis.add_module(f"b{4 * 2**k}", block)
-    G = Layer("Generator", z_dim=reference.z_dim, c_dim=reference.classes)
-    G.add_module("synthesis", synthesis)
-    G.add_module("mapping", mapping)
-
-    conv = lambda layer, clamp=clamp, activation="lrelu": Layer(
-        "Conv2dLayer", layer | FILTER, conv_clamp=clamp, activation=activation
-    )
-    D = Layer("Discriminator", c_dim=reference.classes)
-    for i, (first, second, skip) in enumerate(reference.blocks):
-        block = Layer("DiscriminatorBlock", FILTER, architecture="resnet")
-        if i == 0:
-            block.add_module("fromrgb", conv(reference.rgb_in))
-        block.add_module("conv0", conv(first))
-        block.add_module("conv1", conv(second))
-        block.add_module("skip", conv(skip, None, "linear"))
-        D.add_module(f"b{4 * 2 ** (len(reference.sizes) - 1 - i)}", block)
-    if reference.classes:
-        mapping = Layer("MappingNetwork", z_dim=0, c_dim=reference.classes)
-        mapping.add_module("embed", linear(reference.class_embed))
-        for i, layer in enumerate(reference.class_mapping):
-            mapping.add_module(f"fc{i}", linear(layer, reference.class_rate, "lrelu"))
-        D.add_module("mapping", mapping)
-    last = Layer("DiscriminatorEpilogue", architecture="resnet")
-    last.add_module("mbstd", Layer("MinibatchStdLayer", group_size=group, num_channels=1))
-    last.add_module("conv", conv(reference.last))
-    last.add_module("fc", linear(reference.dense, 1, "lrelu"))
-    last.add_module("out", linear(reference.judge))
-    D.add_module("b4", last)
-    return G, D
 
 
 def through_file(tree: Any, path: Path, protocol: int = 3) -> Foreign:
@@ -158,13 +31,15 @@ def test_unconditional(tmp_path: Path, protocol: int) -> None:
             "kimg": np.float64(3)}  # fmt: skip
     foreign = through_file(tree, tmp_path / "x.pkl", protocol)
     assert foreign.notes == ["passed over: 'training_set_kwargs', 'augment_pipe', 'kimg'"]
-    assert foreign.settings["model.clamp"] == 256 and foreign.settings["model.conditional"] is False
+    assert foreign.settings["model.clamp"] == 256
+    assert foreign.settings["model.conditional"] is False
     model = built(foreign)
     z, x = torch.randn(3, 9), torch.rand(4, 3, 16, 16)
     with torch.no_grad():
         for network, wanted in ((model.G, ours), (model.result, average)):
             w = network.map(z)
-            assert torch.allclose(w, wanted.w(z), atol=1e-5) and torch.equal(network.w_mean, wanted.mean)
+            assert torch.allclose(w, wanted.w(z), atol=1e-5)
+            assert torch.equal(network.w_mean, wanted.mean)
             ws = w[:, None].expand(-1, network.num_ws, -1)
             assert torch.allclose(network.synthesize(ws, "fixed"), wanted.image(w), atol=1e-4)
             drawn = network.synthesize(network.truncate(ws, 0.5), "fixed")
@@ -178,7 +53,8 @@ def test_conditional(tmp_path: Path, class_layers: int, class_rate: float) -> No
     ours = make(classes=5, class_layers=class_layers, class_rate=class_rate)
     G, D = networks(ours)
     foreign = through_file({"G": G, "D": D, "G_ema": G}, tmp_path / "x.pkl")
-    assert foreign.settings["model.classes"] == list("01234") and foreign.settings["model.class_layers"] == class_layers
+    assert foreign.settings["model.classes"] == list("01234")
+    assert foreign.settings["model.class_layers"] == class_layers
     assert foreign.settings["model.latent_dim"] == 9
     model = built(foreign)
     z, x, y = torch.randn(4, 9), torch.rand(4, 3, 16, 16), torch.tensor([0, 4, 2, 2])
@@ -198,24 +74,28 @@ def test_clamp(tmp_path: Path) -> None:
     G, D = networks(clamped)
     foreign = through_file({"G_ema": G, "D": D}, tmp_path / "x.pkl")
     model = built(foreign)
-    assert foreign.settings["model.ema_half_life"] is None and model.G_ema is None
+    assert foreign.settings["model.ema_half_life"] is None
+    assert model.G_ema is None
     w, x = torch.randn(2, 10), torch.randn(4, 3, 16, 16) * 4
     with torch.no_grad():
         images = model.result.synthesize(w[:, None].expand(-1, model.G.num_ws, -1), "fixed")
         assert torch.allclose(images, clamped.image(w), atol=1e-5)
         assert torch.allclose(model.D(x), clamped.logit(x), atol=1e-5)
-        assert (images - free.image(w)).abs().max() > 0.5 and (model.D(x) - free.logit(x)).abs().max() > 0.01
+        assert (images - free.image(w)).abs().max() > 0.5
+        assert (model.D(x) - free.logit(x)).abs().max() > 0.01
     assert through_file({"G_ema": networks(free)[0]}, tmp_path / "x.pkl").settings["model.clamp"] is None
 
 
 def test_weights_alone_and_without_noise(tmp_path: Path) -> None:
     G, D = networks(make())
     foreign = recognise({"G": G.state_dict(), "D": D.state_dict(), "G_ema": G.state_dict()})
-    assert foreign.settings["model.clamp"] == 256 and "weights alone" in foreign.notes[0]
+    assert foreign.settings["model.clamp"] == 256
+    assert "weights alone" in foreign.notes[0]
     torch.save(G.state_dict(), tmp_path / "x.pt")
     assert recognise(pickles.read(tmp_path / "x.pt")).settings["model.ema_half_life"] is None
     quiet = through_file({"G_ema": networks(make(), noise=False)[0]}, tmp_path / "x.pkl")
-    assert quiet.settings["model.noise"] is False and built(quiet)
+    assert quiet.settings["model.noise"] is False
+    assert built(quiet)
 
 
 def test_groups_rates_and_depth(tmp_path: Path) -> None:
@@ -223,7 +103,8 @@ def test_groups_rates_and_depth(tmp_path: Path) -> None:
     foreign = through_file({"G": G, "D": D}, tmp_path / "x.pkl")
     settings = foreign.settings
     assert (settings["model.mapping_rate"], settings["model.mapping_layers"]) == (0.02, 8)
-    assert settings["model.stddev_group"] == 32 and settings["model.ema_half_life"] is None
+    assert settings["model.stddev_group"] == 32
+    assert settings["model.ema_half_life"] is None
 
 
 def of_state(change: Any) -> dict[str, Tensor]:

@@ -99,6 +99,7 @@ def _card(foreign: Any, name: str) -> str:
     return (
         "---\nlibrary_name: gan-zoo\ntags:\n- gan\n---\n\n"
         f"# {foreign.variant}, imported\n\n"
-        f"Weights of [{foreign.repository}](https://github.com/{foreign.repository}), imported from `{printable(name)}`. "
-        "Their licence is that of their source; look it up before you pass them on.\n" + (f"\n{notes}" if notes else "")
+        f"Weights of [{foreign.repository}](https://github.com/{foreign.repository}), imported from "
+        f"`{printable(name)}`. Their licence is that of their source; look it up before you pass them on.\n"
+        + (f"\n{notes}" if notes else "")
     )

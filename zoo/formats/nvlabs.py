@@ -105,7 +105,9 @@ def _refuse_others(tree: Any) -> None:
                 "that is read here"
             )
     for key, *_ in found_networks(tree, ["synthesis.input.freqs"]):
-        raise ValueError(f"NVlabs/stylegan3: {key or 'the generator'} is StyleGAN3's, and this zoo has StyleGAN2's alone")
+        raise ValueError(
+            f"NVlabs/stylegan3: {key or 'the generator'} is StyleGAN3's, and this zoo has StyleGAN2's alone"
+        )
 
 
 def _layer(node: Any, path: str) -> dict[Any, Any]:
@@ -150,11 +152,12 @@ def _mapping(
         found[f"mapping.{i}.bias"] = source.take(f"{name}.bias", width)
         held = _layer(node, name)
         if held.get("activation", "lrelu") != "lrelu":
-            raise Misfit(f"{source.what}: {name} has the activation {ascii(held['activation'])}, not lrelu")
+            raise Misfit(f"{source.what}: {name} has the activation {held['activation']!a}, not lrelu")
         rate = held.get("bias_gain", RATE)
         rates.append(float(rate) if _number(rate) and 0 < rate < math.inf else RATE)
     if not same(rates):
         raise Misfit(f"{source.what}: its mapping's layers have different learning rates")
+    assert width is not None
     classes = 0
     if f"{prefix}embed.weight" in source:
         found["embed.weight"] = weight = source.take(f"{prefix}embed.weight", embedded or width, None)
@@ -177,7 +180,7 @@ def _generator(source: Source, node: Any, notes: list[str]) -> tuple[dict[str, T
             architecture = "orig"
         if architecture != "skip":
             raise Misfit(
-                f"{source.what} has the architecture {ascii(architecture)}, and this zoo's generator is StyleGAN2's "
+                f"{source.what} has the architecture {architecture!a}, and this zoo's generator is StyleGAN2's "
                 "'skip' (an image at each resolution)"
             )
     source.filters("resample_filter", 1.0)
@@ -190,7 +193,9 @@ def _generator(source: Source, node: Any, notes: list[str]) -> tuple[dict[str, T
     elif classes:
         raise Misfit(f"{source.what} has no mapping.w_avg, the mean of w over its classes")
     else:
-        found["w_mean"] = mean_w([(found[f"mapping.{i}.weight"], found[f"mapping.{i}.bias"]) for i in range(layers)], rate)
+        found["w_mean"] = mean_w(
+            [(found[f"mapping.{i}.weight"], found[f"mapping.{i}.bias"]) for i in range(layers)], rate
+        )
         notes.append(f"no mapping.w_avg, for truncation: it is that of {SEEDS:,} latents of a fixed seed")
     const = source.take("synthesis.b4.const", None, START, START)
     found["start"] = const[None]
@@ -198,7 +203,11 @@ def _generator(source: Source, node: Any, notes: list[str]) -> tuple[dict[str, T
     noise = "synthesis.b4.conv1.noise_strength" in source
     for k, side in enumerate(sides):
         for conv in (0, 1) if k else (1,):
-            theirs, ours, c_in = f"synthesis.b{side}.conv{conv}", f"convs.{max(2 * k - 1 + conv, 0) if k else 0}", sizes[-1]
+            theirs, ours, c_in = (
+                f"synthesis.b{side}.conv{conv}",
+                f"convs.{max(2 * k - 1 + conv, 0) if k else 0}",
+                sizes[-1],
+            )
             found[f"{ours}.weight"] = weight = source.take(f"{theirs}.weight", None if conv == 0 else c_in, c_in, 3, 3)
             if conv == 0:
                 sizes.append(weight.shape[0])
@@ -226,17 +235,17 @@ def _generator(source: Source, node: Any, notes: list[str]) -> tuple[dict[str, T
 
 def _check_activation(source: Source, name: str, held: dict[Any, Any]) -> None:
     if held.get("activation", "lrelu") != "lrelu":
-        raise Misfit(f"{source.what}: {name} has the activation {ascii(held['activation'])}, not lrelu")
+        raise Misfit(f"{source.what}: {name} has the activation {held['activation']!a}, not lrelu")
 
 
 def _clamp(source: Source, clamps: list[Any]) -> float | None:
     """The one clamp of all layers."""
     if not same(clamps):
-        raise Misfit(f"{source.what}: its layers have different clamps, {ascii(clamps[:4])}")
+        raise Misfit(f"{source.what}: its layers have different clamps, {clamps[:4]!a}")
     if clamps[0] is None:
         return None
     if not _number(clamps[0]) or not 0 < clamps[0] < math.inf:
-        raise Misfit(f"{source.what}: its conv_clamp={ascii(clamps[0])} is no positive number")
+        raise Misfit(f"{source.what}: its conv_clamp={clamps[0]!a} is no positive number")
     return clamps[0]
 
 
@@ -298,5 +307,5 @@ def _discriminator(source: Source, node: Any, shape: dict[str, Any]) -> tuple[di
     if group is None:
         group = 2**16  # the whole batch
     if not isinstance(group, int) or group < 1:
-        raise Misfit(f"{source.what}: its group_size={ascii(group)} is no number of images")
+        raise Misfit(f"{source.what}: its group_size={group!a} is no number of images")
     return found, group, layers

@@ -204,7 +204,7 @@ class _Window:
 
     def fill(self, tensor: Tensor) -> None:
         """Read into a tensor of bytes."""
-        if len(tensor) and self.file.readinto(memoryview(tensor.numpy())) != len(tensor):  # type: ignore[attr-defined]
+        if len(tensor) and self.file.readinto(tensor.numpy()) != len(tensor):  # type: ignore[attr-defined]
             raise EOFError
         self.left -= len(tensor)
 
@@ -258,7 +258,7 @@ def _of_zip(file: BinaryIO, size: int, budget: _Budget, nested: int) -> Any:
             budget.copy(n)
             content = torch.empty(n, dtype=torch.uint8)
             with archive.open(member) as source:
-                if n and source.readinto(memoryview(content.numpy())) != n:  # type: ignore[attr-defined]
+                if n and source.readinto(content.numpy()) != n:  # type: ignore[attr-defined]
                     raise EOFError
             return content
 
@@ -311,18 +311,23 @@ TYPES = {
     f"torch.{name}": kind for name in dir(torch) if isinstance(kind := getattr(torch, name), torch.dtype)
 }  # "torch.float32" ...
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Modules and functions of which a file of weights has no need, whatever they are called with.
-HARMFUL_MODULES = frozenset(
+HARMFUL_MODULES = _names(
     "posix nt posixpath ntpath sys subprocess _posixsubprocess commands popen2 pty platform shutil pathlib tempfile "
     "glob io _io fileinput imp _imp pkgutil runpy zipimport site code codeop pdb bdb cmd trace timeit profile cProfile "
     "doctest inspect gc types _ctypes socket _socket socketserver urllib2 requests ftplib smtplib telnetlib poplib "
     "imaplib webbrowser antigravity threading _thread signal resource operator _operator atexit weakref pickle _pickle "
     "cPickle shelve marshal sqlite3 builtins __builtin__ ast compileall py_compile dis linecache turtle readline "
-    "rlcompleter mmap select fcntl pydoc venv".split()
+    "rlcompleter mmap select fcntl pydoc venv"
 )
-HARMFUL_PACKAGES = frozenset(
+HARMFUL_PACKAGES = _names(
     "os importlib pip ensurepip setuptools distutils unittest ctypes cffi http urllib xmlrpc asyncio multiprocessing "
-    "concurrent dill cloudpickle joblib dbm idlelib lib2to3 tkinter curses".split()
+    "concurrent dill cloudpickle joblib dbm idlelib lib2to3 tkinter curses"
 )
 HARMFUL = (  # below modules that data names as well
     "torch.hub", "torch.load", "torch.save", "torch.package", "torch.jit", "torch.utils.cpp_extension", "torch.ops",
@@ -332,7 +337,7 @@ HARMFUL = (  # below modules that data names as well
     "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap", "numpy.DataSource", "numpy.f2py", "numpy.distutils",
     "numpy.testing", "numpy.lib", "numpy.ctypeslib", "functools.reduce",
 )  # fmt: skip
-BUILTINS = {  # classes that are data
+BUILTINS: dict[str, Callable[..., Any]] = {  # classes that are data
     "set": lambda items=(): {_key(item) for item in _sequence(items)},
     "frozenset": lambda items=(): frozenset(_key(item) for item in _sequence(items)),
     "list": lambda items=(): list(_sequence(items)),
@@ -385,7 +390,7 @@ class _Machine:
 
     def run(self, window: _Window) -> Any:
         """What the pickle that begins here makes; the window is then after its end."""
-        for instruction, argument, _ in pickletools.genops(window):
+        for instruction, argument, _ in pickletools.genops(window):  # type: ignore[arg-type]
             self.budget.step()
             self.step(instruction.name, argument)
         if len(self.stack) != 1 or self.marks:
@@ -566,21 +571,14 @@ class _Machine:
     def find(self, module: str, name: str) -> Any:
         """What a name stands for: what is known here, or the name."""
         full = f"{module}.{name}"
-        said = shortened(printable(full))
-        if module in ("builtins", "__builtin__") and name in (*BUILTINS, *UNCALLED):
+        if full in ALIASES:
+            return Named(ALIASES[full])
+        if module in ("builtins", "__builtin__") and (
+            name in BUILTINS or name in UNCALLED or EXCEPTION.fullmatch(name)
+        ):
             return Named(f"builtins.{name}")
-        if module in ("builtins", "__builtin__") and re.fullmatch(r"[A-Z]\w*(Error|Exception|Warning)", name):
-            return Named(f"builtins.{name}")
-        if full in ("__builtin__.unicode", "__builtin__.long", "__builtin__.xrange", "__builtin__.buffer"):
-            return Named({"unicode": "builtins.str", "long": "builtins.int", "xrange": "builtins.range"}.get(name, full))
-        parts = full.split(".")
-        if (
-            (module in HARMFUL_MODULES or parts[0] in HARMFUL_PACKAGES) and full not in HARMLESS
-            or any(full == harm or full.startswith(f"{harm}.") for harm in HARMFUL)
-            or any(part in HARMFUL_MODULES | HARMFUL_PACKAGES for part in name.split(".")[:-1])  # a module by way of another one
-            or any(re.fullmatch(r"__\w+__", part) and part != "__main__" for part in parts[1:])
-               and full not in ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copy_reg.__newobj__")
-        ):  # fmt: skip
+        if _is_harmful(module, name):
+            said = shortened(printable(full))
             raise Refused(f"it asks for {said}, which data never need and which could run code")
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return _Storage(torch.empty(0, dtype=torch.uint8), STORAGES[name])
@@ -609,10 +607,11 @@ class _Machine:
         return Stand(name, args, dict(kwargs or {}))
 
 
-PUSHED = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
-    "BYTEARRAY8 UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 FLOAT BINFLOAT".split()
-)
+PUSHED = frozenset({
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
+    "BINUNICODE8", "FLOAT", "BINFLOAT",
+})  # fmt: skip
 CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
     "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": set,
@@ -620,6 +619,32 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 HARMLESS = frozenset(  # of the modules above: classes whose objects are data
     f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
 ) | {"types.SimpleNamespace"}  # fmt: skip
+
+
+ALIASES = {  # names of Python 2
+    "__builtin__.unicode": "builtins.str",
+    "__builtin__.long": "builtins.int",
+    "__builtin__.xrange": "builtins.range",
+}
+EXCEPTION = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
+DUNDER = re.compile(r"__\w+__")
+REBUILDING = ("copyreg.__newobj__", "copyreg.__newobj_ex__", "copy_reg.__newobj__")
+
+
+def _is_harmful(module: str, name: str) -> bool:
+    """Whether a name is of what a file of weights has no need, by its module, or by a way through a class or a module
+    that data name as well."""
+    full = f"{module}.{name}"
+    if full in HARMLESS or full in REBUILDING:
+        return False
+    outer, *inner = full.split(".")
+    return (
+        module in HARMFUL_MODULES
+        or outer in HARMFUL_PACKAGES
+        or any(full == harm or full.startswith(f"{harm}.") for harm in HARMFUL)
+        or any(part in HARMFUL_MODULES | HARMFUL_PACKAGES for part in name.split(".")[:-1])
+        or any(DUNDER.fullmatch(part) for part in inner)
+    )
 
 
 def _is(value: Any, kind: type) -> Any:
@@ -717,7 +742,9 @@ def _load_from_bytes(machine: _Machine, content: Any) -> _Storage:
 def _numpy_type(machine: _Machine, name: Any, *rest: Any) -> Any:
     if isinstance(name, Named):
         name = {"numpy.bool_": "?"}.get(name.name, name.name.removeprefix("numpy."))
-    if not isinstance(name, str) or not re.fullmatch(r"[<>|=]?([?]|[biufcSUa]\d{1,6}|(bool|u?int|float|complex)\d*)", name):
+    if not isinstance(name, str) or not re.fullmatch(
+        r"[<>|=]?([?]|[biufcSUa]\d{1,6}|(bool|u?int|float|complex)\d*)", name
+    ):
         return Stand("numpy.dtype", (name, *rest))
     return _Array(np.dtype(name.replace("a", "S") if name[:1] == "a" else name))
 
@@ -750,7 +777,7 @@ def _array(machine: _Machine, target: _Array, state: Any) -> Any:
     state = _is(state, tuple)
     if target.dtype is not None:  # (3, byte order, ...)
         order = state[1] if len(state) > 1 else "="
-        return _Array(target.dtype.newbyteorder(order)) if order in ("<", ">", "=", "|") else target
+        return _Array(target.dtype.newbyteorder(">" if order == ">" else "<"))
     _, shape, kind, fortran, content = state if len(state) == 5 else (1, *state)
     return _filled(machine, kind, shape, content, fortran=bool(fortran))
 
@@ -795,7 +822,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._tensor._rebuild_from_type_v2": _of_type,
     "torch.storage._load_from_bytes": _load_from_bytes,
     "torch.Size": _tuple_of,
-    "torch.device": lambda machine, kind, index=None: _is(kind, str) + (f":{_count(index)}" if index is not None else ""),
+    "torch.device": lambda machine, kind, index=None: (
+        _is(kind, str) + (f":{_count(index)}" if index is not None else "")
+    ),
     "collections.OrderedDict": lambda machine, items=(): _dict(items),
     "collections.Counter": lambda machine, items=(): _dict(items),
     "collections.defaultdict": lambda machine, factory=None, items=(): _dict(items),

@@ -101,12 +101,9 @@ def _generator(
     source.filters(".upsample.kernel", 4.0)
     layers = _count(source, r"style\.(\d+)\.weight", first=1)
     top = _count(source, r"to_rgbs\.(\d+)\.bias", first=0)
+    w_dim = int(source.left["style.1.weight"].shape[0]) if source.left["style.1.weight"].ndim else 0  # and of z
     for i in range(layers):
-        c_in = w_dim if i else None  # noqa: F821
-        found[f"mapping.{i}.weight"] = weight = source.take(f"style.{i + 1}.weight", c_in, c_in)
-        if i == 0 and weight.shape[0] != weight.shape[1]:
-            raise Misfit(f"{source.what}: style.1.weight is not square")
-        w_dim = weight.shape[0]
+        found[f"mapping.{i}.weight"] = source.take(f"style.{i + 1}.weight", w_dim, w_dim)
         found[f"mapping.{i}.bias"] = source.take(f"style.{i + 1}.bias", w_dim)
     found["start"] = source.take("input.input", 1, None, START, START)
     sizes = [found["start"].shape[1]]
@@ -140,7 +137,9 @@ def _generator(
     if latent is not None and latent.numel() == w_dim:
         found["w_mean"] = latent.flatten()
     else:
-        found["w_mean"] = mean_w([(found[f"mapping.{i}.weight"], found[f"mapping.{i}.bias"]) for i in range(layers)], RATE)
+        found["w_mean"] = mean_w(
+            [(found[f"mapping.{i}.weight"], found[f"mapping.{i}.bias"]) for i in range(layers)], RATE
+        )
         notes.append(f"{name} has no mean of w, for truncation: it is that of {SEEDS:,} latents of a fixed seed")
     side = check_levels(sizes, source.what)
     return found, {"sizes": sizes, "channels": channels, "w_dim": w_dim, "layers": layers, "side": side}

@@ -81,13 +81,13 @@ def found_networks(tree: Any, own: Iterable[str]) -> Iterator[tuple[str, Any, di
     It may lie three dicts deep; the nearest come first.
     """
     level: list[tuple[str, Any]] = [("", tree)]
-    seen: set[int] = set()
+    seen: set[tuple[str, int]] = set()
     for _ in range(4):
         below: list[tuple[str, Any]] = []
         for key, node in level:
-            if id(node) in seen or not isinstance(node, (dict, Stand)):
+            if (key, id(node)) in seen or not isinstance(node, (dict, Stand)):
                 continue
-            seen.add(id(node))
+            seen.add((key, id(node)))  # one network under two keys is both
             weights = tensors(node)
             if weights and all(name in weights for name in own):
                 yield key, node, weights
@@ -96,11 +96,11 @@ def found_networks(tree: Any, own: Iterable[str]) -> Iterator[tuple[str, Any, di
         level = below[:10_000]
 
 
-def pair(networks: list[tuple[str, Any, dict[str, Tensor]]]) -> tuple[Any | None, Any | None]:
+def pair(networks: list[tuple[str, Any, dict[str, Tensor]]]) -> tuple[Any, Any]:
     """Of generators, the one that was trained and its average, either of which may be missing."""
     averages = [network for network in networks if "ema" in network[0].lower()]
     others = [network for network in networks if "ema" not in network[0].lower()]
-    return (others or [None])[0], (averages or [None])[0]
+    return next(iter(others), None), next(iter(averages), None)
 
 
 def widths(sizes: list[int]) -> dict[str, Any]:

@@ -5,11 +5,20 @@ scales inputs and outputs instead.
 """
 
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from omegaconf import OmegaConf
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from zoo.formats import Foreign
+from zoo.model.stylegan_lite import StyleGANLite
+from zoo.run.config import compose, plain
 
 Layer = dict[str, Tensor]
 
@@ -32,8 +41,14 @@ class Reference:
         normal = lambda *shape: torch.randn(*shape, generator=random)
         self.sizes, self.channels, self.classes, self.clamp = sizes, channels, classes, clamp
         self.z_dim, self.w_dim, self.class_rate = z_dim, w_dim, class_rate
-        linear = lambda c_out, c_in, rate=1.0: {"weight": normal(c_out, c_in) / rate, "bias": normal(c_out) / rate * 0.3}
-        conv = lambda c_out, c_in, k, scale=1.0: {"weight": normal(c_out, c_in, k, k) * scale, "bias": normal(c_out) * 0.3}
+        linear = lambda c_out, c_in, rate=1.0: {
+            "weight": normal(c_out, c_in) / rate,
+            "bias": normal(c_out) / rate * 0.3,
+        }
+        conv = lambda c_out, c_in, k, scale=1.0: {
+            "weight": normal(c_out, c_in, k, k) * scale,
+            "bias": normal(c_out) * 0.3,
+        }
         self.embed = linear(w_dim, classes) if classes else None
         inputs = [z_dim + (w_dim if classes else 0), *[w_dim] * (layers - 1)]
         self.mapping = [linear(w_dim, c_in, 0.01) for c_in in inputs]
@@ -43,7 +58,8 @@ class Reference:
         for i in range(2 * len(sizes) - 1):
             c_in, c_out, side = sizes[i // 2], sizes[(i + 1) // 2], 4 * 2 ** ((i + 1) // 2)
             self.convs.append(
-                conv(c_out, c_in, 3) | {"style": linear(c_in, w_dim), "strength": normal(()), "noise": normal(side, side)}
+                conv(c_out, c_in, 3)
+                | {"style": linear(c_in, w_dim), "strength": normal(()), "noise": normal(side, side)}
             )
         for size in sizes:
             self.rgbs.append(conv(channels, size, 1) | {"style": linear(size, w_dim)})
@@ -189,3 +205,123 @@ def rosinality(reference: Reference) -> tuple[dict[str, Tensor], dict[str, Tenso
         "final_linear.1.weight": reference.judge["weight"], "final_linear.1.bias": reference.judge["bias"],
     }  # fmt: skip
     return G, D
+
+
+class Layer(nn.Module):
+    """One of their layers: weights, and attributes that are no weights."""
+
+    def __init__(self, kind: str, tensors: dict[str, Tensor] | None = None, **attributes: Any) -> None:
+        super().__init__()
+        self.kind = kind
+        for name, tensor in (tensors or {}).items():
+            if name in ("resample_filter", "noise_const", "w_avg"):
+                self.register_buffer(name, tensor)
+            else:
+                setattr(self, name, nn.Parameter(tensor))
+        self.__dict__.update(attributes)
+
+    def __reduce__(self) -> Any:
+        state = {**self.__dict__, "_init_args": (), "_init_kwargs": EasyDict(a=1)}
+        source = "raise SystemExit('the source of a class was run')"
+        meta = {"type": "class", "version": 6, "module_src": source, "class_name": self.kind, "state": state}
+        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (EasyDict(meta),)
+
+
+class EasyDict(dict):
+    pass
+
+
+@contextmanager
+def persistence() -> Iterator[None]:
+    """While it lasts, there is the function by whose name their objects are pickled."""
+    package, module = ModuleType("torch_utils"), ModuleType("torch_utils.persistence")
+
+    def _reconstruct_persistent_obj(meta: Any) -> None:
+        raise AssertionError("called")
+
+    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    module._reconstruct_persistent_obj = _reconstruct_persistent_obj  # type: ignore[attr-defined]
+    sys.modules |= {"torch_utils": package, "torch_utils.persistence": module}
+    try:
+        yield
+    finally:
+        del sys.modules["torch_utils"], sys.modules["torch_utils.persistence"]
+
+
+FILTER = {"resample_filter": KERNEL}
+
+
+def networks(
+    reference: Reference, *, rate: float = 0.01, noise: bool = True, group: int | None = 4, conv_clamp: Any = "own"
+) -> tuple[Layer, Layer]:
+    """G and D with the names of NVlabs/stylegan2-ada-pytorch."""
+    clamp = reference.clamp if conv_clamp == "own" else conv_clamp
+    linear = lambda layer, rate=1.0, activation="linear": Layer(
+        "FullyConnectedLayer", layer, activation=activation, bias_gain=rate
+    )
+    mapping = Layer("MappingNetwork", {"w_avg": reference.mean}, z_dim=reference.z_dim)
+    for i, layer in enumerate(reference.mapping):
+        mapping.add_module(f"fc{i}", linear(layer, rate, "lrelu"))
+    if reference.embed:
+        mapping.add_module("embed", linear(reference.embed))
+    synthesis = Layer("SynthesisNetwork")
+    for k in range(len(reference.sizes)):
+        block = Layer("SynthesisBlock", FILTER | ({} if k else {"const": reference.const}), architecture="skip")
+        for conv in (0, 1) if k else (1,):
+            theirs = reference.convs[2 * k - 1 + conv]
+            tensors = {"weight": theirs["weight"], "bias": theirs["bias"]} | FILTER
+            if noise:
+                tensors |= {"noise_strength": theirs["strength"], "noise_const": theirs["noise"]}
+            layer = Layer("SynthesisLayer", tensors, conv_clamp=clamp, activation="lrelu", use_noise=noise)
+            layer.add_module("affine", linear(theirs["style"]))
+            block.add_module(f"conv{conv}", layer)
+        theirs = reference.rgbs[k]
+        layer = Layer("ToRGBLayer", {"weight": theirs["weight"], "bias": theirs["bias"]}, conv_clamp=clamp)
+        layer.add_module("affine", linear(theirs["style"]))
+        block.add_module("torgb", layer)
+        synthesis.add_module(f"b{4 * 2**k}", block)
+    G = Layer("Generator", z_dim=reference.z_dim, c_dim=reference.classes)
+    G.add_module("synthesis", synthesis)
+    G.add_module("mapping", mapping)
+
+    conv = lambda layer, clamp=clamp, activation="lrelu": Layer(
+        "Conv2dLayer", layer | FILTER, conv_clamp=clamp, activation=activation
+    )
+    D = Layer("Discriminator", c_dim=reference.classes)
+    for i, (first, second, skip) in enumerate(reference.blocks):
+        block = Layer("DiscriminatorBlock", FILTER, architecture="resnet")
+        if i == 0:
+            block.add_module("fromrgb", conv(reference.rgb_in))
+        block.add_module("conv0", conv(first))
+        block.add_module("conv1", conv(second))
+        block.add_module("skip", conv(skip, None, "linear"))
+        D.add_module(f"b{4 * 2 ** (len(reference.sizes) - 1 - i)}", block)
+    if reference.classes:
+        mapping = Layer("MappingNetwork", z_dim=0, c_dim=reference.classes)
+        mapping.add_module("embed", linear(reference.class_embed))
+        for i, layer in enumerate(reference.class_mapping):
+            mapping.add_module(f"fc{i}", linear(layer, reference.class_rate, "lrelu"))
+        D.add_module("mapping", mapping)
+    last = Layer("DiscriminatorEpilogue", architecture="resnet")
+    last.add_module("mbstd", Layer("MinibatchStdLayer", group_size=group, num_channels=1))
+    last.add_module("conv", conv(reference.last))
+    last.add_module("fc", linear(reference.dense, 1, "lrelu"))
+    last.add_module("out", linear(reference.judge))
+    D.add_module("b4", last)
+    return G, D
+
+
+def built(foreign: Foreign) -> StyleGANLite:
+    """The model that a file is of; each network is whole."""
+    config = compose("model=stylegan_lite", "data=folder")
+    for key, value in foreign.settings.items():
+        OmegaConf.update(config, key, value)
+    settings = plain(config)["model"]
+    del settings["_target_"]
+    model = StyleGANLite(**settings)
+    missing, unexpected = model.load_state_dict(foreign.weights, strict=False)
+    assert not unexpected
+    parts = {name.partition(".")[0] for name in foreign.weights}
+    assert not [name for name in missing if name.partition(".")[0] in parts and not name.endswith("_extra_state")]
+    return model.eval()
