@@ -38,7 +38,7 @@ def newest(folder: Path) -> list[Path]:
             chosen[kind] = max(chosen.get(kind, path), path, key=lambda file: age(file.stem))
     if not chosen:
         raise ValueError(f"{folder} has no files of weights ({', '.join(SUFFIXES)}) in it")
-    return list(chosen.values())
+    return sorted(chosen.values())
 
 
 def age(name: str) -> list[float]:
