@@ -12,6 +12,7 @@ from style_networks import Reference, networks, persistence, rosinality
 from test_cli import zoo
 
 from zoo.loading import load
+from zoo.networks.translators import ResNetGenerator
 
 
 def small(**settings: Any) -> Reference:
@@ -51,6 +52,32 @@ def test_of_classes(tmp_path: Path) -> None:
     assert config["hyperparameters"]["classes"] == ["0", "1", "2"]
     assert config["config"]["data"]["_target_"] == "zoo.data.folder.LabelledImageFolder"
     zoo("sample", tmp_path / "new", "--label", "2", "-n", 1, "-o", tmp_path / "grid.png")
+
+
+def test_a_folder_of_files_and_several_files(tmp_path: Path) -> None:
+    """One for each network, as CycleGAN's authors have them: the newest make one model."""
+    source, states = tmp_path / "checkpoints", {}
+    source.mkdir()
+    for name in ("latest_net_G_A", "latest_net_G_B", "5_net_G_B"):
+        ours = ResNetGenerator(c_in=3, c_out=3, width=2, blocks=1, norm="instance").state_dict()
+        state = {f"model.{key.replace('.f.', '.conv_block.')}": weight for key, weight in ours.items()}
+        for key in [
+            key for key in state if key.endswith("weight")
+        ]:  # theirs have biases before each norm; 11 and 14 are transposed
+            state.setdefault(f"{key[:-6]}bias", torch.zeros(state[key].shape[key.split(".")[1] in ("11", "14")]))
+        states[name] = ours
+        torch.save(state, source / f"{name}.pth")
+    both = [source / "latest_net_G_A.pth", source / "latest_net_G_B.pth"]
+    for arguments in ([source], both):
+        folder = tmp_path / f"of_{len(arguments)}"
+        said = zoo("import", *arguments, "-o", folder)
+        assert "G, F of junyanz/pytorch-CycleGAN-and-pix2pix as CycleGAN (model=cyclegan)" in said
+        assert "latest_net_G_A.pth, latest_net_G_B.pth" in (folder / "README.md").read_text()
+        model = load(folder)
+        for network, name in ((model.G, "latest_net_G_A"), (model.F, "latest_net_G_B")):
+            assert all(torch.equal(weight, states[name][key]) for key, weight in network.state_dict().items())
+    said = fails("cyclegan needs both", "import", both[0], "--as", "cyclegan", "-o", tmp_path / "new")
+    assert said.startswith(str(both[0]))
 
 
 def fails(match: str, *arguments: object) -> str:

@@ -35,3 +35,11 @@ def test_gradient_penalty_needs_a_d_without_batchnorm() -> None:
     with pytest.raises(ValueError, match=r"set model\.discriminator_norm=none or spectral"):
         make("dcgan", "regularizer=gradient_penalty")
     make("dcgan", "regularizer=gradient_penalty", "model.discriminator_norm=none")
+
+
+def test_width_of_the_discriminator() -> None:
+    """Its own, where one is given; no more than the largest number of both."""
+    gan = make("dcgan", "model.width=4", "model.discriminator_width=6", "model.max_width=8")
+    assert (gan.G[-2].in_channels, gan.D[0].out_channels) == (4, 6)
+    with pytest.raises(ValueError, match=r"model\.discriminator_width=9 is more than model\.max_width=8: lower one"):
+        make("dcgan", "model.width=4", "model.discriminator_width=9", "model.max_width=8")

@@ -8,7 +8,14 @@ from typer import Argument, Option
 
 
 def import_(
-    file: Annotated[Path, Argument(metavar="FILE", help="a checkpoint of another repository, or its weights alone")],
+    files: Annotated[
+        list[Path],
+        Argument(
+            metavar="FILE...",
+            help="a checkpoint of another repository, or its weights alone; where each network has a file, all of a "
+            "model, or the folder that has them",
+        ),
+    ],
     output: Annotated[Path, Option("-o", "--output", metavar="FOLDER", help="a weights folder, which is to be new")],
     variant: Annotated[
         str | None, Option("--as", metavar="VARIANT", help="which model= they are; by default the file tells")
@@ -16,9 +23,11 @@ def import_(
 ) -> None:
     """Make a weights folder of somebody else's checkpoint, which everything here takes as RUN.
 
-    Nothing that FILE says is run: it is read as data. The format is known by the names of its weights.
+    Nothing that FILE says is run: it is read as data. The format is known by the names of its weights. Of a folder the
+    newest file of each network is taken.
     """
-    from zoo.formats import pickles, recognise
+    from zoo.formats import files as strangers
+    from zoo.formats import recognise
     from zoo.run import checkpoint
     from zoo.run.config import choices, nearest
     from zoo.weights import folder
@@ -27,14 +36,15 @@ def import_(
     if variant is not None and variant not in known:
         raise ValueError(f"--as={variant} is no model: {nearest(variant, known)}")
     folder.refuse_full(output)
-    tree = pickles.read(file)
+    tree, found = strangers.read(files)
+    names = ", ".join(file.name for file in found)
     try:
         foreign = recognise(tree, wanted=variant)
-        weights = _ours(foreign, file.name)
+        weights = _ours(foreign, names)
         model = checkpoint.built(weights, whole=False)  # or a sentence
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-    folder.write(output, weights, card=_card(foreign, file.name), pictures={})
+        raise ValueError(f"{', '.join(map(str, files))}: {error}") from None
+    folder.write(output, weights, card=_card(foreign, names), pictures={})
     networks = dict.fromkeys(name.partition(".")[0] for name in foreign.weights)
     for note in foreign.notes:
         typer.echo(note, err=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.formats.pickles import Stand
 from zoo.text import printable, shortened
 
-MODULES = ("rosinality", "nvlabs")  # asked in this order
+MODULES = ("rosinality", "nvlabs", "junyanz", "examples_dcgan")  # asked in this order
 
 
 class Foreign(NamedTuple):
