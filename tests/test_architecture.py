@@ -19,6 +19,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "torchfile": (set(), set()),
     "game": ({"batch", "game", "ranges", "text", "torchfile"}, {"lightning"}),
     "networks": ({"networks", "torchfile"}, set()),
+    "formats": ({"atomic", "formats"}, set()),
     "model": ({"batch", "game", "networks", "torchfile"}, set()),
     "data": ({"atomic", "batch", "data", "machine", "ranges", "text"}, {"lightning", "torchvision"}),
     "metrics": (

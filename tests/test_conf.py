@@ -10,6 +10,7 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from zoo.game.augment import Augment
+from zoo.game.gan import GAN
 from zoo.game.regularizers import Regularizer
 from zoo.game.settings import Game, defaults
 from zoo.run.config import check, flatten, plain, table
@@ -25,10 +26,12 @@ def targets(node: Any) -> Iterator[Any]:
 
 
 def keyword_only(constructor: Any) -> dict[str, inspect.Parameter]:
-    """A constructor's own arguments: keyword-only and without defaults, which the YAML has."""
+    """A constructor's own arguments: keyword-only and without defaults, which the YAML has; but a variant's that came
+    later have one, so that earlier checkpoints load."""
     parameters = inspect.signature(constructor).parameters
     settings = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in settings.values()), constructor
+    assert all(p.kind is p.KEYWORD_ONLY for p in settings.values()), constructor
+    assert issubclass(constructor, GAN) or all(p.default is p.empty for p in settings.values()), constructor
     return settings
 
 
