@@ -7,9 +7,10 @@ import pytest
 import torch
 from common import make
 from torch import nn
+from torch.nn import functional as F
 
 from zoo.networks.enlarging import Enlarging
-from zoo.networks.rrdb import DenseBlock, MSRResNet, RRDBNet, filled
+from zoo.networks.rrdb import DenseBlock, MSRResNet, RRDBNet, folded
 from zoo.use.upscale import bands
 
 
@@ -94,12 +95,13 @@ def test_tiles_equal_the_whole_image(options: list[str]) -> None:
 
 def test_sides_are_filled_by_the_mirror_image() -> None:
     image = torch.arange(15.0).view(1, 1, 3, 5)
-    assert filled(image, 1) is image
-    whole = filled(image, 4)
+    assert torch.equal(folded(image, 1), image)
+    whole = F.pixel_shuffle(folded(image, 4), 4)
     assert whole.shape[2:] == (4, 8)
+    assert torch.equal(whole[..., :3, :5], image)
     assert torch.equal(whole[..., :3, 5:], image[..., [3, 2, 1]])
     assert torch.equal(whole[..., 3, :5], image[..., 1, :])
-    assert filled(image[..., :1, :1], 4).unique().tolist() == [0]  # nothing to mirror: repeated
+    assert folded(image[..., :1, :1], 4).unique().tolist() == [0]  # nothing to mirror: repeated
 
 
 @pytest.mark.parametrize("bound", ["none", "tanh"])

@@ -81,7 +81,7 @@ class RRDBNet(Enlarging):
 
     def enlarge(self, low: Tensor) -> Tensor:
         height, width = low.shape[2:]
-        shallow = self.enter(F.pixel_unshuffle(filled(low, self.grid), self.grid) if self.grid > 1 else low)
+        shallow = self.enter(folded(low, self.grid) if self.grid > 1 else low)
         maps = shallow + self.body(shallow)  # [N, width, h / grid, w / grid]
         for factor, layer in zip(self.factors, self.steps, strict=True):
             maps = F.leaky_relu(layer(enlarged(maps, factor, "nearest")), SLOPE)
@@ -136,11 +136,14 @@ def reach_beyond(factors: list[int], *, before: bool) -> int:
     return math.ceil(sum(sizes[:-1] if before else sizes[1:]) + 2 * sizes[-1]) + 1
 
 
-def filled(image: Tensor, grid: int) -> Tensor:
-    """[N, C, h, w] continued to the right and below to multiples of `grid`: by its mirror image, as Real-ESRGAN does;
-    sides that are too short for that by their last pixel."""
-    height, width = image.shape[2:]
-    more = (0, -width % grid, 0, -height % grid)
-    if not any(more):
-        return image
-    return F.pad(image, more, mode="reflect" if more[1] < width and more[3] < height else "replicate")
+def folded(image: Tensor, grid: int) -> Tensor:
+    """[N, C, h, w] -> [N, C * grid^2, h / grid, w / grid], sides rounded up: blocks of pixels as channels.
+
+    What is missing of the last blocks is the mirror image of what is before, as Real-ESRGAN does. Without a branch on
+    the size, so that an exported network takes every one.
+    """
+    for dim in (2, 3):
+        length = image.shape[dim]
+        places = torch.arange((length + grid - 1) // grid * grid, device=image.device)
+        image = image.index_select(dim, torch.where(places < length, places, 2 * length - 2 - places).clamp(min=0))
+    return F.pixel_unshuffle(image, grid)
