@@ -17,9 +17,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"atomic", "text"}, set()),
     "text": (set(), set()),
     "torchfile": (set(), set()),
+    "formats": ({"atomic", "formats", "text", "torchfile"}, set()),
     "game": ({"batch", "game", "ranges", "text", "torchfile"}, {"lightning"}),
     "networks": ({"networks", "torchfile"}, set()),
-    "formats": ({"atomic", "formats"}, set()),
     "model": ({"batch", "game", "networks", "torchfile"}, set()),
     "data": ({"atomic", "batch", "data", "machine", "ranges", "text"}, {"lightning", "torchvision"}),
     "metrics": (
@@ -27,15 +27,17 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"torchmetrics", "torch_fidelity", "torchvision"},
     ),
     "run": (
-        {"atomic", "batch", "game", "machine", "metrics", "ranges", "result", "run", "text", "torchfile"},
+        {"atomic", "batch", "game", "machine", "metrics", "ranges", "result", "run", "text", "torchfile", "weights"},
         {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
     ),
-    "use": ({"atomic", "batch", "data", "game", "result", "text", "use"}, {"torchvision"}),
+    "weights": ({"text", "torchfile", "weights"}, set()),
+    "use": ({"atomic", "batch", "data", "game", "result", "text", "use", "weights"}, {"torchvision"}),
+    "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
-        {"batch", "cli", "data", "game", "metrics", "run", "text", "use"},
+        {"batch", "cli", "data", "formats", "game", "loading", "metrics", "run", "text", "use", "weights"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
-    "__init__": ({"run"}, set()),
+    "__init__": ({"loading", "run"}, set()),
 }
 
 

@@ -41,8 +41,13 @@ def test_there_are_few_files() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_has_its_own_settings_and_those_of_the_game(model: str) -> None:
+    """A setting that a variant got later has a default in its constructor too, the YAML's: for checkpoints without."""
     settings = compose(f"model={model}").model
-    assert settings.keys() - {"_target_"} == keyword_only(get_class(settings._target_)).keys() | Game.__annotations__
+    parameters = inspect.signature(get_class(settings._target_)).parameters
+    own = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    assert all(p.kind is p.KEYWORD_ONLY for p in own.values())
+    assert settings.keys() - {"_target_"} == own.keys() | Game.__annotations__.keys()
+    assert {n: p.default for n, p in own.items() if p.default is not p.empty and p.default != settings[n]} == {}
     written = OmegaConf.load(CONF / "model" / f"{model}.yaml").model
     off = {"clip_norm": None, "decay_start": None, "skip_d_above": None}
     assert not [key for key, value in off.items() if key in written and written[key] == value], "the game's own"

@@ -5,7 +5,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:  # imported late: torch takes seconds
     if name == "load":
-        from zoo.run.checkpoint import load
+        from zoo.loading import load
 
         return load
     if name == "train":

@@ -3,6 +3,7 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 
 def cpus() -> int:
@@ -19,3 +20,15 @@ def memory() -> float:
     limits = [Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory/memory.limit_in_bytes")]
     texts = [file.read_text() for file in limits if file.is_file()]
     return min([whole, *(float(text) for text in texts if text[:1].isdigit())])
+
+
+def check_device(device: Any) -> None:
+    """Raise a ValueError for what is no device of this machine."""
+    import torch  # late: it takes seconds
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise ValueError(f"device={device} is no device: use cpu, cuda, cuda:1 or mps") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device}: there is no CUDA device here; use cpu")

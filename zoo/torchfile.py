@@ -9,7 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def load(path: Path, *, archive: bool = True) -> Any:
         raise ValueError(f"{path} can't be read: {what}")
     try:
         if archive or zipfile.is_zipfile(path):
-            _check(path)
+            check_archive(path, path.stat().st_size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, which advise as its errors do
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -52,15 +52,20 @@ class Damaged(Exception):
     """What is wrong with an archive, as the end of a sentence."""
 
 
-def _check(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
+def check_archive(file: Path | BinaryIO, size: int) -> None:
+    """Hold a zip archive to be one that torch.save wrote, whose members unpack to no more than the file's bytes.
+
+    Raises:
+        Damaged: if it is compressed, its headers or a checksum do not agree, or its members are larger than `size`.
+    """
+    with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):  # may unpack to any size
             raise Damaged("it is a compressed archive, which torch.save does not write")
         # Of a member that says it is a folder, torch reads nothing, and leaves in the tensor what was in memory.
         if any(member.compress_size != member.file_size or member.external_attr & 0x10 for member in members):
             raise Damaged("the headers of its archive do not agree")
-        if sum(member.file_size for member in members) > path.stat().st_size:
+        if sum(member.file_size for member in members) > size:
             raise Damaged("its members are larger than the file")
         try:
             broken = archive.testzip()

@@ -96,7 +96,7 @@ class Portraitist(Painter, OfAttributes):
 
 
 def test_a_vector_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Portraitist())
+    monkeypatch.setattr("zoo.loading.load", lambda run, device: Portraitist())
     zoo("sample", "x", "--attributes", "Male=-1, Smiling = 1", "-n", 3, "--seed", 5, "-o", tmp_path / "many")
     assert [painted(path) for path in sorted((tmp_path / "many").iterdir())] == [(2, 5), (2, 6), (2, 7)]
     zoo("sample", "x", "--attributes", "Smiling=1", "-n", 1, "-o", tmp_path / "one")  # the others are 0
@@ -110,7 +110,7 @@ def test_a_vector_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ):
         with pytest.raises(ValueError, match=said):
             zoo("sample", "x", *arguments, "-o", tmp_path / "none")
-    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Painter())
+    monkeypatch.setattr("zoo.loading.load", lambda run, device: Painter())
     with pytest.raises(ValueError, match="without attributes"):
         zoo("sample", "x", "--attributes", "Smiling=1", "-o", tmp_path / "none")
 
@@ -119,7 +119,7 @@ def test_a_vector_of_attributes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def painter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "best.ckpt"
     path.write_bytes(b"weights")
-    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: Painter())
+    monkeypatch.setattr("zoo.loading.load", lambda run, device: Painter())
     return path
 
 
@@ -211,7 +211,7 @@ def test_synthetic_data_of_a_conditional_gan_are_a_data_set(tmp_path: Path) -> N
     from common import compose, small
     from hydra.utils import instantiate
 
-    from zoo.run.checkpoint import load
+    from zoo.loading import load
 
     run(small("cgan", tmp_path / "run", "max_images=32"))
     assert "10 classes" in zoo("sample", tmp_path / "run", "--per-class", 3, "-o", tmp_path / "set")
@@ -320,7 +320,7 @@ def test_translate_keeps_names_folders_and_sizes(translator: Path, tmp_path: Pat
     assert Image.open(out / "a.png").mode == "L"
 
     from zoo.batch import from_bytes, to_bytes
-    from zoo.run.checkpoint import load
+    from zoo.loading import load
 
     image = from_bytes(torch.from_numpy(np.array(Image.open(source / "a.png").convert("RGB")))).permute(2, 0, 1)[None]
     expected = to_bytes(load(translator).translate(image, "X->Y"))[0, 0].numpy()
@@ -401,7 +401,7 @@ def test_translate_takes_tiles_where_a_network_allows_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     model = Local(error)
-    monkeypatch.setattr("zoo.run.checkpoint.load", lambda run, device: model)
+    monkeypatch.setattr("zoo.loading.load", lambda run, device: model)
     picture(tmp_path / "large.png", (400, 400), "L")
     assert "1 of 1 images" in zoo("translate", "run", tmp_path / "large.png", "-o", tmp_path / "out")
     assert model.tiles == [None, 1024, 256]

@@ -14,7 +14,7 @@ from test_cli import zoo
 
 from train import run
 from zoo.batch import to_bytes
-from zoo.run.checkpoint import load
+from zoo.loading import load
 from zoo.use import styles
 from zoo.use.pictures import GAP, LEAST, drawn, film, sheet, whole
 

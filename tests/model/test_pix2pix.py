@@ -18,7 +18,7 @@ def gan(*overrides: str) -> Pix2Pix:
     return make("pix2pix", *TINY, *overrides)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("norm", ["instance", "instance_affine", "batch"])
 def test_the_terms_are_the_papers(norm: str) -> None:
     """Eq. (1) halved for D, then eq. (4) for G against the D that has moved."""
     model, batch = gan("model.dropout=0", f"model.norm={norm}", "model.l1=7"), pairs()
@@ -98,7 +98,7 @@ def test_numbers_out_of_range() -> None:
         ("model.l1=-1", "model.l1=-1.0 must not be negative"),
         ("model.dropout=1", r"model.dropout=1.0 must be in \[0, 1\)"),
         ("model.n_critic=0", "model.n_critic=0 must be 1 or more"),
-        ("model.norm=layer", "model.norm=layer must be one of instance, batch"),
+        ("model.norm=layer", "model.norm=layer must be one of instance, instance_affine, batch"),
         ("data.image_size=20", "multiples of 8, 8 or more; try data.image_size=16"),
     ):
         with pytest.raises(ValueError, match=message.replace(".0", "(.0)?")):

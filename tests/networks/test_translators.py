@@ -1,5 +1,7 @@
 """The networks of CycleGAN and pix2pix against their papers' appendices."""
 
+import copy
+
 import pytest
 import torch
 from common import make
@@ -104,6 +106,49 @@ def test_instance_normalisation(n: int, layout: torch.memory_format, of_gradient
     torch.testing.assert_close(torch.autograd.grad(y, x, g.contiguous(memory_format=of_gradient))[0], expected_gradient)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_normalisation_with_scale_and_shift(n: int, layout: torch.memory_format) -> None:
+    """scale (x - mean) / sqrt(variance + 1e-5) + shift, image by image and channel by channel; and its gradients."""
+    norm = normalisation("instance_affine", 5).double()
+    assert [(name, p.tolist()) for name, p in norm.named_parameters()] == [("weight", [1.0] * 5), ("bias", [0.0] * 5)]
+    scale, shift = (torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    norm.load_state_dict({"weight": scale, "bias": shift})
+    x = (torch.randn(n, 5, 7, 6, dtype=torch.float64) * 4 + 2).contiguous(memory_format=layout).requires_grad_()
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    expected = scale[:, None, None] * (x - mean) / (variance + 1e-5).sqrt() + shift[:, None, None]
+    y, g = norm(x), torch.randn_like(x)
+    torch.testing.assert_close(y, expected)
+    found = torch.autograd.grad(y, [x, *norm.parameters()], g)
+    for one, other in zip(found, torch.autograd.grad(expected, [x, scale, shift], g), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_bias_before_an_instance_normalisation_does_not_count() -> None:
+    norm, x = normalisation("instance_affine", 5).double(), torch.randn(2, 5, 7, 6, dtype=torch.float64)
+    torch.testing.assert_close(norm(x + torch.randn(5, 1, 1, dtype=torch.float64)), norm(x))
+
+
+@pytest.mark.parametrize("kind", ["instance", "instance_affine", "batch"])
+def test_names_of_weights(kind: str) -> None:
+    """Those of earlier checkpoints: without scale and shift a normalisation has none."""
+    norms = {"instance": [], "instance_affine": ["weight", "bias"], "batch": list(nn.BatchNorm2d(1).state_dict())}[kind]
+    D = PatchDiscriminator(channels=1, width=1, layers=2, norm=kind)
+    weights = {"0.weight", "0.bias", "2.weight", "5.weight", "8.weight", "8.bias"}
+    assert D.state_dict().keys() == weights | {f"{k}.{name}" for k in (3, 6) for name in norms}
+    G = ResNetGenerator(c_in=1, c_out=1, width=1, blocks=1, norm=kind)
+    convolutions = ["1", "4", "7", "10.f.1", "10.f.5", "11", "14"]
+    after = ["2", "5", "8", "10.f.2", "10.f.6", "12", "15"]
+    weights = {f"{k}.weight" for k in [*convolutions, "18"]} | {"18.bias"}
+    assert G.state_dict().keys() == weights | {f"{k}.{name}" for k in after for name in norms}
+    U = UNet(c_in=1, c_out=1, width=1, depth=3, norm=kind, dropout=0.5)
+    weights = {f"{k}.weight" for k in ("downs.0.0", "downs.1.1", "downs.2.1", "ups.0.1", "ups.1.1", "ups.2.1")}
+    weights |= {"downs.0.0.bias", "downs.2.1.bias", "ups.2.1.bias"}
+    assert U.state_dict().keys() == weights | {
+        f"{k}.{name}" for k in ("downs.1.2", "ups.0.2", "ups.1.2") for name in norms
+    }
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_instance_normalisation_of_a_nearly_uniform_channel(layout: torch.memory_format) -> None:
     """Water on a map, say: the variance is a thousandth of the mean squared, and less."""
@@ -120,6 +165,16 @@ def test_rows_are_independent_so_a_shared_pass_is_two(generator: str) -> None:
     x, y = torch.randn(2, 3, 2, 16, 16)
     for shared, alone in zip(together(network, x, y), (network(x), network(y)), strict=True):
         torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
+
+
+def test_with_batchnorm_a_shared_pass_is_one_for_each() -> None:
+    """Else the statistics of one batch would be in the other: outputs and running statistics are a loop's."""
+    network = PatchDiscriminator(channels=1, width=2, layers=1, norm="batch")
+    alone = copy.deepcopy(network)
+    x, y = torch.randn(2, 3, 1, 16, 16) * torch.tensor([1.0, 5.0]).view(2, 1, 1, 1, 1)
+    for found, expected in zip(together(network, x, y), (alone(x), alone(y)), strict=True):
+        assert torch.equal(found, expected)
+    assert all(torch.equal(a, b) for a, b in zip(network.buffers(), alone.buffers(), strict=True))
 
 
 def test_blocks_by_size() -> None:
@@ -214,8 +269,8 @@ def test_in_tiles_an_image_becomes_what_it_becomes_as_a_whole(network: nn.Module
 
 
 def test_instance_normalisation_takes_no_tiles() -> None:
-    for kind in ("resnet", "unet"):
-        network = make_generator(kind, (32, 32), **SMALL)
+    for kind, norm in (("resnet", "instance"), ("unet", "instance"), ("resnet", "instance_affine")):
+        network = make_generator(kind, (32, 32), **SMALL | {"norm": norm})
         assert network.reach is None
         with pytest.raises(ValueError, match="instance normalisation makes of an image a whole"):
             at_any_size(network, torch.zeros(1, 1, 32, 32), network.stride, tile=16, reach=network.reach)

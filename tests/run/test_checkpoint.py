@@ -17,8 +17,10 @@ from zoo.cli import app
 from zoo.game.gan import GAN
 from zoo.model.dcgan import DCGAN
 from zoo.model.vanilla import VanillaGAN
-from zoo.run.checkpoint import WholeCheckpointIO, _built, find, newest, read
+from zoo.run.checkpoint import WholeCheckpointIO, built, newest, read
 from zoo.run.command import command_line, readable_errors
+from zoo.weights.folder import Weights
+from zoo.weights.names import find
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -337,19 +339,25 @@ def test_the_undamaged_run_goes_on(content: dict[str, Any], small: Callable[...,
     assert not (tmp_path / "elsewhere").exists()
 
 
+def weights_of(model: Any) -> Weights:
+    variant = f"{type(model).__module__}.{type(model).__qualname__}"
+    tensors, hyperparameters = dict(model.state_dict()), dict(model.hparams)
+    return Weights(variant=variant, hyperparameters=hyperparameters, tensors=tensors, images=0, config={})
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_variant_is_made_without_memory_first(model: str) -> None:
     """With whatever its networks are made of; and as it is."""
     made = make(model, *SMALL.get(model, []))
-    content = {"state_dict": made.state_dict(), "hyper_parameters": dict(made.hparams)}
-    assert same(_built(type(made), content).state_dict(), made.state_dict())
-    content["state_dict"].popitem()
+    content = weights_of(made)
+    assert same(built(content, whole=True).state_dict(), made.state_dict())
+    content.tensors.popitem()
     with pytest.raises(ValueError, match="of another model"):
-        _built(type(made), content)
+        built(content, whole=True)
 
 
 @pytest.mark.parametrize("settings", [["augment=ada"], ["regularizer=r1"], ["model.discriminator_norm=spectral"]])
 def test_settings_that_add_layers_are_made_without_memory_too(settings: list[str]) -> None:
     made = make("dcgan", *SMALL["dcgan"], *settings)
-    content = {"state_dict": made.state_dict(), "hyper_parameters": dict(made.hparams)}
-    assert same(_built(type(made), content).state_dict(), made.state_dict())
+    content = weights_of(made)
+    assert same(built(content, whole=True).state_dict(), made.state_dict())

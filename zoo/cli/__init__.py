@@ -14,6 +14,7 @@ from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.style import directions, edit, interpolate, mix, project
 from zoo.cli.table import runs
+from zoo.cli.weights import import_
 
 app = typer.Typer(
     help=(__doc__ or "").splitlines()[0],
@@ -34,8 +35,9 @@ for command, remedy in (  # and what to do where memory does not suffice
     (project, "close other programs, or take another --device"),
     (directions, "ask for fewer directions, -n"),
     (edit, FEWER_SEEDS),
+    (import_, "close other programs"),
 ):
-    app.command()(with_remedy(remedy)(command))
+    app.command(command.__name__.rstrip("_"))(with_remedy(remedy)(command))
 
 
 @app.command("list")

@@ -11,7 +11,10 @@ from typer import Argument, Option
 
 from zoo.run import CONF
 
-Run = Annotated[Path, Argument(metavar="RUN", help="a run's folder, or a checkpoint file")]
+Run = Annotated[
+    Path,
+    Argument(metavar="RUN", help="a run's folder, a checkpoint, a weights folder, hf:USER/NAME, a published name"),
+]
 Device = Annotated[str, Option(help="cpu, cuda, mps")]
 Seeds = Annotated[str, Option(metavar="SEEDS", help="numbers and ranges, such as 0-7,12")]
 Label = Annotated[str | None, Option(metavar="CLASS", help="of this class, by name or number")]
@@ -32,7 +35,7 @@ NOUNS = {  # of each ability: what a model that lacks it does not have
 
 def loaded(run: Path, device: str, ability: type, what: str) -> Any:
     """The trained model of a run, which has the ability that `what`, a command, needs."""
-    from zoo.run.checkpoint import load
+    from zoo.loading import load
 
     model = load(run, device=device)
     require(model, ability, what)
@@ -129,7 +132,7 @@ def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., No
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(*arguments: Any, **settings: Any) -> None:
-            with within_memory(f"zoo {command.__name__}", remedy):
+            with within_memory(f"zoo {command.__name__.rstrip('_')}", remedy):
                 command(*arguments, **settings)
 
         return run

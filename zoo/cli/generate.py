@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -41,10 +41,10 @@ def sample(
     --per-class 500 -o FOLDER: images for data=labelled_folder data.root=FOLDER, no seed twice.
     """
     from zoo.game.abilities import FromLatents, Styles
-    from zoo.run.checkpoint import find
     from zoo.use import pictures
     from zoo.use.sample import draw, folder_name, labelled_folder, save_files, save_grid
     from zoo.use.styles import ranges
+    from zoo.weights.names import file_of, find
 
     if label and all_labels:
         raise ValueError("--all-labels means every class: leave --label out, or name several (--label 3 --label 7)")
@@ -62,8 +62,8 @@ def sample(
         labels = list(dict.fromkeys(labels))
         of_some = [f"--label={classes[label]}" for label in labels] if len(labels) < len(classes) else []
         words = ["zoo", "sample", str(run), f"--per-class={per_class}", f"--seed={seed}", *of_some, "-o", str(output)]
-        command = shlex.join(words)
-        labelled_folder(model, output, per_class, labels=labels, seed=seed, checkpoint=find(run), command=command)
+        origin: dict[str, Any] = {"checkpoint": file_of(find(run)), "command": shlex.join(words)}
+        labelled_folder(model, output, per_class, labels=labels, seed=seed, **origin)
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")

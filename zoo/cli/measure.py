@@ -30,12 +30,13 @@ def evaluate(
     image that can't be measured is named and left out; the exit status is then 1.
     """
     from zoo.game.abilities import Styles, Upscales
+    from zoo.loading import load
     from zoo.metrics.evaluation import Evaluation
     from zoo.metrics.path_length import PathLength
-    from zoo.run import checkpoint
+    from zoo.weights.names import find
 
-    path = checkpoint.find(run)
-    model: Any = checkpoint.load(path, device=device)
+    path = find(run)
+    model: Any = load(path, device=device)
     if ppl is not None and not isinstance(model, Styles):
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):

@@ -28,7 +28,7 @@ def interpolate(
 ) -> None:
     """A film that walks from seed to seed: straight in W, along great circles in Z; several classes side by side."""
     from zoo.game.abilities import FromLatents, Styles, classes_of
-    from zoo.run.checkpoint import load
+    from zoo.loading import load
     from zoo.use import pictures, styles
 
     pictures.check_film(output)

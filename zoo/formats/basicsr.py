@@ -31,6 +31,7 @@ from zoo.formats.layers import Layers, states
 from zoo.formats.srresnet import Weights, convolution, counted
 
 REPOSITORY = "XPixelGroup/BasicSR"
+FORMAT = "ESRGAN and Real-ESRGAN (RRDBNet), by old names too, and MSRResNet"
 PLACES = ("params_ema", "params", "state_dict", "model", "")  # of the state dict in a file, the preferred one first
 GROWTH = 32  # what spandrel and others take for granted
 
@@ -60,7 +61,7 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
     for place in PLACES:
         state = found.get(place, {})
         others = [name for name in ("params", "params_ema") if name in found and name != place]
-        notes = [f"{name} beside {place}, which is preferred" for name in others]
+        notes = [f"passed over: {name}; {place} is preferred" for name in others]
         if (names := names_of(state)) is not None:
             return rrdb(Layers(state, f"the RRDBNet of {REPOSITORY}"), names, notes)
         if {"conv_first.weight", "body.0.conv1.weight", "upconv1.weight", "conv_hr.weight"} <= state.keys():
@@ -90,7 +91,7 @@ def rrdb(layers: Layers, names: Names, notes: list[str]) -> Foreign:
     fold = next((fold for fold in (1, 2, 4) if channels * fold**2 == c_in), None)
     if fold is None:
         raise ValueError(f"{layers.what} makes {channels} channels of {c_in}: this zoo's networks keep their number")
-    blocks = counted(layers.rest, f"{names.dense.format('{}', 1, 1)}.weight")
+    blocks = counted(layers.left, f"{names.dense.format('{}', 1, 1)}.weight")
     steps = 0
     while f"{step(names, steps + 1)}.weight" in layers and step(names, steps + 1) not in (names.high, names.leave):
         steps += 1
@@ -101,9 +102,9 @@ def rrdb(layers: Layers, names: Names, notes: list[str]) -> Foreign:
     weights: Weights = {}
     for theirs, ours, (inputs, outputs) in table(names, steps, width, blocks, growth, c_in, channels):
         weights |= convolution(layers, theirs, f"G.{ours}", inputs, outputs, 3)
-    layers.done()
+    layers.nothing_left()
     if names.enter == "model.0" and steps == 1:
-        notes = [*notes, "nothing: but a x3 network of these names would look like this one, which is taken for x2"]
+        notes = [*notes, "taken for x2: a x3 network of these names looks the same"]
     settings = {"data.scale": scale, "data.channels": channels, "model.network": "rrdb", "model.width": width}
     settings |= {"model.blocks": blocks, "model.growth": growth, "model.unshuffle": fold, **ENDS}
     return Foreign(REPOSITORY, "srgan", settings, weights, notes)
@@ -134,7 +135,7 @@ def table(
 
 def msrresnet(layers: Layers, notes: list[str]) -> Foreign:
     width, channels, *_ = layers.shape("conv_first.weight", 4)
-    blocks, steps = counted(layers.rest, "body.{}.conv1.weight"), 2 if "upconv2.weight" in layers else 1
+    blocks, steps = counted(layers.left, "body.{}.conv1.weight"), 2 if "upconv2.weight" in layers else 1
     weights = convolution(layers, "conv_first", "G.enter", channels, width, 3)
     for n in range(blocks):
         weights |= convolution(layers, f"body.{n}.conv1", f"G.body.{n}.0", width, width, 3)
@@ -147,7 +148,7 @@ def msrresnet(layers: Layers, notes: list[str]) -> Foreign:
         scale *= factor
     weights |= convolution(layers, "conv_hr", "G.leave.0", width, width, 3)
     weights |= convolution(layers, "conv_last", "G.leave.2", width, channels, 3)
-    layers.done()
+    layers.nothing_left()
     settings = {"data.scale": scale, "data.channels": channels, "model.network": "msrresnet", "model.width": width}
     return Foreign(REPOSITORY, "srgan", {**settings, "model.blocks": blocks, **ENDS}, weights, notes)
 

@@ -4,83 +4,46 @@ A bias before a normalisation is taken away again by the mean of what it is adde
 With BatchNorm's running mean m, (x + b) - m = x - (m - b): it is a part of the mean.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's names around a network
+from zoo.formats.pickles import attributes, tensors
+from zoo.formats.style import Misfit, Source
+from zoo.text import shortened
+
 SCALES = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var")
 NORMS = {"instance": "instance norm", "instance_affine": "instance norm with scale and shift", "batch": "BatchNorm"}
 
 
-def is_state(tree: Any) -> bool:
-    """Whether a tree is a state dict: tensors, by names."""
-    return isinstance(tree, Mapping) and bool(tree) and all(isinstance(tree[k], Tensor) for k in tree)
-
-
 def states(tree: Any) -> dict[str, dict[str, Tensor]]:
-    """The state dicts of a tree by the names that they have there, "" for one that is bare; none of anything else."""
-    if is_state(tree):
-        return {"": unwrapped(tree)}
-    if not isinstance(tree, Mapping):
-        return {}
-    return {str(name): unwrapped(part) for name, part in tree.items() if is_state(part)}
+    """The tensors of networks by the names that those have in a tree, "" for the tree itself: of state dicts, and of
+    networks that were pickled as they are."""
+    parts = [("", tree), *((str(name), part) for name, part in attributes(tree).items())]
+    return {name: found for name, part in parts if (found := tensors(part))}
 
 
-def unwrapped(state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the names that wrappers add in front of all others."""
-    plain = {str(name): tensor for name, tensor in state.items()}
-    while prefix := next((prefix for prefix in WRAPPERS if all(name.startswith(prefix) for name in plain)), None):
-        plain = {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
-    return plain
+class Layers(Source):
+    """A network's tensors, to be taken one by one."""
 
-
-class Layers:
-    """A network's tensors, to be taken one by one.
-
-    Args:
-        state: by the stranger's names.
-        what: the network, for messages: "netG of pytorch/examples".
-    """
-
-    def __init__(self, state: Mapping[str, Tensor], what: str) -> None:
-        self.rest, self.what = dict(state), what
-        self.statistics_left = False  # running statistics of instance norm, which nothing reads
-        self.folded = False  # biases that became a part of BatchNorm's running means
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.rest
+    statistics_left = False  # running statistics of instance norm, which nothing reads
+    folded = False  # biases that became a part of BatchNorm's running means
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """Of a tensor that has to be there.
 
         Raises:
-            ValueError: if it is not, or has another number of dimensions.
+            Misfit: if it is not, or has another number of dimensions.
         """
-        if name not in self.rest:
-            raise ValueError(f"{self.what} has no {name!a}: it is not whole, or of another network")
-        found = tuple(self.rest[name].shape)
+        if name not in self:
+            raise Misfit(f"{self.what} has no {name}: it is not whole, or another network")
+        found = tuple(self.left[name].shape)
         if len(found) != dimensions or 0 in found:
-            raise ValueError(f"{self.what}: {name!a} is of shape {list(found)}, which is no layer of this network")
+            raise Misfit(f"{self.what}: {name} is {'x'.join(map(str, found)) or 'a number'}, which is no layer of it")
         return found
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        """A tensor of that shape, float32.
-
-        Raises:
-            ValueError: if there is none, or one of another shape.
-        """
-        if (found := self.shape(name, len(shape))) != shape:
-            raise ValueError(
-                f"{self.what}: {name!a} is of shape {list(found)}, where {list(shape)} would fit the others"
-            )
-        tensor = self.rest.pop(name)
-        if not tensor.is_floating_point():
-            raise ValueError(f"{self.what}: {name!a} holds {tensor.dtype}, not floating-point numbers")
-        return tensor.detach().float()
 
     def bias(self, layer: str, channels: int) -> Tensor:
         """The bias of a layer, 0 where it has none."""
@@ -106,23 +69,21 @@ class Layers:
             mean, variance = (self.take(f"{norm}.{name}", channels) for name in STATISTICS)
             self.folded |= bool(bias.any())
             tensors |= {"running_mean": (mean.double() - bias.double()).float(), "running_var": variance}
-            counted = self.rest.pop(f"{norm}.num_batches_tracked", torch.tensor(0))  # not before torch 0.4.1
-            tensors["num_batches_tracked"] = counted.detach().long().reshape(())
+            counted = self.left.pop(f"{norm}.num_batches_tracked", torch.tensor(0))  # not before torch 0.4.1
+            tensors["num_batches_tracked"] = torch.tensor(int(counted.max()) if counted.numel() else 0)
         elif kind == "instance":
             for name in (*STATISTICS, "num_batches_tracked"):
-                self.statistics_left |= self.rest.pop(f"{norm}.{name}", None) is not None
+                self.statistics_left |= self.left.pop(f"{norm}.{name}", None) is not None
         return tensors
-
-    def done(self) -> None:
-        """Raise a ValueError if something was not taken."""
-        if self.rest:
-            raise ValueError(
-                f"{self.what} has {named(self.rest)} too many: it is another network than its first layers"
-            )
 
 
 def named(names: Iterable[str], most: int = 3) -> str:
     """The first of some names, and how many more there are."""
     shown = sorted(names)
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(f"{name!a}" for name in shown[:most]) + more
+    return ", ".join(said(name) for name in shown[:most]) + more
+
+
+def said(name: str) -> str:
+    """A stranger's name, to be shown."""
+    return shortened(ascii(name))

@@ -14,6 +14,7 @@ from zoo.formats.layers import Layers, states
 from zoo.formats.srresnet import Block, counted, srresnet
 
 REPOSITORY = "leftthomas/SRGAN"
+FORMAT = "netG_epoch_4_100.pth, with block1.0, block2.conv1"
 
 
 def read(tree: Any, *, wanted: str | None) -> Foreign | None:
@@ -35,11 +36,11 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
 
 def generator(layers: Layers) -> Foreign:
     numbers = sorted(
-        int(match[1]) for name in layers.rest if (match := re.fullmatch(r"block(\d+)\.conv1\.weight", name))
+        int(match[1]) for name in layers.left if (match := re.fullmatch(r"block(\d+)\.conv1\.weight", name))
     )
     names = [f"block{n}" for n in range(2, len(numbers) + 2)]
     after, last = f"block{len(numbers) + 2}", f"block{len(numbers) + 3}"
-    steps = counted(layers.rest, last + ".{}.conv.weight")
+    steps = counted(layers.left, last + ".{}.conv.weight")
     settings, weights = srresnet(
         layers,
         enter=("block1.0", "block1.1"),

@@ -17,6 +17,7 @@ from zoo.formats.layers import Layers, states
 from zoo.formats.srresnet import Block, Weights, convolution, counted, srresnet
 
 REPOSITORY = "Lornatang/SRGAN-PyTorch"
+FORMAT = "g_best.pth.tar and d_best.pth.tar, or a state dict with conv1.0, trunk.0.rcb.0"
 AGES = (("conv_block1", "conv_block2", "conv_block3"), ("conv1", "conv2", "conv3"))
 
 
@@ -29,7 +30,7 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
     found = states(tree)
     for place in ("state_dict", ""):
         state = found.get(place, {})
-        notes = ["the average of its weights (ema_state_dict), which their inference does not use"]
+        notes = ["passed over: ema_state_dict, an average of the weights, which their inference does not use"]
         notes = notes if isinstance(tree, dict) and "ema_state_dict" in tree else []
         age = next((age for age in AGES if f"{age[0]}.0.weight" in state), None)
         if age and "trunk.0.rcb.0.weight" in state:
@@ -47,12 +48,12 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
 def generator(layers: Layers, age: tuple[str, str, str], notes: list[str]) -> Foreign:
     enter, after, leave = age
     blocks = []
-    for n in range(counted(layers.rest, "trunk.{}.rcb.0.weight")):
+    for n in range(counted(layers.left, "trunk.{}.rcb.0.weight")):
         inside = f"trunk.{n}.rcb"
         places = (0, 1, 2, 3, 4) if f"{inside}.1.running_mean" in layers else (0, 0, 1, 2, 2)
         blocks.append(Block(*(f"{inside}.{place}" for place in places)))
     names = [
-        f"upsampling.{n}.upsample_block" for n in range(counted(layers.rest, "upsampling.{}.upsample_block.0.weight"))
+        f"upsampling.{n}.upsample_block" for n in range(counted(layers.left, "upsampling.{}.upsample_block.0.weight"))
     ]
     settings, weights = srresnet(
         layers,
@@ -87,7 +88,7 @@ def discriminator(layers: Layers, notes: list[str]) -> Foreign:
     ):
         weights[f"{ours}.weight"] = layers.take(f"{theirs}.weight", *shape)
         weights[f"{ours}.bias"] = layers.bias(theirs, shape[0])
-    layers.done()
+    layers.nothing_left()
     settings = {"data.channels": channels, "data.patch_size": 16 * side, "model.discriminator_width": width}
     settings |= {"model.discriminator_dense": dense, "model.discriminator_norm": "batch"}
     return Foreign(REPOSITORY, "srgan", settings, weights, notes)

@@ -59,7 +59,7 @@ def srresnet(
     if scale not in (1, 2, 3, 4, 8):
         raise ValueError(f"{layers.what} enlarges {scale} times: this zoo's networks do by 2, 3, 4 or 8")
     weights |= convolution(layers, leave, f"G.leave.{3 * len(steps)}", width, channels, 9)
-    layers.done()
+    layers.nothing_left()
     settings = {"data.scale": scale, "data.channels": channels, "model.network": "srresnet", "model.width": width}
     settings |= {"model.blocks": len(blocks), "model.norm": norm, "model.residual_scale": 1.0, "model.skip": "none"}
     return {**settings, "model.ema_half_life": None}, weights

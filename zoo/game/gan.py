@@ -355,6 +355,18 @@ class GAN(L.LightningModule):
                 return average
         return partial(evaluated, network)
 
+    def averages(self) -> dict[str, nn.Module]:
+        """The networks' averages, by attribute."""
+        names = {module: name for name, module in self.named_children()}
+        return {names[average]: average for average, _ in self._averages}
+
+    def deployed(self) -> dict[str, nn.Module]:
+        """The networks that a trained model is used by, by attribute, each as `best` has it: all but the critic's."""
+        names = {module: name for name, module in self.named_children()}
+        _, *others = self.players().values()
+        averages = {followed: average.module for average, followed in self._averages}
+        return {names[network]: averages.get(network, network) for networks in others for network in networks}
+
     @property
     def images_before(self) -> int:
         """Images shown before the present batch."""

@@ -19,10 +19,12 @@ Faithful: the objective, eq. (1) to (3), with least squares in place of the log 
           in the authors' code.
 Departs:  time is counted in images, not in epochs: an image is a pair of one x and one y. Below 128 pixels D's patches
           are smaller. Reflection pads the residual blocks too, as in the authors' code, not zeros. The identity term
-          is left out where X and Y have different numbers of channels. An average of the generators is an option.
+          is left out where X and Y have different numbers of channels. An average of the generators is an option, and
+          so are norms with scale and shift, by image ("instance_affine") or by batch ("batch").
 
 Images are normalised one by one, so what goes through the same network shares a pass: translation and identity,
-G([x; y]), and real and generated images, D_Y([y; G(x)]).
+G([x; y]), and real and generated images, D_Y([y; G(x)]). With norm "batch" each has a pass of its own, as in the
+authors' code.
 """
 
 from typing import Any, Literal, Unpack
@@ -48,6 +50,7 @@ class CycleGAN(GAN, Translates):
         image_size: both sides multiples of 4 for a ResNet, of 8 for a U-Net.
         channels_x, channels_y: of the images of each domain; any.
         generator, width, blocks: of G and F, see `make_generator`.
+        norm: of all four networks.
         discriminator_width, discriminator_layers: channels of their first layer; how often they halve the image: 1, 2,
             3 judge patches of 16, 34, 70 pixels, None chooses by size.
         adversarial: weight of the adversarial terms in the generators' objective.
@@ -59,10 +62,11 @@ class CycleGAN(GAN, Translates):
     def __init__(
         self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
         width: Count, blocks: Blocks | None, discriminator_width: Count, discriminator_layers: int | None,
-        adversarial: Weight, cycle: Weight, identity: Weight, history: Natural, **game: Unpack[Game],
+        adversarial: Weight, cycle: Weight, identity: Weight, history: Natural,
+        norm: Literal["instance", "instance_affine", "batch"] = "instance", **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        size, norm, dropout = sides(image_size), "instance", 0.0
+        size, dropout = sides(image_size), 0.0
         layers = translators.patch_layers(discriminator_layers, size)
         self.adversarial, self.cycle = adversarial, cycle
         self.identity = identity if channels_x == channels_y else 0.0
@@ -74,6 +78,7 @@ class CycleGAN(GAN, Translates):
         init_weights(self.G, self.F, self.D_X, self.D_Y)
         self.G_ema, self.F_ema = self.average(self.G), self.average(self.F)
         self.history_x, self.history_y = History(history), History(history)
+        self.reach = self.G.reach
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D_X, self.D_Y], "G": [self.G, self.F]}

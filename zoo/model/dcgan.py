@@ -35,18 +35,26 @@ class DCGAN(GAN, FromLatents):
         latent_dim: the dimension of z.
         width, max_width: channels next to the image, doubled at each halving of the resolution, and the most of them.
         discriminator_norm: what D's layers are normalised by.
+        discriminator_width: D's channels next to the image; None: `width`.
     """
 
     def __init__(
         self, *, image_size: ImageSize, channels: Count, latent_dim: Count, width: Count, max_width: Count,
-        discriminator_norm: Literal["batch", "spectral", "none"], **game: Unpack[Game],
+        discriminator_norm: Literal["batch", "spectral", "none"], discriminator_width: Count | None = None,
+        **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
         if discriminator_norm == "batch":
             self.refuse_gradient_penalty("model.discriminator_norm=none or spectral")
         self.latent_dim, shape = latent_dim, (channels, *sides(image_size))
         self.G = Generator(latent_dim=latent_dim, shape=shape, base=width, most=max_width)
-        self.D = Discriminator(shape=shape, base=width, most=max_width, norm=discriminator_norm)
+        if discriminator_width is not None and discriminator_width > max_width:
+            raise ValueError(
+                f"model.discriminator_width={discriminator_width} is more than model.max_width={max_width}: lower one "
+                "or raise the other"
+            )
+        of_D = width if discriminator_width is None else discriminator_width
+        self.D = Discriminator(shape=shape, base=of_D, most=max_width, norm=discriminator_norm)
         init_weights(self.G, self.D)
         if discriminator_norm == "spectral":
             spectral_normalize(self.D)

@@ -14,10 +14,11 @@ Faithful: eq. (4), the conditional objective of eq. (1), non-saturating, with D'
           N(0, 0.02), batches of 1 (section 3.3 and 6.2). The rate is constant for the first half and falls linearly to
           0 in the second, as in the authors' code.
 Departs:  translations are deterministic: G is in evaluation mode, without dropout, which the paper keeps in tests, and
-          finds to make minor differences only (section 3.1). Norm "instance" is the default: it is what the paper's
-          BatchNorm does on batches of 1, in training and in tests, where it takes the test batch's statistics (section
-          3.3), but whatever the batch; "batch" tests with running averages. The number of layers depends on the image's
-          size. An average of G is an option.
+          finds to make minor differences only (section 3.1). Norm "instance" is the default: on batches of 1 the
+          paper's BatchNorm, which takes the test batch's statistics in tests too (section 3.3), normalises each image
+          by itself, as this does whatever the batch; but this has no scale and shift of each channel, which theirs
+          has. "instance_affine" has them, and is what theirs computes on batches of 1; "batch" tests with running
+          averages. The number of layers depends on the image's size. An average of G is an option.
 """
 
 from typing import Literal, Unpack
@@ -51,13 +52,14 @@ class Pix2Pix(GAN, Translates):
 
     def __init__(
         self, *, image_size: ImageSize, channels_x: Count, channels_y: Count, generator: Literal["resnet", "unet"],
-        width: Count, blocks: Blocks | None, norm: Literal["instance", "batch"], dropout: Part,
-        discriminator_width: Count, discriminator_layers: int | None, l1: Weight, **game: Unpack[Game],
+        width: Count, blocks: Blocks | None, norm: Literal["instance", "instance_affine", "batch"],
+        dropout: Part, discriminator_width: Count, discriminator_layers: int | None, l1: Weight,
+        **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
         size = sides(image_size)
         layers = translators.patch_layers(discriminator_layers, size)
-        self.l1, self.norm, self.directions = l1, norm, {"X->Y": channels_x}
+        self.l1, self.directions = l1, {"X->Y": channels_x}
         self.G = translators.make_generator(generator, size, channels_x, channels_y, width, blocks, norm, dropout)
         self.D = PatchDiscriminator(channels_x + channels_y, discriminator_width, layers, norm)
         init_weights(self.G, self.D)
@@ -86,7 +88,7 @@ class Pix2Pix(GAN, Translates):
     def of_both(self, x: Tensor, y: Tensor, fake: Tensor) -> tuple[Tensor, ...]:
         """D's logits [N, 1, h, w] on (x, y) and on (x, fake), in one pass unless BatchNorm would mix the two."""
         pairs = torch.cat([x, y], dim=1), torch.cat([x, fake], dim=1)  # [N, C_X + C_Y, H, W] each
-        return tuple(self.D(pair) for pair in pairs) if self.norm == "batch" else together(self.D, *pairs)
+        return together(self.D, *pairs)
 
     def on_train_start(self) -> None:
         """Dropout draws from torch's own stream: let it differ from rank to rank."""

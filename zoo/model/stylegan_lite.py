@@ -22,7 +22,8 @@ Faithful: equalised learning rates, the mapping's at a hundredth, modulation and
 Departs:  a lazy penalty is a term of the turn's one step and not a step of its own, so neither Adam's rate nor its
           betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z,
           and mixing is drawn for each image. The mean of w is that of all classes. y enters D's projection by one
-          linear layer. "Lite" is the width by default, not the method.
+          linear layer, unless `class_layers` asks for StyleGAN2-ADA's mapping of classes. "Lite" is the width by
+          default, not the method.
 """
 
 import math
@@ -37,7 +38,7 @@ from torch.nn import functional as F
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents, OfClasses, Styles
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, ImageSize, Layers, Positive, Share, sides
+from zoo.game.settings import Blocks, Count, Game, ImageSize, Layers, Positive, Share, sides
 from zoo.networks import style
 from zoo.networks.convolutional import doublings
 from zoo.networks.growth import Growth, Stage
@@ -59,6 +60,7 @@ class Generator(nn.Module):
         sizes: channels of the features at each level, see `widths`.
         noise: whether the layers take noise.
         growth: the images' shapes, and how the levels make the image.
+        clamp: the largest magnitude of what a layer of the synthesis gives; None: any.
 
     A `stage` of growing that is None is its end.
     """
@@ -67,7 +69,7 @@ class Generator(nn.Module):
 
     def __init__(
         self, *, latent_dim: int, w_dim: int, classes: int, layers: int, rate: float,
-        sizes: list[int], noise: bool, growth: Growth,
+        sizes: list[int], noise: bool, growth: Growth, clamp: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.growth, self.top, self.num_ws = growth, growth.top, 2 * growth.top + 2
@@ -79,10 +81,13 @@ class Generator(nn.Module):
         # One layer at the start, then two at each level: the i-th is at the ceil(i / 2)-th.
         self.noise_sizes = [growth.shapes[(i + 1) // 2][1:] for i in range(2 * self.top + 1)]
         self.convs = nn.ModuleList(
-            StyledConv(sizes[i // 2], sizes[(i + 1) // 2], w_dim=w_dim, noise=size if noise else None, up=i % 2 == 1)
+            StyledConv(
+                sizes[i // 2], sizes[(i + 1) // 2],
+                w_dim=w_dim, noise=size if noise else None, up=i % 2 == 1, clamp=clamp,
+            )
             for i, size in enumerate(self.noise_sizes)
-        )
-        self.rgbs = nn.ModuleList([ToRGB(size, channels, w_dim=w_dim) for size in sizes])
+        )  # fmt: skip
+        self.rgbs = nn.ModuleList([ToRGB(size, channels, w_dim=w_dim, clamp=clamp) for size in sizes])
         self.register_buffer("w_mean", torch.zeros(w_dim))
 
     def forward(
@@ -153,37 +158,46 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c).
 
-    `group` is that of `minibatch_stddev`; the rest as `Generator`'s.
+    `group` is that of `minibatch_stddev`; `class_layers` and `rate` are of the mapping that a class goes through after
+    its embedding; the rest as `Generator`'s.
     """
 
-    def __init__(self, *, classes: int, sizes: list[int], group: int, growth: Growth) -> None:
+    def __init__(
+        self, *, classes: int, sizes: list[int], group: int, growth: Growth, clamp: float | None = None,
+        class_layers: int = 0, rate: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.growth, self.group, self.top = growth, group, growth.top
+        self.growth, self.group, self.top, self.clamp = growth, group, growth.top, clamp
         channels, height, width = growth.shapes[0]
         self.rgbs = nn.ModuleDict({str(k): Conv(channels, sizes[k], 1) for k in growth.entries})
         inputs = [size + growth.appended for size in sizes[:-1]] + [sizes[-1]]
         # The k-th ends at level k.
-        self.blocks = nn.ModuleList([Block(inputs[k + 1], sizes[k]) for k in range(self.top)])
+        self.blocks = nn.ModuleList([Block(inputs[k + 1], sizes[k], clamp=clamp) for k in range(self.top)])
         self.conv = Conv(inputs[0] + 1, sizes[0], 3)
         self.dense = Linear(sizes[0] * height * width, sizes[0])
         self.judge = Linear(sizes[0], sizes[0] if classes else 1)
         self.embed = Embed(classes, sizes[0]) if classes else None
+        layers = class_layers if classes else 0
+        self.mapping = nn.ModuleList([Linear(sizes[0], sizes[0], rate=rate) for _ in range(layers)])
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, stage: Stage | None = None) -> Tensor:
         stage = stage or self.growth.end
-        enter = lambda image, level: activate(self.rgbs[str(level)](image))
+        enter = lambda image, level: activate(self.rgbs[str(level)](image), self.clamp)
         images = self.growth.unpack(x)
         h = enter(images[-1], stage[0])
         for k in reversed(range(stage[0])):
             h = self.blocks[k](h)  # half as high and wide
             h = self.growth.meet(h, k, images, stage, enter)
-        h = activate(self.conv(style.minibatch_stddev(h, self.group)))
+        h = activate(self.conv(style.minibatch_stddev(h, self.group)), self.clamp)
         with torch.autocast(x.device.type, enabled=False):
             phi = self.judge(activate(self.dense(h.to(x.dtype).flatten(1))))  # [N, 1] or [N, sizes[0]]
             if self.embed is None:
                 return phi[:, 0]
             assert y is not None
-            return (phi * self.embed(y)).sum(1) / math.sqrt(phi.shape[1])  # projection, as in StyleGAN2-ADA
+            v = self.embed(y)  # [N, sizes[0]]
+            for layer in self.mapping:
+                v = activate(layer(v))
+            return (phi * v).sum(1) / math.sqrt(phi.shape[1])  # projection, as in StyleGAN2-ADA
 
 
 class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
@@ -197,6 +211,9 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         latent_dim, w_dim: the dimensions of z and of w.
         mapping_layers, mapping_rate: of f; its learning rate, relative to G's.
         channel_base, channel_max: a layer has min(channel_base / pixels of the shorter side, channel_max) channels.
+        widths: the channels of the layers at each resolution, from 4 pixels on; None: those of the two above.
+        clamp: the largest magnitude of what a convolution gives, as StyleGAN2-ADA's conv_clamp; None: any.
+        class_layers: of the mapping that a class goes through in D, as StyleGAN2-ADA's, which has 8.
         noise: whether G's layers take noise.
         mixing: the probability that an image has styles of two latents.
         stddev_group: images in a group of D's minibatch standard deviation.
@@ -212,7 +229,8 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         latent_dim: Count, w_dim: Count, mapping_layers: Layers, mapping_rate: Positive, channel_base: Count,
         channel_max: Count, noise: bool, mixing: Share, stddev_group: Count,
         growth: Literal["none", "progressive", "multi_scale"], phase_images: Count, truncation: Share,
-        w_mean_half_life: Positive, path_length: dict[str, Any], **game: Unpack[Game],
+        w_mean_half_life: Positive, path_length: dict[str, Any], widths: list[Count] | None = None,
+        clamp: Positive | None = None, class_layers: Blocks = 0, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         if conditional and not classes:
             raise ValueError(
@@ -231,11 +249,16 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         if self.growth.packed and self.augments:
             raise ValueError(f"model.growth={growth} shows D one image at every resolution: set augment=none")
         self.latent_dim, self.classes = latent_dim, list(classes or [])
-        sizes = style.widths(n, base=channel_base, most=channel_max)
-        shape: dict[str, Any] = {"classes": len(self.classes), "sizes": sizes, "growth": self.growth}
+        sizes = style.widths(n, base=channel_base, most=channel_max) if widths is None else list(widths)
+        if len(sizes) != n + 1:
+            raise ValueError(
+                f"model.widths={sizes} has {len(sizes)} of the {n + 1} resolutions from 4 pixels to {4 * 2**n}: give "
+                "one number of channels for each, or leave it out"
+            )
+        shape: dict[str, Any] = {"classes": len(self.classes), "sizes": sizes, "growth": self.growth, "clamp": clamp}
         mapping: dict[str, Any] = {"w_dim": w_dim, "layers": mapping_layers, "rate": mapping_rate}
         self.G = Generator(latent_dim=latent_dim, noise=noise, **mapping, **shape)
-        self.D = Discriminator(group=stddev_group, **shape)
+        self.D = Discriminator(group=stddev_group, class_layers=class_layers, rate=mapping_rate, **shape)
         self.G_ema = self.average(self.G)
         self.path_length = PathLength(**path_length)
 

@@ -62,9 +62,14 @@ def _filter(x: Tensor, gain: float) -> Tensor:
     return (torch.outer(taps, taps) * (gain / 64)).expand(x.shape[1], 1, 4, 4)
 
 
-def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2 times sqrt(2), which keeps the second moment."""
-    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+def activate(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2 times sqrt(2), which keeps the second moment; within +-clamp, where there is one."""
+    return clamped(F.leaky_relu(x, 0.2) * math.sqrt(2), clamp)
+
+
+def clamped(x: Tensor, clamp: float | None) -> Tensor:
+    """x within +-clamp: StyleGAN2-ADA's clamps at 256, so that nothing overflows in 16 bit."""
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 def normalise(x: Tensor) -> Tensor:
@@ -133,41 +138,46 @@ class StyledConv(Modulated):
 
     fixed_noise: Tensor | None  # [1, 1, H, W]
 
-    def __init__(self, c_in: int, c_out: int, *, w_dim: int, noise: tuple[int, int] | None, up: bool) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, *, w_dim: int, noise: tuple[int, int] | None, up: bool, clamp: float | None = None
+    ) -> None:
         super().__init__(c_in, c_out, 3, w_dim=w_dim)
         self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.register_buffer("fixed_noise", torch.randn(1, 1, *noise) if noise else None)
-        self.up = up
+        self.up, self.clamp = up, clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         bias = self.bias[:, None, None]
         if noise is not None and self.noise_strength is not None:
             bias = bias + noise * self.noise_strength  # [N or 1, c_out, H, W]
-        return activate(self.convolved(x, w, bias, demodulate=True, up=self.up))
+        return activate(self.convolved(x, w, bias, demodulate=True, up=self.up), self.clamp)
 
 
 class ToRGB(Modulated):
     """x [N, c_in, H, W], w [N, w_dim] -> image [N, channels, H, W]: modulated, not demodulated."""
 
-    def __init__(self, c_in: int, channels: int, *, w_dim: int) -> None:
+    def __init__(self, c_in: int, channels: int, *, w_dim: int, clamp: float | None = None) -> None:
         super().__init__(c_in, channels, 1, w_dim=w_dim)
+        self.clamp = clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         image = self.convolved(x, w, self.bias[:, None, None], demodulate=False)
-        return image.to(self.bias.dtype)  # float32, under bfloat16 too
+        return clamped(image.to(self.bias.dtype), self.clamp)  # float32, under bfloat16 too
 
 
 class Block(nn.Module):
     """x [N, c_in, H, W] -> [N, c_out, H / 2, W / 2]: D's residual block, 2020, Figure 7."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, *, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.conv = Conv(c_in, c_in, 3)
         self.down = Conv(c_in, c_out, 3, down=True)
         self.skip = Conv(c_in, c_out, 1, down=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (activate(self.down(activate(self.conv(x)))) + self.skip(x)) * math.sqrt(0.5)
+        h = activate(self.down(activate(self.conv(x), self.clamp)), self.clamp)
+        return (h + self.skip(x)) * math.sqrt(0.5)
 
 
 def widths(n: int, *, base: int, most: int) -> list[int]:

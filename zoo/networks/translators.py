@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, group_norm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Size = tuple[int, int]  # height, width
 LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at a quarter of the resolution
@@ -22,21 +23,32 @@ LEAST = 8  # pixels: reflection padding needs more pixels than it adds, also at 
 class InstanceNorm(nn.Module):
     """Each channel of each image to mean 0 and variance 1, [N, C, H, W]: Ulyanov et al. 2016, arXiv:1607.08022.
 
+    With `channels`, each of so many then has a scale and a shift of its own, 1 and 0 at first.
+
     torch 2.15 has three kernels for it, none of which is right and fast everywhere. `group_norm` is, but for
     channels-last on CPUs: its variance there is a difference of squares, off by percents where a channel is nearly
     uniform, and it is slower than `batch_norm` image by image, which takes its place. `instance_norm` is not used: for
     one image and a gradient in channels-last its gradient is wrong.
     """
 
+    def __init__(self, channels: int | None = None) -> None:
+        super().__init__()
+        self.affine = channels is not None
+        self.weight = None if channels is None else nn.Parameter(torch.ones(channels))  # the scale
+        self.bias = None if channels is None else nn.Parameter(torch.zeros(channels))  # the shift
+
     def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
         if x.device.type == "cpu" and not x.is_contiguous():
-            return torch.cat([batch_norm(image, None, None, training=True) for image in x.split(1)])
-        return group_norm(x, x.shape[1])
+            return torch.cat([batch_norm(image, None, None, weight, bias, training=True) for image in x.split(1)])
+        return group_norm(x, x.shape[1], weight, bias)
 
 
 def normalisation(norm: str, channels: int) -> nn.Module:
-    """ "instance", without scale and shift as in the authors' code, or "batch"."""
-    return InstanceNorm() if norm == "instance" else nn.BatchNorm2d(channels)
+    """ "instance", without scale and shift as in the authors' code, "instance_affine", with them, or "batch"."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return InstanceNorm(channels if norm == "instance_affine" else None)
 
 
 def unit(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> list[nn.Module]:
@@ -76,7 +88,7 @@ class ResNetGenerator(nn.Sequential):
             layers += unit(up, norm)
         super().__init__(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, c_out, 7), nn.Tanh())
         # 3 of the 7x7 convolutions at either end, 1 of each other one, in pixels of 1, 2 or 4; a multiple of the stride
-        self.reach = None if norm == "instance" else (3 + 1 + 2) + 8 * blocks + (4 + 2 + 3) + 1
+        self.reach = (3 + 1 + 2) + 8 * blocks + (4 + 2 + 3) + 1 if norm == "batch" else None
 
 
 class UNet(nn.Module):
@@ -91,7 +103,7 @@ class UNet(nn.Module):
         super().__init__()
         self.stride = 2**depth
         # Going down, each convolution sees 2 of its pixels to a side at most, going up each sees 1 of the next larger.
-        self.reach = None if norm == "instance" else 4 * self.stride
+        self.reach = 4 * self.stride if norm == "batch" else None
         sizes = [width * min(2**k, 8) for k in range(depth)]
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for k, (above, below) in enumerate(pairwise([c_in, *sizes])):
@@ -180,7 +192,9 @@ def patch_layers(layers: int | None, size: Size) -> int:
 
 
 def together(network: nn.Module, *parts: Tensor) -> tuple[Tensor, ...]:
-    """`network` of batches [N, C, H, W] in one pass: the same as a pass for each if it normalises images one by one."""
+    """`network` of batches [N, C, H, W]: in one pass, unless BatchNorm would mix them, the same as a pass for each."""
+    if any(isinstance(layer, _BatchNorm) for layer in network.modules()):  # also one that is synchronised
+        return tuple(network(part) for part in parts)
     return network(torch.cat(parts)).split(len(parts[0]))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, found in a run's folder, read without running code.
+"""Checkpoints: written whole or not at all, read without running code; and the model of one, or of a weights folder.
 
 Nothing here unpickles objects, see `zoo.torchfile`; what settings in a checkpoint may say is in `zoo.run.trust`. A
 checkpoint that is a stranger's, or damaged, is refused with a sentence before anything is made of it.
@@ -21,6 +21,8 @@ from zoo import torchfile
 from zoo.atomic import replacing
 from zoo.game.gan import GAN
 from zoo.run import trust
+from zoo.weights import folder
+from zoo.weights.folder import Weights
 
 HOOKS = {"load_state_dict", "on_load_checkpoint", "load_state", "load_rank_state", "restore_random_states"}
 
@@ -45,21 +47,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | os.PathLike, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """A file of plain data, without running code; `check_resumable` has looked at it before."""
         return torchfile.load(Path(path))
-
-
-def find(run: str | os.PathLike) -> Path:
-    """The checkpoint that `run` means: itself if it is a file, else a run folder's best or, failing that, last one.
-
-    Raises:
-        ValueError: if there is none, naming where it was looked for.
-    """
-    path = Path(run).expanduser()
-    for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
-        if candidate.is_file():
-            return candidate
-    raise ValueError(
-        f"no checkpoint in {path}: give a .ckpt file, or a run's folder with checkpoints/best.ckpt or last.ckpt"
-    )
 
 
 def newest(run: str | os.PathLike) -> Path:
@@ -172,47 +159,73 @@ def _alternative(path: Path) -> str:
     return f"; {others[0]} is another checkpoint of that run" if others else ""
 
 
-def load(run: str | os.PathLike, *, device: str | torch.device = "cpu") -> GAN:
-    """The trained model of a run's folder or checkpoint file, in evaluation mode.
-
-        zoo.load("outputs/dcgan-mnist5k/2026-01-31_12-00-00").sample(16)   # [16, 1, 32, 32] in [0, 1]
+def content(place: Path) -> Weights:
+    """What makes a trained model again: of a checkpoint, or of a weights folder.
 
     Raises:
-        ValueError: if there is no checkpoint, or it can't be read, or is not of a variant of this zoo, or its weights
-            do not fit that.
+        ValueError: if it can't be read, lacks something, or its settings say more than a file may.
     """
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise ValueError(f"device={device} is no device: use cpu, cuda, cuda:1 or mps") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device}: there is no CUDA device here; use cpu")
-    path = find(run)
-    checkpoint = read_whole(path)
-    with _of(path, _alternative(path)):
-        trust.check_targets(checkpoint["zoo"]["config"])
-        model = _built(trust.variant(checkpoint["zoo"]["variant"]), checkpoint)
-    model.images, model.config = checkpoint["zoo"]["images"], checkpoint["zoo"]["config"]
+    if place.is_dir():
+        weights = folder.read(place)
+        with _of(place):
+            trust.variant(weights.variant)
+            trust.check_plain(weights.hyperparameters, "hyperparameters")
+            trust.settings(weights.config)
+            trust.check_plain(weights.about, "about")
+            _check_natural({"images": weights.images}, "images")
+        return weights
+    checkpoint = read_whole(place)
+    of_run = checkpoint["zoo"]
+    return Weights(
+        variant=of_run["variant"],
+        hyperparameters=checkpoint["hyper_parameters"],
+        tensors=checkpoint["state_dict"],
+        images=of_run["images"],
+        config=of_run["config"],
+    )
+
+
+def load(place: Path, *, device: str | torch.device = "cpu") -> GAN:
+    """The trained model of a checkpoint or a weights folder, in evaluation mode; see `zoo.loading.load` for names.
+
+    Raises:
+        ValueError: if it can't be read, or is not of a variant of this zoo, or its weights do not fit that.
+    """
+    weights = content(place)
+    with _of(place, _alternative(place)):
+        trust.check_targets(weights.config)
+        model = built(weights, whole=not place.is_dir())
     return model.to(device).eval()
 
 
-def _built(variant: type[GAN], checkpoint: Mapping[str, Any]) -> GAN:
-    """The model of a checkpoint, which is first made without memory: its size is the file's to say, and may be any.
+def built(weights: Weights, *, whole: bool) -> GAN:
+    """The model of weights, which is first made without memory: its size is the file's to say, and may be any.
+
+    Args:
+        weights: a file's.
+        whole: whether every network has to be there; else those that a trained model is used by (`GAN.deployed`) and
+            their averages, and what is missing is as new.
 
     Raises:
         ValueError: if the hyperparameters make no model, or one of other weights than there are.
     """
-    arguments, weights = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    variant, tensors = trust.variant(weights.variant), weights.tensors
     try:
-        with torch.device("meta"), _at_most(weights):
-            shapes = variant(**arguments).state_dict()
+        with torch.device("meta"), _at_most(tensors):
+            shapes = variant(**weights.hyperparameters)
     except Exception as error:  # whatever an odd value makes a constructor stumble over
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"its hyperparameters make no {variant.__name__} ({trust.shown(lines[0])[1:-1]})") from None
-    if misfit := _misfit(weights, shapes):
+    wanted = shapes.state_dict()
+    if not whole:
+        parts = {name.partition(".")[0] for name in tensors} | shapes.deployed().keys() | shapes.averages().keys()
+        wanted = {name: shape for name, shape in wanted.items() if name.partition(".")[0] in parts}
+        wanted = {name: shape for name, shape in wanted.items() if isinstance(shape, Tensor) or name in tensors}
+    if misfit := _misfit(tensors, wanted):
         raise ValueError(f"its weights are of another model than its hyperparameters make: {misfit}")
-    model = variant(**arguments)
-    model.load_state_dict(weights)
+    model = variant(**weights.hyperparameters)
+    model.load_state_dict(tensors, strict=whole)
+    model.images, model.config = weights.images, weights.config
     return model
 
 
