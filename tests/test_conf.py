@@ -1,7 +1,7 @@
 """conf/: each number has one home, and the YAML has what the constructors take."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +10,6 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from zoo.game.augment import Augment
-from zoo.game.gan import GAN
 from zoo.game.regularizers import Regularizer
 from zoo.game.settings import Game, defaults
 from zoo.run.config import check, flatten, plain, table
@@ -25,13 +24,17 @@ def targets(node: Any) -> Iterator[Any]:
             yield from targets(child)
 
 
-def keyword_only(constructor: Any) -> dict[str, inspect.Parameter]:
-    """A constructor's own arguments: keyword-only and without defaults, which the YAML has; but a variant's that came
-    later have one, so that earlier checkpoints load."""
+def keyword_only(constructor: Any, written: Mapping[str, Any] | None = None) -> dict[str, inspect.Parameter]:
+    """A constructor's own arguments: keyword-only and without defaults, which the YAML has.
+
+    A model's settings that came after its first checkpoints have one too, or those would not load: the same as the
+    YAML's, of which `written` has the values.
+    """
     parameters = inspect.signature(constructor).parameters
     settings = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     assert all(p.kind is p.KEYWORD_ONLY for p in settings.values()), constructor
-    assert issubclass(constructor, GAN) or all(p.default is p.empty for p in settings.values()), constructor
+    defaults = {name: p.default for name, p in settings.items() if p.default is not p.empty}
+    assert defaults == {name: (written or {}).get(name, inspect.Parameter.empty) for name in defaults}, constructor
     return settings
 
 
@@ -41,13 +44,9 @@ def test_there_are_few_files() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_has_its_own_settings_and_those_of_the_game(model: str) -> None:
-    """A setting that a variant got later has a default in its constructor too, the YAML's: for checkpoints without."""
     settings = compose(f"model={model}").model
-    parameters = inspect.signature(get_class(settings._target_)).parameters
-    own = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-    assert all(p.kind is p.KEYWORD_ONLY for p in own.values())
-    assert settings.keys() - {"_target_"} == own.keys() | Game.__annotations__.keys()
-    assert {n: p.default for n, p in own.items() if p.default is not p.empty and p.default != settings[n]} == {}
+    own = keyword_only(get_class(settings._target_), settings)
+    assert settings.keys() - {"_target_"} == own.keys() | Game.__annotations__
     written = OmegaConf.load(CONF / "model" / f"{model}.yaml").model
     off = {"clip_norm": None, "decay_start": None, "skip_d_above": None}
     assert not [key for key, value in off.items() if key in written and written[key] == value], "the game's own"

@@ -86,7 +86,11 @@ class RRDBNet(Enlarging):
         for factor, layer in zip(self.factors, self.steps, strict=True):
             maps = F.leaky_relu(layer(enlarged(maps, factor, "nearest")), SLOPE)
         image = self.leave(maps)  # [N, C, s*h, s*w], and more where sides were filled
-        return image[..., : self.scale * height, : self.scale * width] if self.grid > 1 else image
+        if self.grid == 1:
+            return image
+        for dim, side in ((2, height), (3, width)):  # no slice, whose bounds would bind an exported network's sizes
+            image = image.index_select(dim, torch.arange(self.scale * side, device=image.device))
+        return image
 
     @property
     def reach(self) -> int:
