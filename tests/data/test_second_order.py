@@ -83,6 +83,13 @@ def test_resizes_are_as_often_up_and_down_as_the_paper_has_them() -> None:
         assert np.abs(np.array(shares) - stage.directions).max() < 4 * 0.5 / math.sqrt(n)
 
 
+def test_the_numbers_are_section_4_1s() -> None:
+    """And the authors' options for x4: blur, sigma, up / down / keep, factors, noise, Poisson, JPEG."""
+    assert FIRST == (1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3.0), (30, 95))
+    assert SECOND == (0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5), (30, 95))
+    assert (so.SINC, so.FINAL_SINC, so.GREY, sum(so.FAMILIES.values())) == (0.1, 0.8, 0.4, pytest.approx(1))
+
+
 def test_noise_has_the_levels_that_it_is_asked_for() -> None:
     """Gaussian: its standard deviation. Poisson of 256 quanta: variance light / 256, times the scale squared. Noise
     that is grey is one in all channels."""
