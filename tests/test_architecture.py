@@ -17,7 +17,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "result": ({"atomic", "text"}, set()),
     "text": (set(), set()),
     "torchfile": (set(), set()),
-    "formats": ({"formats", "text", "torchfile"}, set()),
+    "formats": ({"atomic", "formats", "text", "torchfile"}, set()),
     "game": ({"batch", "game", "ranges", "text", "torchfile"}, {"lightning"}),
     "networks": ({"networks", "torchfile"}, set()),
     "model": ({"batch", "game", "networks", "torchfile"}, set()),

@@ -118,7 +118,9 @@ def flat(batches: Any) -> dict[tuple[int, int], tuple[bytes, bytes]]:
     }
 
 
-@pytest.mark.parametrize("degraded", [{}, {"blur": [0.5, 2], "noise": [0, 9], "jpeg": [40, 90]}])
+@pytest.mark.parametrize(
+    "degraded", [{}, {"blur": [0.5, 2], "noise": [0, 9], "jpeg": [40, 90]}, {"degradation": "second_order"}]
+)
 def test_ranks_share_and_a_resumed_run_goes_on(root: Path, settings: dict[str, Any], degraded: dict[str, Any]) -> None:
     """Two ranks together show the patches of one; patches depend on seed, epoch and row, not on what came before."""
     make = lambda **change: SuperResolutionFolder(root=str(root), **{**settings, **degraded, **change})

@@ -12,7 +12,8 @@ The published values of bicubic enlargement, x4, PSNR on Y, 4 pixels of border l
     Set14     26.00 dB    25.99
     BSD100    25.96 dB    25.96
 
-`Degradation` adds what real photographs have: blur, noise and JPEG, each of a strength drawn for each patch.
+`Degradation` adds what real photographs have: blur, noise and JPEG, each of a strength drawn for each patch. What
+photographs have that were stored and shared many times is in zoo/data/second_order.py.
 """
 
 import io
@@ -109,15 +110,7 @@ class Degradation:
     jpeg: Sequence[int] | None  # JPEG's quality, 1 to 100
 
     def __post_init__(self) -> None:
-        if self.scale not in (2, 3, 4, 8):
-            raise ValueError(f"data.scale={self.scale} is not a magnification: use 2, 3, 4 or 8.")
-        limits = {"blur": (0, 20), "noise": (0, 255), "jpeg": (1, 100)}
-        for name, (least, most) in limits.items():
-            span = getattr(self, name)
-            if span is not None and not is_range(span, least, most):
-                raise ValueError(
-                    f"data.{name}={span} is no range: give [lowest, highest] within {least} to {most}, or null."
-                )
+        check_strengths(self)
 
     @property
     def is_plain(self) -> bool:
@@ -135,6 +128,19 @@ class Degradation:
             low = low + level * torch.randn(low.shape, generator=generator, dtype=torch.float64)
         result = low.add(0.5).floor_().clamp_(0, 255).to(torch.uint8)
         return compressed(result, round(drawn(self.jpeg, generator))) if self.jpeg is not None else result
+
+
+def check_strengths(degradation: Any) -> None:
+    """Raise a ValueError for a magnification or a range of a degradation that makes no sense."""
+    if degradation.scale not in (2, 3, 4, 8):
+        raise ValueError(f"data.scale={degradation.scale} is not a magnification: use 2, 3, 4 or 8.")
+    limits = {"blur": (0, 20), "noise": (0, 255), "jpeg": (1, 100)}
+    for name, (least, most) in limits.items():
+        span = getattr(degradation, name)
+        if span is not None and not is_range(span, least, most):
+            raise ValueError(
+                f"data.{name}={span} is no range: give [lowest, highest] within {least} to {most}, or null."
+            )
 
 
 def is_range(span: Any, least: float, most: float) -> bool:

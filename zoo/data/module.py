@@ -422,7 +422,7 @@ class DataModule(LightningDataModule):
 def check_names(module: type[DataModule], settings: Any) -> None:
     """A TypeError for arguments that the set's column of settings does not have, or lacks."""
     for columns in get_args(get_type_hints(module.__init__).get("settings")):  # one, or none
-        if unknown := settings.keys() - columns.__required_keys__:
+        if unknown := settings.keys() - columns.__required_keys__ - columns.__optional_keys__:
             raise TypeError(f"{module.__name__}.__init__() got an unexpected keyword argument '{min(unknown)}'")
         if missing := columns.__required_keys__ - settings.keys():
             raise TypeError(f"{module.__name__}.__init__() missing a required keyword argument: '{min(missing)}'")

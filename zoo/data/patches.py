@@ -8,7 +8,8 @@ what the system has cached of the file.
 An image has as many rows in an epoch as patches fit into its area, so that a pixel of a large image is as likely as one
 of a small image. From which place a row's patch comes, and how it is turned, is drawn anew in each epoch, as a pure
 function of (seed, epoch, row). With blur, noise or JPEG, the low-resolution patch is made from the high-resolution one
-when it is drawn, by a generator of (seed, epoch, row) too. So a resumed run goes on with the next patches, and the
+when it is drawn, by a generator of (seed, epoch, row) too. Where low-resolution images are given beside the others
+(`Files.partners`), patches are cut from both. So a resumed run goes on with the next patches, and the
 ranks of a run on N processes together show the patches of a run on one.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from zoo.data.files import MissingData, in_lines, in_threads
 from zoo.data.images import channels_in_words, count
 from zoo.data.module import DEGRADATION, EVALUATION_SEED, PATCHES, Loading, Rows, seeded
 from zoo.data.reading import GREY, Reader, UnreadableImage, with_channels
+from zoo.data.second_order import SecondOrder
 from zoo.data.sources import FileReading, Files, ImageSet, Split
 
 MARGIN = 8  # low-resolution pixels around a patch that is blurred: what the blur takes from beyond its edge
@@ -55,15 +57,17 @@ class PatchSet(ImageSet):
 
     whole: Sequence[Photograph]  # patches are of those that are as large as one
     patch_size: int  # of the high-resolution patch, a multiple of the magnification
-    degradation: Degradation  # how low-resolution patches are made
+    degradation: Degradation | SecondOrder  # how low-resolution patches are made
     seed: int  # of places and turns
     turn: bool  # draw one of a square's eight rotations and reflections for each patch
     at_least: int  # rows in an epoch; few images are repeated
     key: str  # what the images come from, their files' names, sizes and times: reading all would take too long
+    given: bool = False  # the low-resolution images are not made, but their own
 
     def __post_init__(self) -> None:
         self.photographs = [p for p in self.whole if min(p.high.shape[:2]) >= self.patch_size]
-        self.streams = not self.degradation.is_plain  # then each patch is computed: worth workers
+        self.cuts = self.given or self.degradation.is_plain
+        self.streams = not self.cuts  # then each patch is computed: worth workers
         fit = torch.tensor([p.high.shape[0] * p.high.shape[1] // self.patch_size**2 for p in self.photographs])
         if len(fit):
             fit *= -(-self.at_least // int(fit.sum()))
@@ -115,7 +119,7 @@ class PatchSet(ImageSet):
         size, scale = self.patch_size, self.degradation.scale
         high = photograph.high[top : top + size, left : left + size]
         small, y, x = size // scale, top // scale, left // scale
-        if self.degradation.is_plain:
+        if self.cuts:
             return photograph.low[y : y + small, x : x + small], high
         y0, x0 = max(y - MARGIN, 0), max(x - MARGIN, 0)
         bottom, right = top + size + MARGIN * scale, left + size + MARGIN * scale
@@ -131,13 +135,19 @@ def turned(patch: np.ndarray, turn: int) -> np.ndarray:
     return patch[:, ::-1] if turn >= 4 else patch
 
 
-class PatchSettings(Loading):
+class Degrading(TypedDict, total=False):
+    """How low-resolution images are made: may be left out."""
+
+    degradation: Literal["bicubic", "second_order"]  # `Degradation`, or `SecondOrder`
+
+
+class PatchSettings(Loading, Degrading):
     """What a set at two resolutions takes; `flip` turns a patch by one of a square's eight rotations and mirrorings."""
 
     scale: int  # the magnification: 2, 3, 4 or 8
     patch_size: int  # side of the high-resolution patches that are trained on, a multiple of `scale`
     channels: int  # 1 grey, 3 RGB
-    # Ranges that a degradation beyond the literature's is drawn from, or None: `zoo.data.degradation.Degradation`.
+    # Ranges that a degradation is drawn from, or None: of bicubic none, of second_order the paper's.
     blur: Sequence[float] | None
     noise: Sequence[float] | None
     jpeg: Sequence[int] | None
@@ -152,7 +162,10 @@ class Patches(Rows):
     def __init__(self, settings: PatchSettings) -> None:
         super().__init__(settings)
         scale, patch_size, channels = settings["scale"], settings["patch_size"], settings["channels"]
-        self.degradation = Degradation(scale, settings["blur"], settings["noise"], settings["jpeg"])
+        kind = {"bicubic": Degradation, "second_order": SecondOrder}.get(name := settings.get("degradation", "bicubic"))
+        if kind is None:
+            raise ValueError(f"data.degradation={name} is unknown: use bicubic or second_order.")
+        self.degradation = kind(scale, settings["blur"], settings["noise"], settings["jpeg"])
         if patch_size < scale or patch_size % scale:
             nearest = max(scale, patch_size // scale * scale)
             raise ValueError(f"data.patch_size={patch_size} is no multiple of data.scale={scale}: try {nearest}.")
@@ -163,11 +176,14 @@ class Patches(Rows):
         self.nothing = f"no image as large as data.patch_size={patch_size}"
 
     def parameters(self) -> dict[str, Any]:
-        return {"image_size": self.image_size, "channels": self.channels[0], **asdict(self.degradation)}
+        kind = {} if isinstance(self.degradation, Degradation) else {"degradation": "second_order"}
+        return {"image_size": self.image_size, "channels": self.channels[0], **asdict(self.degradation), **kind}
 
     def describe(self, sets: dict[Split, PatchSet]) -> str:
         """ "8 training and 2 test images, x4, patches of 96x96, 3 channels"."""
-        real = "" if self.degradation.is_plain else " of degraded images"
+        given = [split for split, images in sets.items() if images.given]
+        real = "" if self.degradation.is_plain or "train" in given else " of degraded images"
+        real += f" ({' and '.join(given)} as given at both resolutions)" if given else ""
         patches = f"patches of {self.patch_size}x{self.patch_size}, {channels_in_words(self.channels[0])}"
         whole = count({split: images.whole for split, images in sets.items()})
         return f"{whole} images, x{self.scale}{real}, {patches}"
@@ -193,7 +209,10 @@ class Patches(Rows):
                 files = f"{len(content.files):,} {split} files"
                 raise ValueError(f"{content.root}: none of its {files} can be read:{in_lines(unreadable.values())}")
             size, turn = self.patch_size, self.flip
-            sets[split] = PatchSet(whole, size, self.degradation, self.seed, turn, at_least=self.batch_size, key=key)
+            sets[split] = PatchSet(
+                whole, size, self.degradation, self.seed, turn, at_least=self.batch_size, key=key,
+                given=content.partners is not None,
+            )  # fmt: skip
             small = len(whole) - len(sets[split].photographs) if split == "train" else 0
             if small == len(whole):
                 largest = max(min(photograph.high.shape[:2]) for photograph in whole)
@@ -212,8 +231,9 @@ class Patches(Rows):
         if content.reading.range is not None:
             how = (*how, content.reading.values.of(content.root)[0])
         sha = hashlib.sha256(repr(how).encode())
-        for name in content.files:
-            sha.update(f"{name}\0{stamp_of(content.root, name)}\n".encode(errors="surrogateescape"))
+        for part in (content, *([content.partners] if content.partners is not None else [])):
+            for name in part.files:
+                sha.update(f"{name}\0{stamp_of(part.root, name)}\n".encode(errors="surrogateescape"))
         return sha.hexdigest()
 
     def photographs(self, split: Split, content: Files, key: str) -> tuple[list[Photograph], dict[str, str]]:
@@ -252,9 +272,16 @@ class Patches(Rows):
 
     def decoded(self, content: Files) -> Iterator[caches.Arrays | UnreadableImage]:
         """Of each file in order the arrays of `at_both`, or why it has none."""
-        reading = content.reading
-        read = partial(decoded, scale=self.scale, reader=reading.reader((1, 1), self.channels[0], content.root))
-        paths = [content.root / name for name in content.files]
+        reading, given = content.reading, content.partners
+        reader = reading.reader((1, 1), self.channels[0], content.root)
+        paths: list[Any] = [content.root / name for name in content.files]
+        if given is not None:
+            lows = [given.root / name for name in given.files]
+            of_both: Any = partial(decoded_pair, scale=self.scale, reader=reader)
+            for pair in in_threads(partial(reading.attempt, of_both), list(zip(paths, lows, strict=True)), ahead=4):
+                yield pair if isinstance(pair, UnreadableImage) else as_arrays(*pair)
+            return
+        read = partial(decoded, scale=self.scale, reader=reader)
         for result in in_threads(partial(reading.attempt, read), paths, ahead=4):
             # Shrunk here, not by the threads: each would have torch start as many threads again.
             yield result if isinstance(result, UnreadableImage) else at_both(*result, self.scale)
@@ -274,17 +301,43 @@ def decoded(file: Path | Member, *, scale: int, reader: Reader) -> tuple[Tensor,
     Raises:
         UnreadableImage: with the path and the reason; also if it is smaller than the magnification.
     """
-    with reader.opened(file) as image:
-        is_grey = image.mode in GREY
-        pixels = np.array(with_channels(image, reader.channels, reader.background))
-    high = cropped(torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), scale)
+    pixels, is_grey = whole_of(file, reader)
+    high = cropped(pixels, scale)
     if not high.numel():
-        raise UnreadableImage(f"{file}: {pixels.shape[1]}x{pixels.shape[0]} pixels are too few for data.scale={scale}.")
+        raise UnreadableImage(f"{file}: {pixels.shape[2]}x{pixels.shape[1]} pixels are too few for data.scale={scale}.")
     return high, is_grey
 
 
+def decoded_pair(
+    files: tuple[Path | Member, Path | Member], *, scale: int, reader: Reader
+) -> tuple[Tensor, Tensor, bool]:  # fmt: skip
+    """An image and its own low-resolution one, uint8 [C, s*h, s*w] and [C, h, w], and whether the former is grey.
+
+    Raises:
+        UnreadableImage: with the path and the reason; also if the sides of the one are not those of the other.
+    """
+    (high, is_grey), (low, _) = (whole_of(file, reader) for file in files)
+    if list(high.shape[1:]) != [scale * side for side in low.shape[1:]]:
+        sizes = [f"{image.shape[2]}x{image.shape[1]}" for image in (high, low)]
+        raise UnreadableImage(f"{files[0]}: {sizes[0]} pixels are not {scale} times the {sizes[1]} of {files[1]}.")
+    return high, low, is_grey
+
+
+def whole_of(file: Path | Member, reader: Reader) -> tuple[Tensor, bool]:
+    """A file's image, uint8 [C, H, W], and whether the file has no colours."""
+    with reader.opened(file) as image:
+        is_grey = image.mode in GREY
+        pixels = np.array(with_channels(image, reader.channels, reader.background))
+    return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[:, :, None]).permute(2, 0, 1), is_grey
+
+
 def at_both(high: Tensor, is_grey: bool, scale: int) -> caches.Arrays:
-    """The image uint8 [C, H, W], whose sides are multiples of the magnification, as [H, W, C], its low-resolution
-    version [h, w, C], and whether it is grey, [1, 1, 1]: as a `Photograph` and as a cache hold them."""
-    of_high, of_low = (np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in (high, shrink(high, scale)))
+    """`as_arrays` of an image uint8 [C, H, W], whose sides are multiples of the magnification."""
+    return as_arrays(high, shrink(high, scale), is_grey)
+
+
+def as_arrays(high: Tensor, low: Tensor, is_grey: bool) -> caches.Arrays:
+    """The image uint8 [C, H, W] as [H, W, C], its low-resolution version as [h, w, C], and whether it is grey,
+    [1, 1, 1]: as a `Photograph` and as a cache hold them."""
+    of_high, of_low = (np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in (high, low))
     return of_high, of_low, np.full((1, 1, 1), is_grey, np.uint8)

@@ -16,7 +16,15 @@ from torch import Tensor
 from zoo.formats.pickles import Stand
 from zoo.text import printable, shortened
 
-MODULES = ("rosinality", "nvlabs", "junyanz", "examples_dcgan")  # asked in this order
+MODULES = (
+    "rosinality",
+    "nvlabs",
+    "junyanz",
+    "examples_dcgan",
+    "lornatang",
+    "leftthomas",
+    "basicsr",
+)  # asked in this order
 
 
 class Foreign(NamedTuple):

@@ -136,6 +136,7 @@ class Upscales(Protocol):
 
     scale: int  # the magnification
     channels: int  # of the images
+    grid: int = 1  # pixels a side that belong together: a part of an image must begin at a multiple of it
 
     @property
     def reach(self) -> int:

@@ -29,11 +29,16 @@ Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.0
           et al. 2018, arXiv:1809.00219, section 3.1); L1 (EDSR, section 3.3); the input, enlarged, added to the output
           (VDSR, Kim et al. 2016, arXiv:1511.04587, section 3.1); ICNR initialisation against checkerboards (Aitken et
           al. 2017, arXiv:1707.02937); relativistic pairing and the other objectives of zoo/game/losses.py.
+          network=rrdb: ESRGAN's generator (arXiv:1809.00219, section 3.1), in zoo/networks/rrdb.py. ESRGAN's objective
+          is not here: loss=relativistic_pairing is relativistic by pairs, where its section 3.2 has averages, and
+          content=vgg compares features after the activation, where its section 3.3 has those before; pixel=l1 is its
+          L_1. network=msrresnet is BasicSR's.
+          Images in [0, 1] inside G, and a tanh after it: with them the weights of other repositories are of use.
 """
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +50,13 @@ from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
 from zoo.game.settings import Blocks, Count, Game, Natural, Positive, Weight, Within
 from zoo.networks import vgg
+from zoo.networks.enlarging import Bound, Enlarging, Range, enlarging_factors
 from zoo.networks.initialisation import spectral_normalize
+from zoo.networks.rrdb import MSRResNet, RRDBNet
 
 Steps = Annotated[list[Count], Within(lambda steps: steps == sorted(steps), "must rise")]
 Factor = Annotated[float, Within(lambda x: 0 < x <= 1, "must be in (0, 1]")]
+RANGES: dict[str, Range] = {"srresnet": "signed", "rrdb": "unit", "msrresnet": "unit"}  # as the networks are known
 
 
 def convolution(c_in: int, c_out: int, *, norm: str, stride: int = 1) -> list[nn.Module]:
@@ -82,8 +90,8 @@ class ResidualBlock(nn.Module):
         return x + self.scale * self.body(x) if self.scale != 1 else x + self.body(x)
 
 
-class Generator(nn.Module):
-    """I_LR [N, C, h, w] in [-1, 1] -> I_SR [N, C, s*h, s*w], not clipped; any h and w.
+class Generator(Enlarging):
+    """SRResNet. I_LR [N, C, h, w] in [-1, 1] -> I_SR [N, C, s*h, s*w], not clipped; any h and w.
 
     Args:
         channels: C.
@@ -93,15 +101,16 @@ class Generator(nn.Module):
         residual_scale: on each block's branch.
         skip: "none" as in the paper, or "bilinear": the enlarged input is added to the output.
         icnr: let each sub-pixel convolution begin as an enlargement by repetition, without a checkerboard.
+        image_range, bound: see `Enlarging`.
     """
 
     def __init__(
         self, channels: int, scale: int, width: int, blocks: int, norm: str, residual_scale: Positive, skip: str,
-        icnr: bool,
+        icnr: bool, image_range: Range = "signed", bound: Bound = "none",
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(image_range=image_range, bound=bound)
         self.scale, self.skip = scale, skip
-        self.factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+        self.factors = enlarging_factors(scale)
         self.enter = nn.Sequential(nn.Conv2d(channels, width, 9, padding=4), nn.PReLU())
         residual = [ResidualBlock(width, norm=norm, scale=residual_scale) for _ in range(blocks)]
         self.body = nn.Sequential(*residual, *convolution(width, width, norm=norm))
@@ -113,7 +122,7 @@ class Generator(nn.Module):
             layers += [enlarge, nn.PixelShuffle(factor), nn.PReLU()]
         self.leave = nn.Sequential(*layers, nn.Conv2d(width, channels, 9, padding=4))
 
-    def forward(self, low: Tensor) -> Tensor:
+    def enlarge(self, low: Tensor) -> Tensor:
         shallow = self.enter(low)  # [N, width, h, w]
         image = self.leave(shallow + self.body(shallow))  # [N, C, s*h, s*w]
         if self.skip == "none":
@@ -169,7 +178,8 @@ class SRGAN(GAN, Upscales):
         scale: the magnification.
         patch_size: side of the high-resolution patches.
         channels: of the images; any. content=vgg takes 1 or 3.
-        width, blocks, norm, residual_scale, skip, icnr: see `Generator`.
+        width, blocks: of G.
+        norm, residual_scale, skip, icnr: of network=srresnet, see `Generator`.
         discriminator_width, discriminator_dense, discriminator_norm: see `Discriminator`.
         pixel: the error of pixels: "mse" as in the paper, or "l1".
         pixel_images: images of the first phase, the pixel error alone: 0 for none of it; max_images for nothing else.
@@ -178,16 +188,24 @@ class SRGAN(GAN, Upscales):
         vgg_weights: a file of torchvision's VGG19 weights; None: torch.hub's, downloaded if missing.
         weights: of the objective's terms in the adversarial phase: pixel, content and adversarial.
         lr_steps, lr_gamma: images at which each learning rate is multiplied by `lr_gamma`.
+        network: G: "srresnet"; "rrdb", ESRGAN's RRDBNet; or "msrresnet", BasicSR's SRResNet without BatchNorm.
+        growth, unshuffle: of network=rrdb, see `zoo.networks.rrdb.RRDBNet`.
+        image_range: of the images inside G: "signed", [-1, 1], or "unit", [0, 1]; None: signed for srresnet, unit for
+            the others.
+        bound: of G's output: "none", or "tanh".
         game: n_critic counts in the adversarial phase.
     """
 
     def __init__(
-        self, *, scale: Literal[2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Blocks,
+        self, *, scale: Literal[1, 2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Blocks,
         norm: Literal["batch", "none"], residual_scale: Positive, skip: Literal["none", "bilinear"], icnr: bool,
         discriminator_width: Count, discriminator_dense: Count,
         discriminator_norm: Literal["batch", "spectral", "none"], pixel: Literal["mse", "l1"], pixel_images: Natural,
         start: str | None, content: Literal["vgg", "discriminator", "pixel"], vgg_weights: str | None,
-        weights: dict[str, Weight], lr_steps: Steps, lr_gamma: Factor, **game: Unpack[Game],
+        weights: dict[str, Weight], lr_steps: Steps, lr_gamma: Factor,
+        network: Literal["srresnet", "rrdb", "msrresnet"] = "srresnet", growth: Count = 32,
+        unshuffle: Literal[1, 2, 4] = 1, image_range: Range | None = None, bound: Bound = "none",
+        **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
         if patch_size % scale:
@@ -202,9 +220,20 @@ class SRGAN(GAN, Upscales):
             raise ValueError(f"model.content=vgg takes images of 1 or 3 channels, not {channels}: use discriminator")
         if content == "vgg" and patch_size < 16:
             raise ValueError(f"model.content=vgg halves patches four times: data.patch_size={patch_size} must be >= 16")
+        if unshuffle > 1 and (network != "rrdb" or scale == 3):
+            raise ValueError(
+                f"model.unshuffle={unshuffle} folds the images of network=rrdb, of a scale of 1, 2, 4 or 8, not of "
+                f"network={network} and scale={scale}: set model.unshuffle=1"
+            )
         self.scale, self.channels = scale, channels
         self.pixel = F.mse_loss if pixel == "mse" else F.l1_loss
-        self.G = Generator(channels, scale, width, blocks, norm, residual_scale, skip, icnr)
+        ends: dict[str, Any] = {"bound": bound, "image_range": image_range or RANGES[network]}
+        if network == "srresnet":
+            self.G: Enlarging = Generator(channels, scale, width, blocks, norm, residual_scale, skip, icnr, **ends)
+        elif network == "msrresnet":
+            self.G = MSRResNet(channels, scale, width=width, blocks=blocks, **ends)
+        else:
+            self.G = RRDBNet(channels, scale, width=width, blocks=blocks, growth=growth, unshuffle=unshuffle, **ends)
         self.D = Discriminator(channels, patch_size, discriminator_width, discriminator_dense, discriminator_norm)
         self.G_ema = self.average(self.G)
         self.phi: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
@@ -310,6 +339,10 @@ class SRGAN(GAN, Upscales):
     @property
     def reach(self) -> int:
         return self.G.reach
+
+    @property
+    def grid(self) -> int:  # type: ignore[override]
+        return self.G.grid
 
     def critique(self, batch: LowHigh) -> dict[str, Tensor]:
         return {"D": self.D(batch.high)}

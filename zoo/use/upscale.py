@@ -81,16 +81,16 @@ def bands(
     """
     if tile < 1:
         raise ValueError(f"--tile={tile} must be 1 or more pixels")
-    scale, reach = model.scale, model.reach
+    scale, reach, grid = model.scale, model.reach, getattr(model, "grid", 1)
     height, width, channels = pixels.shape
     most = int(np.iinfo(pixels.dtype).max)
     for top in track(range(0, height, tile)):
         bottom = min(top + tile, height)
         band = np.empty(((bottom - top) * scale, width * scale, channels), pixels.dtype)
-        y0, y1 = max(top - reach, 0), min(bottom + reach, height)
+        y0, y1 = max(top - reach, 0) // grid * grid, min(bottom + reach, height)
         for left in range(0, width, tile):
             right = min(left + tile, width)
-            x0, x1 = max(left - reach, 0), min(right + reach, width)
+            x0, x1 = max(left - reach, 0) // grid * grid, min(right + reach, width)
             part = torch.from_numpy(pixels[y0:y1, x0:x1].astype(np.float32)).permute(2, 0, 1)
             large = enlarged(model, part.to(model.device) * (2 / most) - 1)
             y, x = (top - y0) * scale, (left - x0) * scale
