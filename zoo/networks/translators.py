@@ -25,11 +25,12 @@ class InstanceNorm(nn.Module):
     torch 2.15 has three kernels for it, none of which is right and fast everywhere. `group_norm` is, but for
     channels-last on CPUs: its variance there is a difference of squares, off by percents where a channel is nearly
     uniform, and it is slower than `batch_norm` image by image, which takes its place. `instance_norm` is not used: for
-    one image and a gradient in channels-last its gradient is wrong.
+    one image and a gradient in channels-last its gradient is wrong. A graph that is exported for any number of images
+    can't take them one by one; what exports it makes weights and images contiguous.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not x.is_contiguous():
+        if x.device.type == "cpu" and not torch.compiler.is_exporting() and not x.is_contiguous():
             return torch.cat([batch_norm(image, None, None, training=True) for image in x.split(1)])
         return group_norm(x, x.shape[1])
 
@@ -198,7 +199,7 @@ def at_any_size(
     h, w = images.shape[2:]
     rows, columns = mirrored(h, stride), mirrored(w, stride)
     padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
-    top, left = (len(rows) - h) // 2, (len(columns) - w) // 2
+    top, left = (padded.shape[2] - h) // 2, (padded.shape[3] - w) // 2
     result = network(padded) if tile is None else in_tiles(network, padded, stride, tile, reach)
     return result[:, :, top : top + h, left : left + w]
 
@@ -222,9 +223,9 @@ def in_tiles(network: Callable[[Tensor], Tensor], images: Tensor, stride: int, t
 
 def mirrored(side: int, stride: int) -> Tensor:
     """Indices, int64, into `side` pixels that continue them by mirroring at both ends to the next multiple of `stride`
-    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8."""
-    length = -(-max(side, LEAST) // stride) * stride
-    period = max(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
+    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8. The side may be a symbol: of a graph that is exported for any size."""
+    length = (torch.sym_max(side, LEAST) + stride - 1) // stride * stride  # ONNX rounds a negative quotient up
+    period = torch.full((1,), torch.sym_max(2 * (side - 1), 1))  # 0 1 2 3 2 1 0 1 ...
     place = (torch.arange(length) - (length - side) // 2) % period
     return torch.minimum(place, period - place)
 
