@@ -10,6 +10,7 @@ Departs: convolutions that a normalisation follows have no bias, which it would 
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -223,11 +224,17 @@ def in_tiles(network: Callable[[Tensor], Tensor], images: Tensor, stride: int, t
 
 def mirrored(side: int, stride: int) -> Tensor:
     """Indices, int64, into `side` pixels that continue them by mirroring at both ends to the next multiple of `stride`
-    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8. The side may be a symbol: of a graph that is exported for any size."""
-    length = (torch.sym_max(side, LEAST) + stride - 1) // stride * stride  # ONNX rounds a negative quotient up
-    period = torch.full((1,), torch.sym_max(2 * (side - 1), 1))  # 0 1 2 3 2 1 0 1 ...
+    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8. The side may also be a symbol, or a
+    tensor while torch.jit traces: of a graph that is exported for any size."""
+    length = (at_least(side, LEAST) + stride - 1) // stride * stride  # ONNX rounds a negative quotient up
+    period = torch.full((1,), 1) * at_least(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
     place = (torch.arange(length) - (length - side) // 2) % period
     return torch.minimum(place, period - place)
+
+
+def at_least(side: int | Tensor, least: int) -> Any:
+    """The larger of the two, without a branch that an exported graph would be bound to."""
+    return side.clamp(min=least) if isinstance(side, Tensor) else torch.sym_max(side, least)
 
 
 def check_direction(images: Tensor, direction: str, channels: Mapping[str, int]) -> None:

@@ -12,7 +12,6 @@ What is traced is what the abilities do (zoo/game/abilities.py), no network by i
 contiguous in it, whatever they are in the model: see `zoo.networks.translators.InstanceNorm`.
 """
 
-import copy
 import json
 import logging
 import time
@@ -39,6 +38,8 @@ TOLERANCE = 1e-4  # between what the file gives and what the model gives, of ima
 OPSET = 20
 BATCHES = (1, 3, 2)
 SIZES = ((1, 24, 24), (3, 17, 30), (2, 32, 13), (1, 7, 5))  # images, height, width: of what takes any
+NORMAL = "normal: mean 0, variance 1"
+TRUNCATION = "1 leaves the images as they are, 0 gives the mean one"
 Inputs = dict[str, Tensor]  # by name, in their order
 
 
@@ -54,12 +55,23 @@ class Report(NamedTuple):
 # What is exported ---------------------------------------------------------------------------------------------------
 
 
-class Drawing(nn.Module):
-    """Latents -> images in [0, 1], by a model `FromLatents`. Its subclasses name their inputs: a file takes them over."""
+class Exportable(nn.Module):
+    """What a model does, as a module of nothing but the networks that have a part in it: no discriminator, no generator
+    where there is an average of it."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, direction: str | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.hidden = [model]  # in a list: its other networks are not to be written
+        self.direction = direction
+        self.parts = nn.ModuleDict(busy_parts(model, direction)).to(memory_format=torch.contiguous_format)
+
+    @property
+    def model(self) -> Any:
+        return self.hidden[0]
+
+
+class Drawing(Exportable):
+    """Latents -> images in [0, 1], by a model `FromLatents`. Subclasses name their inputs: a file has those names."""
 
     def images(self, latents: Tensor, condition: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
         latents = contiguous(latents)
@@ -96,23 +108,27 @@ class TruncatedDrawingOfAttributes(Drawing):
         return self.images(latents, attributes, truncation)
 
 
-class Translation(nn.Module):
-    """Images in [0, 1] -> translated ones, by a model that `Translates`."""
+DRAWINGS: dict[
+    tuple[str | None, bool], type[Drawing]
+] = {  # by what they take beside latents, and whether they truncate
+    (None, False): Drawing,
+    ("labels", False): DrawingOfClasses,
+    ("attributes", False): DrawingOfAttributes,
+    (None, True): TruncatedDrawing,
+    ("labels", True): TruncatedDrawingOfClasses,
+    ("attributes", True): TruncatedDrawingOfAttributes,
+}
 
-    def __init__(self, model: Any, direction: str) -> None:
-        super().__init__()
-        self.model, self.direction = model, direction
+
+class Translation(Exportable):
+    """Images in [0, 1] -> translated ones, by a model that `Translates`."""
 
     def forward(self, images: Tensor) -> Tensor:
         return to_unit(self.model.translate(contiguous(images) * 2 - 1, self.direction))
 
 
-class Enlargement(nn.Module):
+class Enlargement(Exportable):
     """Images in [0, 1] -> enlarged ones, by a model that `Upscales`."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
         return to_unit(self.model.upscale(contiguous(images) * 2 - 1))
@@ -148,63 +164,59 @@ def task_of(model: Any, direction: str | None = None) -> Task:
     """
     if direction is not None and not isinstance(model, Translates):
         raise ValueError(f"--direction={direction}: {type(model).__name__} has no directions: leave it out")
-    slim = without_idle_parts(model, direction)
     if isinstance(model, FromLatents):
-        return _drawing(model, slim)
+        return _drawing(model)
     if isinstance(model, Translates):
-        direction = direction or next(iter(model.directions))
-        return _translation(model, slim, direction)
-    return _enlargement(model, slim)
+        return _translation(model, direction or next(iter(model.directions)))
+    if isinstance(model, Upscales):
+        return _enlargement(model)
+    raise ValueError(
+        f"{type(model).__name__} has nothing that zoo export takes: it neither makes images of latents, nor translates "
+        "images, nor enlarges them"
+    )
 
 
-def _drawing(model: Any, slim: Any) -> Task:
+def _drawing(model: Any) -> Task:
     classes, attributes, truncates = classes_of(model), attributes_of(model), isinstance(model, Truncates)
-    cases: list[tuple[str, Inputs, Tensor]] = []
-    psis = [model.truncation, 0.5, 0.0] if truncates else [None] * len(BATCHES)
-    for first, (n, psi) in enumerate(zip(BATCHES, psis, strict=True)):
-        seeds = torch.arange(n) + 10 * first
-        inputs = {"latents": model.latent_of(seeds)}
+    condition = "labels" if classes else "attributes" if attributes else None
+    cases = []
+    for k, n in enumerate(BATCHES):
+        seeds = torch.arange(n) + 10 * k
         labels = labels_of(model, seeds)
         if attributes:
-            labels = torch.rand(n, len(attributes), generator=torch.Generator().manual_seed(first))
-        if labels is not None:
-            inputs["attributes" if attributes else "labels"] = labels
-        if psi is not None:
+            labels = torch.rand(n, len(attributes), generator=torch.Generator().manual_seed(k))
+        inputs = {"latents": model.latent_of(seeds)} | ({condition: labels} if condition else {})
+        if not truncates:
+            images = model.generate(seeds, labels)
+        else:
+            psi = (model.truncation, 0.5, 0.0)[k]
+            images = model.generate(seeds, labels) if k == 0 else model.truncated(inputs["latents"], labels, psi)
             inputs["truncation"] = torch.tensor(float(psi))
-        images = model.generate(seeds, labels) if not first or psi is None else None
-        if images is None:
-            images = model.truncated(inputs["latents"], labels, psi)
-        cases.append((f"{n}", inputs, to_unit(images)))
-    kind = {"labels": (DrawingOfClasses, TruncatedDrawingOfClasses),
-            "attributes": (DrawingOfAttributes, TruncatedDrawingOfAttributes)}.get(
-        "labels" if classes else "attributes" if attributes else "", (Drawing, TruncatedDrawing))[truncates]  # fmt: skip
+        cases.append((str(n), inputs, to_unit(images)))
     shape = list(cases[0][2].shape[1:])
-    inputs_of_card: dict[str, Any] = {
-        "latents": {"type": "float32", "shape": ["batch", model.latent_dim], "distribution": "normal, mean 0, variance 1"}
-    }
-    if classes:
-        inputs_of_card["labels"] = {"type": "int64", "shape": ["batch"], "range": [0, len(classes) - 1]}
-    if attributes:
-        inputs_of_card["attributes"] = {"type": "float32", "shape": ["batch", len(attributes)]}
-    if truncates:
-        about = {"default": float(model.truncation), "meaning": "1 leaves images as they are, 0 is the mean one"}
-        inputs_of_card["truncation"] = {"type": "float32", "shape": [], "range": [0, 2], **about}
-    card = {
+    card: dict[str, Any] = {
         "task": "draw",
-        "inputs": inputs_of_card,
+        "inputs": {"latents": {"type": "float32", "shape": ["batch", model.latent_dim], "distribution": NORMAL}},
         "outputs": {"images": _images(["batch", *shape])},
         "latent_dim": model.latent_dim,
-        "resolution": shape[1:],
         "channels": shape[0],
-        **({"classes": classes} if classes else {}),
-        **({"attributes": attributes} if attributes else {}),
-        **({"truncation": float(model.truncation)} if truncates else {}),
+        "resolution": shape[1:],
     }
+    if classes:
+        card["classes"] = classes
+        card["inputs"]["labels"] = {"type": "int64", "shape": ["batch"], "range": [0, len(classes) - 1]}
+    if attributes:
+        card["attributes"] = attributes
+        card["inputs"]["attributes"] = {"type": "float32", "shape": ["batch", len(attributes)]}
+    if truncates:
+        card["truncation"] = float(model.truncation)
+        card["inputs"]["truncation"] = {"type": "float32", "shape": [], "range": [0, 2], "meaning": TRUNCATION}
     free = {name: {0: "batch"} for name in cases[0][1] if name != "truncation"}
-    return Task(kind(slim), "images", cases[-1][1], free, ["batch", *shape], cases, {**card, **_origin(model)})
+    module = DRAWINGS[condition, truncates](model)
+    return Task(module, "images", cases[-1][1], free, ["batch", *shape], cases, {**card, **_origin(model)})
 
 
-def _translation(model: Any, slim: Any, direction: str) -> Task:
+def _translation(model: Any, direction: str) -> Task:
     if direction not in model.directions:
         raise ValueError(f"--direction={direction} must be {' or '.join(model.directions)}")
     channels = model.directions[direction]
@@ -221,11 +233,11 @@ def _translation(model: Any, slim: Any, direction: str) -> Task:
     }
     axes: list[int | str] = ["batch", into, "height", "width"]
     return Task(
-        Translation(slim, direction), "translated", *_of_any_size(channels), axes, cases, {**card, **_origin(model)}
+        Translation(model, direction), "translated", *_of_any_size(channels), axes, cases, {**card, **_origin(model)}
     )
 
 
-def _enlargement(model: Any, slim: Any) -> Task:
+def _enlargement(model: Any) -> Task:
     channels, scale = model.channels, model.scale
     cases = _cases_of_images(model, channels, lambda images: to_unit(model.upscale(images * 2 - 1)))
     axes: list[int | str] = ["batch", channels, f"{scale}*height", f"{scale}*width"]
@@ -237,7 +249,7 @@ def _enlargement(model: Any, slim: Any) -> Task:
         "reach": model.reach,
         "channels": channels,
     }
-    return Task(Enlargement(slim), "enlarged", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})
+    return Task(Enlargement(model), "enlarged", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})
 
 
 def _of_any_size(channels: int) -> tuple[Inputs, dict[str, dict[int, str]]]:
@@ -278,13 +290,8 @@ def _origin(model: Any) -> dict[str, Any]:
     }
 
 
-def without_idle_parts(model: Any, direction: str | None = None) -> Any:
-    """The model without the networks that have no part in its images: discriminators, the generator where there is an
-    average of it, the other direction's. It shares all the rest with the model.
-
-    Raises:
-        ValueError: if it makes no images.
-    """
+def busy_parts(model: Any, direction: str | None = None) -> dict[str, nn.Module]:
+    """The networks of a model that its images come through, by name: those of which a layer is called for one."""
     busy: set[str] = set()
     hooks = [
         layer.register_forward_hook(lambda *_, name=name: busy.add(name))
@@ -293,27 +300,17 @@ def without_idle_parts(model: Any, direction: str | None = None) -> Any:
     ]
     try:
         if isinstance(model, FromLatents):
-            labels: Any = labels_of(model, torch.arange(1))
-            if attributes := attributes_of(model):
-                labels = torch.zeros(1, len(attributes))
-            model.generate(torch.arange(1), labels)
+            seed, attributes = torch.arange(1), attributes_of(model)
+            model.generate(seed, torch.zeros(1, len(attributes)) if attributes else labels_of(model, seed))
         elif isinstance(model, Translates):
             direction = direction or next(iter(model.directions))
-            model.translate(torch.zeros(1, model.directions.get(direction, 1), 8, 8), direction)
-        elif isinstance(model, Upscales):
-            model.upscale(torch.zeros(1, model.channels, 8, 8))
+            model.translate(torch.zeros(1, model.directions[direction], 8, 8), direction)
         else:
-            raise ValueError(
-                f"{type(model).__name__} has nothing that zoo export takes: it neither makes images of latents, nor "
-                "translates images, nor enlarges them"
-            )
+            model.upscale(torch.zeros(1, model.channels, 8, 8))
     finally:
         for hook in hooks:
             hook.remove()
-    slim = copy.copy(model)
-    slim.__dict__["_modules"] = {name: part for name, part in model._modules.items() if name in busy}
-    slim.__dict__ |= {name: part for name, part in model._modules.items() if name not in busy}  # found, not registered
-    return slim.to(memory_format=torch.contiguous_format)
+    return {name: network for name, network in model.named_children() if name in busy}
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -381,8 +378,8 @@ def program(task: Task) -> torch.export.ExportedProgram:
     """
     from torch.fx.experimental import _config
 
-    shapes = {name: {axis: torch.export.Dim.DYNAMIC for axis in task.free.get(name, ())} for name in task.example}
-    with _config.patch(backed_size_oblivious=True):
+    shapes = {name: dict.fromkeys(task.free.get(name, ()), torch.export.Dim.DYNAMIC) for name in task.example}
+    with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         made = torch.export.export(
             task.module.eval(), tuple(task.example.values()), dynamic_shapes=shapes, strict=False
         )
@@ -505,7 +502,8 @@ def speed(model: Any, path: Path, *, direction: str | None = None, rounds: int =
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        ways = [lambda: task.module(*inputs.values()), lambda run=runner(path, list(inputs)): run(inputs)]
+        run = runner(path, list(inputs))
+        ways: list[Callable[[], Any]] = [lambda: task.module(*inputs.values()), lambda: run(inputs)]
         best = [float("inf"), float("inf")]
         for _ in range(rounds + 1):  # the first one warms up
             for which, way in enumerate(ways):

@@ -58,8 +58,8 @@ class Exported:
             raise ValueError(f"the exported {self.variant} fails: {printable(shortened(why, length=200))}") from None
         if output.dtype != np.float32 or output.shape != size:
             raise ValueError(
-                f"the exported {self.variant} makes {output.dtype} {list(output.shape)} in place of float32 {list(size)}: "
-                "the file is damaged, export it again"
+                f"the exported {self.variant} makes {output.dtype} {list(output.shape)} in place of float32 "
+                f"{list(size)}: the file is damaged, export it again"
             )
         return torch.from_numpy(output).mul_(2).sub_(1)
 
@@ -83,7 +83,9 @@ class ExportedGenerator(Exported, FromLatents):
             if labels is None:
                 raise ValueError(f"this model makes images of {key}: give one for each image, labels=")
             inputs[name] = torch.as_tensor(labels, dtype=dtype)
-        if "labels" in inputs and not all(0 <= label < len(self.card["classes"]) for label in inputs["labels"].tolist()):
+        if "labels" in inputs and not all(
+            0 <= label < len(self.card["classes"]) for label in inputs["labels"].tolist()
+        ):
             raise ValueError(f"labels must be from 0 to {len(self.card['classes']) - 1}")
         if "truncation" in self.card:
             inputs["truncation"] = torch.as_tensor(psi, dtype=torch.float32)
@@ -333,9 +335,8 @@ def _check_interface(card: Mapping[str, Any], session: Any) -> None:
                 for length, wanted_length in zip(value.shape, shape, strict=True)
             )
             if not fits or value.type != TYPES.get(value.name, "tensor(float)"):
-                raise Refused(
-                    f"its {what} {value.name} is {_shown(value.type)} {_shown(value.shape)}, and its card says otherwise"
-                )
+                found = f"{_shown(value.type)} {_shown(value.shape)}"
+                raise Refused(f"its {what} {value.name} is {found}, and its card says otherwise")
 
 
 def _model(card: Mapping[str, Any], session: Any) -> Exported:

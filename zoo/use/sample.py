@@ -27,9 +27,8 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
             are some.
         truncation: psi in [0, 2], of a model that `Truncates`; None: as the model was configured.
     """
-    if truncation is not None:
-        if not 0 <= truncation <= 2:
-            raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
+    if truncation is not None and not 0 <= truncation <= 2:
+        raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
     wanted = None if label is None else torch.as_tensor(label, device=model.device)
     labels = lambda batch: None if wanted is None else wanted.expand(len(batch), *wanted.shape)
     batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
