@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipFile, ZipInfo
 
 import torch
 from torch import Tensor, nn
@@ -259,12 +260,12 @@ def _of_any_size(channels: int) -> tuple[Inputs, dict[str, dict[int, str]]]:
 
 
 def _cases_of_images(model: Any, channels: int, make: Callable[[Tensor], Tensor]) -> list[tuple[str, Inputs, Tensor]]:
-    """Noise of several sizes, square, odd and small."""
-    generator, cases = torch.Generator().manual_seed(1), []
-    for n, height, width in SIZES:
-        images = torch.rand(n, channels, height, width, generator=generator)
-        cases.append((f"{n} of {height}x{width}", {"images": images}, make(images)))
-    return cases
+    """Noise of several sizes, square, odd and small; and a uniform image."""
+    generator = torch.Generator().manual_seed(1)
+    images = [torch.rand(n, channels, *size, generator=generator) for n, *size in SIZES]
+    images.append(torch.full((1, channels, 20, 20), 0.3))
+    words = [f"{n} of {height}x{width}" for n, height, width in SIZES] + ["a uniform one"]
+    return [(word, {"images": image}, make(image)) for word, image in zip(words, images, strict=True)]
 
 
 def _images(shape: Sequence[int | str]) -> dict[str, Any]:
@@ -431,7 +432,12 @@ def _torchscript(task: Task) -> bytes:
     traced = torch.jit.trace(task.module.eval(), tuple(task.example.values()), check_trace=False)
     buffer = BytesIO()
     torch.jit.save(traced, buffer, _extra_files={CARD: json.dumps(task.card, ensure_ascii=False)})
-    return buffer.getvalue()
+    without_source = BytesIO()
+    with ZipFile(buffer) as archive, ZipFile(without_source, "w") as copy:
+        for name in archive.namelist():
+            if not name.endswith(".debug_pkl"):  # the places of source files
+                copy.writestr(ZipInfo(name), archive.read(name))
+    return without_source.getvalue()
 
 
 @contextmanager
