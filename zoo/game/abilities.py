@@ -75,7 +75,7 @@ class FromLatents(Protocol):
         """
         if n < 1:
             raise ValueError(f"n={n} images: give 1 or more")
-        if labels is not None and not isinstance(self, OfClasses):
+        if labels is not None and not isinstance(self, OfClasses | OfAttributes):
             raise ValueError(f"{type(self).__name__} makes images without classes: leave labels out")
         if labels is not None and len(labels) != n:
             raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
