@@ -414,12 +414,10 @@ def _onnx(task: Task) -> bytes:
 def _forget_source(model: Any) -> None:
     """Take out what the exporter notes of where each node comes from: lines of source files, and their places."""
     for holder in (model.graph, *model.functions):
-        values = [*holder.value_info, *getattr(holder, "input", []), *getattr(holder, "initializer", [])]
-        for part in (holder, *holder.node, *values):
-            if hasattr(part, "metadata_props"):
-                del part.metadata_props[:]
-            if hasattr(part, "doc_string"):
-                part.ClearField("doc_string")
+        values = () if holder is not model.graph else (*holder.input, *holder.output, *holder.initializer)
+        for part in (holder, *holder.node, *holder.value_info, *values):
+            for field in {"metadata_props", "doc_string"}.intersection(part.DESCRIPTOR.fields_by_name):
+                part.ClearField(field)
 
 
 def _pt2(task: Task) -> bytes:

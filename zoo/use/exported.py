@@ -255,14 +255,16 @@ def _card(content: bytes) -> dict[str, Any]:
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """A protocol buffer's message and all those in it."""
+    """A message of protocol buffers, and all those in it."""
+    from google.protobuf.message import Message
+
     left = [message]
     while left:
         message = left.pop()
         yield message
         for field, value in message.ListFields():
             if field.message_type is not None:
-                left += [value] if not hasattr(value, "__len__") else list(value)
+                left += [value] if isinstance(value, Message) else value
 
 
 def _natural(value: Any, least: int = 1, most: int = MOST) -> bool:
