@@ -10,6 +10,7 @@ import typer
 
 from zoo.cli.common import with_remedy
 from zoo.cli.convert import translate, upscale
+from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.style import directions, edit, interpolate, mix, project
@@ -35,6 +36,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (project, "close other programs, or take another --device"),
     (directions, "ask for fewer directions, -n"),
     (edit, FEWER_SEEDS),
+    (export, "close other programs, or take a machine with more"),
     (import_, "close other programs"),
 ):
     app.command(command.__name__.rstrip("_"))(with_remedy(remedy)(command))

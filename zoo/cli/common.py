@@ -26,6 +26,7 @@ NOUNS = {  # of each ability: what a model that lacks it does not have
     "FromLatents": "latents",
     "OfClasses": "classes",
     "OfAttributes": "attributes",
+    "Truncates": "styles",
     "Styles": "styles",
     "Translates": "directions to translate in",
     "Upscales": "magnification",

@@ -40,7 +40,7 @@ def sample(
     By default 64 images into samples.png. Several classes: a row of 8 images for each, the same seeds in every row.
     --per-class 500 -o FOLDER: images for data=labelled_folder data.root=FOLDER, no seed twice.
     """
-    from zoo.game.abilities import FromLatents, Styles
+    from zoo.game.abilities import FromLatents, Truncates
     from zoo.use import pictures
     from zoo.use.sample import draw, folder_name, labelled_folder, save_files, save_grid
     from zoo.use.styles import ranges
@@ -69,7 +69,7 @@ def sample(
     output = output or Path("samples.png")
     pictures.make_folder(output)
     if truncation is not None:
-        require(model, Styles, "--truncation", "leave it out")
+        require(model, Truncates, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)
     wanted = ranges(seeds, "--seeds") if seeds is not None else range(seed, seed + number)
     rows = [draw(model, wanted, of_class, truncation) for of_class in labels or (vector,)]

@@ -58,10 +58,7 @@ class FromLatents(Protocol):
         Args:
             labels: each image's class, int64 [N], where there are classes; None: the seed modulo their number.
         """
-        classes = classes_of(self)
-        if labels is None and classes:
-            labels = seeds % len(classes)
-        return self.from_latents(self.latent_of(seeds), labels)
+        return self.from_latents(self.latent_of(seeds), labels_of(self, seeds, labels))
 
     @torch.no_grad()
     def sample(self: Any, n: int = 16, *, seed: int = 0, labels: Sequence[int] | None = None) -> Tensor:
@@ -78,7 +75,7 @@ class FromLatents(Protocol):
         """
         if n < 1:
             raise ValueError(f"n={n} images: give 1 or more")
-        if labels is not None and not isinstance(self, OfClasses):
+        if labels is not None and not isinstance(self, OfClasses | OfAttributes):
             raise ValueError(f"{type(self).__name__} makes images without classes: leave labels out")
         if labels is not None and len(labels) != n:
             raise ValueError(f"{len(labels)} labels for n={n} images: give one for each")
@@ -94,6 +91,22 @@ class FromLatents(Protocol):
         label = batch.label if classes_of(self) else None
         fake = self.generate(batch.index, label)
         return {"samples": Preview(fake=fake, real=batch.image, label=label, real_label=label)}
+
+
+@runtime_checkable
+class Truncates(Protocol):
+    """Its images of latents can be drawn towards the mean one: less variety for better looks."""
+
+    @property
+    def truncation(self) -> float:
+        """psi of `generate`."""
+        raise NotImplementedError
+
+    def truncated(self, z: Tensor, labels: Tensor | None, psi: float | Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] of z [N, latent_dim], with the noise of `generate`: psi, a number or a tensor
+        of one, 1 for those of `from_latents`, 0 for the one image of the mean; labels int64 [N] where there are
+        classes."""
+        raise NotImplementedError
 
 
 @runtime_checkable
@@ -157,7 +170,7 @@ class Scores(Protocol):
         raise NotImplementedError
 
 
-ABILITIES = (FromLatents, OfClasses, OfAttributes, Styles, Translates, Upscales, Scores)
+ABILITIES = (FromLatents, OfClasses, OfAttributes, Truncates, Styles, Translates, Upscales, Scores)
 ROWS: dict[type, type[tuple]] = {FromLatents: LabelledImages, Translates: ImagePairs, Upscales: LowHigh}
 
 
@@ -169,6 +182,13 @@ def classes_of(model: Any) -> list[str]:
 def attributes_of(model: Any) -> list[str]:
     """The names of the attributes that a model can be asked for, by position; empty where there are none."""
     return [printable(str(name)) for name in model.attributes] if isinstance(model, OfAttributes) else []
+
+
+def labels_of(model: Any, seeds: Tensor, labels: Tensor | None = None) -> Tensor | None:
+    """The classes of images of seeds, int64 [N], where none are given: the seed modulo their number; None where a model
+    has none."""
+    classes = classes_of(model)
+    return seeds % len(classes) if labels is None and classes else labels
 
 
 def rows_of(variant: type) -> type[tuple] | None:

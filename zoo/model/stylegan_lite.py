@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
-from zoo.game.abilities import FromLatents, OfClasses, Styles
+from zoo.game.abilities import FromLatents, OfClasses, Styles, Truncates, labels_of
 from zoo.game.gan import GAN
 from zoo.game.settings import Blocks, Count, Game, ImageSize, Layers, Positive, Share, sides
 from zoo.networks import style
@@ -118,7 +118,7 @@ class Generator(nn.Module):
                 w = activate(layer(w))
         return w
 
-    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+    def truncate(self, ws: Tensor, psi: float | Tensor) -> Tensor:
         """ws [N, num_ws, w_dim] drawn towards the mean: w_mean + psi (w - w_mean): 2019, appendix B."""
         return self.w_mean.lerp(ws, psi)
 
@@ -137,11 +137,11 @@ class Generator(nn.Module):
         """The images that come of what these levels contribute, from the smallest to the stage's."""
         if isinstance(noise, str) and noise not in ("random", "fixed", "none"):
             raise ValueError(f"noise={noise!r} must be random, fixed or none, or a tensor for each layer")
-        x = self.start.expand(len(ws), -1, -1, -1)
+        x = self.start.expand(ws.shape[0], -1, -1, -1)  # len would fix the number in an exported graph
         images: list[Tensor] = []
         for k in range(stage[0] + 1):
             for i in range(max(2 * k - 1, 0), 2 * k + 1):
-                x = self.convs[i](x, ws[:, i], self._noise(i, len(ws), noise))
+                x = self.convs[i](x, ws[:, i], self._noise(i, ws.shape[0], noise))
             if k in levels:
                 images.append(self.growth.join(images, self.rgbs[k](x, ws[:, 2 * k + 1]), stage))
         return images
@@ -200,7 +200,7 @@ class Discriminator(nn.Module):
             return (phi * v).sum(1) / math.sqrt(phi.shape[1])  # projection, as in StyleGAN2-ADA
 
 
-class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
+class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
     """A style-based generator against a residual discriminator.
 
     Args:
@@ -350,10 +350,13 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         if labels is None and self.classes:
             labels = torch.as_tensor(seeds) % len(self.classes)
         y = None if labels is None else torch.as_tensor(labels, device=self.device)
-        w = self.result.map(self.latent_of(seeds), y)
-        return w[:, None].repeat(1, self.G.num_ws, 1)
+        return self.styles_of(self.latent_of(seeds), y)
 
-    def truncate(self, ws: Tensor, psi: float) -> Tensor:
+    def styles_of(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """ws [N, num_ws, w_dim] of z [N, latent_dim] and classes, not truncated."""
+        return self.result.map(z, labels)[:, None].repeat(1, self.G.num_ws, 1)
+
+    def truncate(self, ws: Tensor, psi: float | Tensor) -> Tensor:
         return self.result.truncate(ws, psi)
 
     def modulations(self) -> list[Tensor]:
@@ -366,11 +369,17 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Styles):
         return image if stage[0] == self.G.top else F.interpolate(image, scale_factor=2 ** (self.G.top - stage[0]))
 
     def generate(self, seeds: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.from_styles(self.truncate(self.styles(seeds, labels), self.hparams["truncation"])).clamp(-1, 1)
+        return self.truncated(self.latent_of(seeds), labels_of(self, seeds, labels), self.truncation)
+
+    @property
+    def truncation(self) -> float:
+        return self.hparams["truncation"]
+
+    def truncated(self, z: Tensor, labels: Tensor | None, psi: float | Tensor) -> Tensor:
+        return self.from_styles(self.truncate(self.styles_of(z, labels), psi)).clamp(-1, 1)
 
     def from_latents(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        w = self.result.map(z, labels)
-        return self.from_styles(w[:, None].expand(-1, self.G.num_ws, -1))
+        return self.from_styles(self.styles_of(z, labels))
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:
         y, stage = batch.label if self.classes else None, self.stage(self.images)

@@ -10,6 +10,7 @@ Departs: convolutions that a normalisation follows have no bias, which it would 
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,10 @@ class InstanceNorm(nn.Module):
     channels-last on CPUs: its variance there is a difference of squares, off by percents where a channel is nearly
     uniform, and it is slower than `batch_norm` image by image, which takes its place. `instance_norm` is not used: for
     one image and a gradient in channels-last its gradient is wrong.
+
+    A graph that is exported for any number of images can't take them one by one; what exports it makes weights and
+    images contiguous. onnxruntime leaves rounding errors of a uniform channel, which the next layers blow up, up to 0.5
+    of an image in [0, 1]; of a channel that is 0 it leaves 0, so that one pixel is subtracted first.
     """
 
     def __init__(self, channels: int | None = None) -> None:
@@ -39,7 +44,9 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        if x.device.type == "cpu" and not x.is_contiguous():
+        if torch.compiler.is_exporting():
+            x = x - x[:, :, :1, :1]
+        elif x.device.type == "cpu" and not x.is_contiguous():
             return torch.cat([batch_norm(image, None, None, weight, bias, training=True) for image in x.split(1)])
         return group_norm(x, x.shape[1], weight, bias)
 
@@ -212,7 +219,7 @@ def at_any_size(
     h, w = images.shape[2:]
     rows, columns = mirrored(h, stride), mirrored(w, stride)
     padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
-    top, left = (len(rows) - h) // 2, (len(columns) - w) // 2
+    top, left = (padded.shape[2] - h) // 2, (padded.shape[3] - w) // 2
     result = network(padded) if tile is None else in_tiles(network, padded, stride, tile, reach)
     return result[:, :, top : top + h, left : left + w]
 
@@ -236,11 +243,17 @@ def in_tiles(network: Callable[[Tensor], Tensor], images: Tensor, stride: int, t
 
 def mirrored(side: int, stride: int) -> Tensor:
     """Indices, int64, into `side` pixels that continue them by mirroring at both ends to the next multiple of `stride`
-    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8."""
-    length = -(-max(side, LEAST) // stride) * stride
-    period = max(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
+    from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8. The side may also be a symbol, or a
+    tensor while torch.jit traces: of a graph that is exported for any size."""
+    length = (at_least(side, LEAST) + stride - 1) // stride * stride  # ONNX rounds a negative quotient up
+    period = torch.full((1,), 1) * at_least(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
     place = (torch.arange(length) - (length - side) // 2) % period
     return torch.minimum(place, period - place)
+
+
+def at_least(side: int | Tensor, least: int) -> Any:
+    """The larger of the two, without a branch that an exported graph would be bound to."""
+    return side.clamp(min=least) if isinstance(side, Tensor) else torch.sym_max(side, least)
 
 
 def check_direction(images: Tensor, direction: str, channels: Mapping[str, int]) -> None:

@@ -14,8 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid, save_image
 
 from zoo.batch import check_numbers, to_unit
-from zoo.game.abilities import BATCH, classes_of
-from zoo.use import styles
+from zoo.game.abilities import BATCH, classes_of, labels_of
 from zoo.use.pictures import save, whole
 
 
@@ -26,16 +25,18 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
     Args:
         label: the class of all of them, or the list of their attributes; None: of each seed its own class, where there
             are some.
-        truncation: psi in [0, 2], of a model that has `Styles`; None: as the model was configured.
+        truncation: psi in [0, 2], of a model that `Truncates`; None: as the model was configured.
     """
-    if truncation is not None:
-        if not 0 <= truncation <= 2:
-            raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
-        return to_unit(check_numbers(styles.render(model, styles.of_seeds(model, seeds, label, truncation))))
+    if truncation is not None and not 0 <= truncation <= 2:
+        raise ValueError(f"--truncation={truncation} must be in [0, 2]: 1 is none, 0 the one image of the mean")
     wanted = None if label is None else torch.as_tensor(label, device=model.device)
     labels = lambda batch: None if wanted is None else wanted.expand(len(batch), *wanted.shape)
     batches = torch.tensor(list(seeds), device=model.device).split(BATCH)
-    return torch.cat([to_unit(check_numbers(model.generate(batch, labels(batch)))).cpu() for batch in batches])
+    generate = model.generate
+    if truncation is not None:
+        of_seeds = lambda batch, labels: (model.latent_of(batch), labels_of(model, batch, labels))
+        generate = lambda batch, labels: model.truncated(*of_seeds(batch, labels), truncation)
+    return torch.cat([to_unit(check_numbers(generate(batch, labels(batch)))).cpu() for batch in batches])
 
 
 def save_grid(rows: Sequence[Tensor], path: Path) -> None:

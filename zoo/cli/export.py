@@ -1,0 +1,45 @@
+"""A trained model for elsewhere: zoo export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from zoo.cli.common import Run, loaded
+
+
+def export(
+    run: Run,
+    output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="FILE.onnx, .pt2, .pt or .torchscript")],
+    direction: Annotated[
+        str | None, Option(help="of a translator: X->Y or Y->X (quoted, for the shell); the first one by default")
+    ] = None,
+    time: Annotated[bool, Option("--time", help="also measure its speed beside torch, on one thread")] = False,
+) -> None:
+    """Write a trained model as one file that opens without this project: ONNX, torch.export or TorchScript.
+
+    Latents or images go in, images in [0, 1] come out, of any number and, where images go in, of any size; FILE says in
+    its metadata what is what. It is run beside the model before it is kept. An .onnx file is a RUN for zoo sample,
+    zoo translate and zoo upscale.
+    """
+    from zoo.use.export import FORMATS, check_target, speed
+    from zoo.use.export import export as write
+    from zoo.use.pictures import make_folder
+
+    check_target(output)
+    make_folder(output)
+    model = loaded(run, "cpu", object, "zoo export")
+    report = write(model, output, direction=direction)
+    sides = lambda values: ", ".join(
+        f"{name} [{', '.join(map(str, value['shape']))}]" for name, value in values.items()
+    )
+    way = f" {report.card['direction']}" if "direction" in report.card else ""
+    typer.echo(f"{output}: {report.card['variant']}{way} as {FORMATS[output.suffix.lower()]}, {report.size:,} bytes")
+    typer.echo(f"{sides(report.card['inputs'])} -> {sides(report.card['outputs'])}; images in [0, 1]")
+    typer.echo(f"largest difference from the model: {report.difference:.1e} (of batches of {'; '.join(report.tried)})")
+    if time:
+        of_torch, of_file = speed(model, output, direction=direction)
+        typer.echo(
+            f"on one thread: {of_file:.3g} s, {of_torch / of_file:.2f} times as fast as torch ({of_torch:.3g} s)"
+        )
