@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from zoo.game.abilities import attributes_of, classes_of
 from zoo.game.gan import GAN
@@ -34,6 +35,8 @@ from zoo.weights.folder import Weights
 
 SHOWN = 6  # names in a line
 LISTS = nn.Sequential | nn.ModuleList
+PARAMETRIZED = "parametrizations.weight.original"
+WEIGHTS = ("weight", PARAMETRIZED)
 OF_LABELS = ("classes", "attributes")  # hyperparameters that are carried by name
 
 
@@ -167,10 +170,9 @@ def _carry(new: nn.Module, old: nn.Module, labels: _Labels) -> Carried:
     carried, done = Carried(), set()
     for name, ours, theirs in _counterparts(new, old, labels):
         for key, tensor in _own(ours).items():
-            value = _fitted(key, ours, theirs, labels)
-            if value is None:
+            full, value = f"{name}.{key}".strip("."), _fitted(key, ours, theirs, labels)
+            if value is None or full in done:
                 continue
-            full = f"{name}.{key}".strip(".")
             done.add(full)
             before = _own(theirs)[key]
             if tensor.dim() and tensor.shape != before.shape and not _of_labels(key, ours, theirs, labels):
@@ -215,22 +217,19 @@ def _aligned(new: Sequence[nn.Module], old: Sequence[nn.Module], labels: _Labels
 
 def _alike(new: nn.Module, old: nn.Module, labels: _Labels) -> bool:
     """Whether a layer can take over all that it has, and has something."""
-    found = list(_counterparts(new, old, labels))
-    wanted = list(new.parameters())
-    fitting = [k for _, a, b in found for k in a._parameters if _own(a).get(k) is not None if fits(k, a, b, labels)]
-    return bool(wanted) and len(fitting) == len(wanted)
-
-
-def fits(key: str, new: nn.Module, old: nn.Module, labels: _Labels) -> bool:
-    """Whether a module can take over a tensor of another."""
-    return _fitted(key, new, old, labels) is not None
+    pairs = _counterparts(new, old, labels)
+    fitting = {f"{n}.{k}".strip(".") for n, a, b in pairs for k in _own(a) if _fitted(k, a, b, labels) is not None}
+    wanted = {name for name, _ in new.named_parameters()}
+    return bool(wanted) and wanted <= fitting
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a module itself."""
-    return {
-        name: tensor for name, tensor in [*module._parameters.items(), *module._buffers.items()] if tensor is not None
-    }
+    """The parameters and buffers of a module itself; of a parametrized weight (spectral normalisation) what it is made
+    of among them."""
+    tensors: dict[str, Tensor | None] = {**module._parameters, **module._buffers}
+    if is_parametrized(module, "weight"):
+        tensors[PARAMETRIZED] = module.get_parameter(PARAMETRIZED)
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _fitted(key: str, new: nn.Module, old: nn.Module, labels: _Labels) -> Tensor | None:
@@ -251,14 +250,14 @@ def _fitted(key: str, new: nn.Module, old: nn.Module, labels: _Labels) -> Tensor
         ):
             return None
         value = _of_channels(before, differing[0], takes_in=_takes_in(new, tensor, differing[0]))
-    if key == "weight":  # an equalised layer scales it by how many there are
+    if key in WEIGHTS:  # an equalised layer scales it by how many there are
         value = value * (getattr(old, "gain", 1.0) / getattr(new, "gain", 1.0))
     return value
 
 
 def _label_dim(key: str, module: nn.Module) -> int | None:
     """The dimension of a weight that has an entry for each class, where its module has one: `label_dim`."""
-    if key != "weight":
+    if key not in WEIGHTS:
         return None
     return 0 if isinstance(module, nn.Embedding) else getattr(module, "label_dim", None)
 
