@@ -94,7 +94,7 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
         _same("resume"),
     ),
     (
-        "start pretrained finetune finetune_from fine_tune transfer transfer_from init_from start_from "
+        "pretrained finetune finetune_from fine_tune transfer transfer_from init_from start_from "
         "pretrained_weights initial_weights",
         _same("start"),
     ),
