@@ -138,9 +138,9 @@ def resume(folder: Path, model: str) -> None:
 
 def start(folder: Path, model: str) -> None:
     """Two processes that begin with the weights of a run, D's first layer held."""
-    train.run(small(model, folder / "first", "max_images=32"))
-    settings = [f"start={folder / 'first'}", "model.freeze_d=1", "max_images=48"]
-    train.run(small(model, folder / "run", *settings, "trainer=ddp_cpu", "+trainer.strategy.start_method=fork"))
+    two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork"]
+    train.run(small(model, folder / "first", *two, "max_images=32"))
+    train.run(small(model, folder / "run", *two, f"start={folder / 'first'}", "model.freeze_d=1", "max_images=48"))
 
 
 def full_disk(folder: Path, model: str) -> None:
