@@ -100,8 +100,9 @@ def test_what_is_infinite_on_one_rank_ends_all_at_that_step(tmp_path: Path) -> N
     assert said.pop().startswith("D/adversarial is inf on rank 1, at image 48: training has diverged")
 
 
+@pytest.mark.slow
 def test_two_processes_begin_with_the_same_weights(tmp_path: Path) -> None:
-    result = run("tests/many.py", "start", str(tmp_path), "vanilla", timeout=120)
+    result = run("tests/many.py", "start", str(tmp_path), "vanilla")
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("carried over are G whole, D whole") == 1
     before, after = (read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("first", "run"))
