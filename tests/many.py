@@ -136,6 +136,13 @@ def resume(folder: Path, model: str) -> None:
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
 
 
+def start(folder: Path, model: str) -> None:
+    """Two processes that begin with the weights of a run, D's first layer held."""
+    two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork"]
+    train.run(small(model, folder / "first", *two, "max_images=32"))
+    train.run(small(model, folder / "run", *two, f"start={folder / 'first'}", "model.freeze_d=1", "max_images=48"))
+
+
 def full_disk(folder: Path, model: str) -> None:
     """The first save finds no space; what follows goes on."""
     save, calls = torch.save, [0]
@@ -201,5 +208,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     assert WholeCheckpointIO
     scenarios = {"equality": equality, "resume": resume, "diverge": diverge, "disagree": disagree}
-    scenarios["full_disk"] = full_disk
+    scenarios |= {"full_disk": full_disk, "start": start}
     scenarios[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

@@ -100,6 +100,18 @@ def test_what_is_infinite_on_one_rank_ends_all_at_that_step(tmp_path: Path) -> N
     assert said.pop().startswith("D/adversarial is inf on rank 1, at image 48: training has diverged")
 
 
+@pytest.mark.slow
+def test_two_processes_begin_with_the_same_weights(tmp_path: Path) -> None:
+    result = run("tests/many.py", "start", str(tmp_path), "vanilla")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("carried over are G whole, D whole") == 1
+    before, after = (read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("first", "run"))
+    held, moved = "D.1.weight", "D.3.weight"
+    assert torch.equal(after["state_dict"][held], before["state_dict"][held])
+    assert not torch.equal(after["state_dict"][moved], before["state_dict"][moved])
+    assert (after["state_dict"][moved] - before["state_dict"][moved]).abs().max() < 0.01  # three steps of 2e-4
+
+
 def test_a_full_disk_holds_up_no_rank(tmp_path: Path) -> None:
     result = run("tests/many.py", "full_disk", str(tmp_path), "vanilla", timeout=120)
     assert result.returncode == 0, result.stderr

@@ -323,34 +323,14 @@ def test_the_download_is_torchvisions() -> None:
 # Where it begins.
 
 
-def test_a_run_begins_with_another_ones_generator(small: Small, tmp_path: Path) -> None:
+def test_the_second_phase_begins_with_another_runs_first(small: Small, tmp_path: Path) -> None:
     first = small("srgan", "model.pixel_images=128", f"run_dir={tmp_path / 'first'}")
     srresnet = run(first).lightning_module
-    start = f"{first.run_dir}/checkpoints/last.ckpt"
-    settings = [f"model.start={start}", "model.lr.G=0", "model.pixel_images=0", "max_images=32"]
+    settings = [f"start={first.run_dir}", "model.lr.G=0", "model.pixel_images=0", "max_images=32"]
     second = small("srgan", *settings, f"run_dir={tmp_path / 'second'}")
     srgan = run(second).lightning_module
     assert same(dict(srgan.G.named_parameters()), dict(srresnet.G.named_parameters()))  # type: ignore[union-attr]
     assert not same(srgan.D.state_dict(), srresnet.D.state_dict())  # type: ignore[union-attr]
-    Path(start).unlink()  # needed neither to go on nor to load
-    second.resume, second.max_images, second.model.lr.G = "here", 48, 1e-3
-    moved = run(second).lightning_module
-    assert not same(dict(moved.G.named_parameters()), dict(srresnet.G.named_parameters()))  # type: ignore[union-attr]
-    assert isinstance(zoo.load(second.run_dir), SRGAN)
-
-
-def test_a_start_that_does_not_fit_is_a_sentence(small: Small, tmp_path: Path) -> None:
-    first = small("srgan", "max_images=16", f"run_dir={tmp_path / 'first'}")
-    run(first)
-    start = f"model.start={first.run_dir}/checkpoints/last.ckpt"
-    for wrong, why in (
-        ([start, "model.width=6"], "size mismatch|Error"),
-        (["model.start=nowhere.ckpt"], "there is no such file"),
-        ([start, "model.skip=none"], "its skip is bilinear, not none"),
-        ([start, "model.residual_scale=0.1"], r"its residual_scale is 1\.0, not 0\.1"),
-    ):
-        with pytest.raises(ValueError, match=rf"model\.start=.* gives no generator of these settings \(.*({why})"):
-            run(small("srgan", *wrong))
 
 
 # What is seen, and what is refused.

@@ -50,7 +50,7 @@ def test_any_path_is_taken(path: str) -> None:
     assert quoted(argument) == argument  # what is resumed, or handed to other processes, is quoted once
 
 
-@pytest.mark.parametrize("name", ["data.root", "data.test_root", "model.start", "resume", "hydra.run.dir", "cache_dir"])
+@pytest.mark.parametrize("name", ["data.root", "data.test_root", "start", "resume", "hydra.run.dir", "cache_dir"])
 def test_no_path_out_of_odd_characters_changes(name: str) -> None:
     letters = "ab1 ()[]{},:=#%$@\\'\"~+-.*?!&|<>;ü/"
     draw = random.Random(1)

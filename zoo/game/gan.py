@@ -29,6 +29,7 @@ from zoo.game import losses, quirks
 from zoo.game.abilities import FromLatents
 from zoo.game.augment import Augment
 from zoo.game.averages import EMA, evaluated
+from zoo.game.freeze import freeze
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.settings import Game, check_annotated, completed, decay
@@ -60,12 +61,15 @@ class GAN(L.LightningModule):
 
     T: nn.Module  # augmentation of all that D sees; the identity unless `augment` is set
     aligned = False  # whether it is trained on pairs that show the same scene, pixel by pixel, and on no others
+    retired: frozenset[str] = frozenset()  # hyperparameters that earlier checkpoints have, and that say nothing now
 
     def __init__(self, **game: Unpack[Game]) -> None:
         super().__init__()
         self.automatic_optimization = False
+        for name in self.retired:
+            game.pop(name, None)  # type: ignore[misc]
         self.game = completed(game)
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=list(self.retired))
         self.save_hyperparameters(dict(self.game))  # the defaults too
         check_annotated(type(self).__init__, self.hparams)
         self.loss = losses.named(self.game["loss"])
@@ -283,11 +287,13 @@ class GAN(L.LightningModule):
         """The players' optimizers, in the order of `players()`.
 
         Raises:
-            ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average.
+            ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average;
+                if model.freeze_d leaves nothing of the critic.
         """
+        self.hold_layers()
         owners: dict[nn.Parameter, str] = {}
         for player, networks in self.players().items():
-            parameters = [parameter for network in networks for parameter in network.parameters()]
+            parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
             for parameter in parameters:
                 if owners.setdefault(parameter, player) != player:
                     raise ValueError(f"players {owners[parameter]} and {player} share a parameter")
@@ -307,6 +313,11 @@ class GAN(L.LightningModule):
         if self._trainer is not None:
             refuse_trainer(self.trainer)
         return list(self._players.values())
+
+    def hold_layers(self) -> list[nn.Parameter]:
+        """Hold the layers of the critic's networks that model.freeze_d says; the parameters that are held."""
+        critics = next(iter(self.players().values())) if self.game["freeze_d"] else []
+        return [parameter for network in critics for parameter in freeze(network, self.game["freeze_d"])]
 
     def _refuse_free_critic(self) -> None:
         """Raise a ValueError where the objective needs a critic that is held, and nothing holds this one.

@@ -42,6 +42,7 @@ class Game(TypedDict, total=False):
     ema_half_life: Annotated[Weight | None, 5_000.0]  # of the generators' averages, in images; None: no average
     n_critic: Annotated[Count, 1]  # turns of the first player, D, for each turn of another
     skip_d_above: Annotated[Accuracy | None, None]  # D skips its turn while its accuracy is above this
+    freeze_d: Annotated[Natural, 0]  # layers of D, from the image on, that are held in fine-tuning, see zoo.game.freeze
     regularizer: Annotated[dict[str, Any] | None, None]  # gradient penalties, see `zoo.game.regularizers.Regularizer`
     augment: Annotated[dict[str, Any] | None, None]  # of what D sees, see `zoo.game.augment.Augment`
 

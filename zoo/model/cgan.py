@@ -42,13 +42,19 @@ from zoo.networks.convolutional import Shape, doubled, features, ladder, project
 from zoo.networks.initialisation import init_weights, spectral_normalize
 
 
+class OfVector(nn.Linear):
+    """y, float32 [N, vector], -> [N, size]."""
+
+    label_dim = 1  # of its weight, along which the entries of y lie
+
+
 class Embed(nn.Module):
     """y, int64 [N] or float32 [N, vector], -> [N, size]."""
 
     def __init__(self, classes: int, vector: int | None, size: int) -> None:
         super().__init__()
         self.vector = vector
-        self.table = nn.Embedding(classes, size) if vector is None else nn.Linear(vector, size)
+        self.table = nn.Embedding(classes, size) if vector is None else OfVector(vector, size)
 
     def forward(self, y: Tensor) -> Tensor:
         if self.vector is not None and (y.dim() != 2 or y.shape[1] != self.vector or not y.is_floating_point()):

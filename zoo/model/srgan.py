@@ -37,14 +37,12 @@ Options:  no BatchNorm and residual scaling (EDSR, Lim et al. 2017, arXiv:1707.0
 """
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo import torchfile
 from zoo.batch import LowHigh, Preview
 from zoo.game.abilities import Upscales
 from zoo.game.gan import GAN
@@ -183,7 +181,6 @@ class SRGAN(GAN, Upscales):
         discriminator_width, discriminator_dense, discriminator_norm: see `Discriminator`.
         pixel: the error of pixels: "mse" as in the paper, or "l1".
         pixel_images: images of the first phase, the pixel error alone: 0 for none of it; max_images for nothing else.
-        start: a checkpoint whose generator a new run begins with, or None.
         content: what the content loss compares, see the header.
         vgg_weights: a file of torchvision's VGG19 weights; None: torch.hub's, downloaded if missing.
         weights: of the objective's terms in the adversarial phase: pixel, content and adversarial.
@@ -196,15 +193,16 @@ class SRGAN(GAN, Upscales):
         game: n_critic counts in the adversarial phase.
     """
 
+    retired = frozenset({"start"})  # a setting of the run now
+
     def __init__(
         self, *, scale: Literal[1, 2, 3, 4, 8], patch_size: Count, channels: Count, width: Count, blocks: Blocks,
         norm: Literal["batch", "none"], residual_scale: Positive, skip: Literal["none", "bilinear"], icnr: bool,
         discriminator_width: Count, discriminator_dense: Count,
         discriminator_norm: Literal["batch", "spectral", "none"], pixel: Literal["mse", "l1"], pixel_images: Natural,
-        start: str | None, content: Literal["vgg", "discriminator", "pixel"], vgg_weights: str | None,
-        weights: dict[str, Weight], lr_steps: Steps, lr_gamma: Factor,
-        network: Literal["srresnet", "rrdb", "msrresnet"] = "srresnet", growth: Count = 32,
-        unshuffle: Literal[1, 2, 4] = 1, image_range: Range | None = None, bound: Bound = "none",
+        content: Literal["vgg", "discriminator", "pixel"], vgg_weights: str | None, weights: dict[str, Weight],
+        lr_steps: Steps, lr_gamma: Factor, network: Literal["srresnet", "rrdb", "msrresnet"] = "srresnet",
+        growth: Count = 32, unshuffle: Literal[1, 2, 4] = 1, image_range: Range | None = None, bound: Bound = "none",
         **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
@@ -305,33 +303,10 @@ class SRGAN(GAN, Upscales):
             vgg.fetch(self.hparams["vgg_weights"])
 
     def on_fit_start(self) -> None:
-        """Load VGG19, and begin with the generator of `start`, unless this run goes on from its own checkpoint."""
+        """Load VGG19."""
         if self.hparams["content"] == "vgg":
             self.phi = [vgg.load(self.hparams["vgg_weights"]).to(self.device).to(memory_format=torch.channels_last)]
-        if self.hparams["start"] and not self.images:
-            self.begin_with(self.hparams["start"])
         super().on_fit_start()
-
-    def begin_with(self, start: str) -> None:
-        """Take up the generator of another run's checkpoint, and its average; a ValueError says why it does not fit."""
-        try:
-            checkpoint = torchfile.load(Path(start).expanduser())
-            for name in ("skip", "residual_scale"):  # they have no weights, whose names or sizes would differ
-                of_start, wanted = checkpoint["hyper_parameters"].get(name), self.hparams[name]
-                if of_start not in (None, wanted):
-                    raise ValueError(f"its {name} is {of_start}, not {wanted}")
-            for prefix, network in (("G.", self.G), ("G_ema.", self.G_ema)):
-                state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-                torchfile.check_finite(state, "it")
-                if network is not None:
-                    network.load_state_dict(state)
-        except Exception as error:  # whatever a damaged file makes it stumble over
-            why = "; ".join(line.strip() for line in (str(error) or type(error).__name__).splitlines()[:2])
-            raise ValueError(
-                f"model.start={start} gives no generator of these settings ({why}): name the checkpoint of a run with "
-                "the same scale, channels, width, blocks, norm, residual_scale and skip, such as "
-                "outputs/RUN/checkpoints/best.ckpt"
-            ) from error
 
     def upscale(self, low: Tensor) -> Tensor:
         return self.best(self.G)(low).clamp(-1, 1)

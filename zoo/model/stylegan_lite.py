@@ -107,6 +107,16 @@ class Generator(nn.Module):
             ws = torch.where(mix[1][:, :, None], self.map(mix[0], y)[:, None], ws)
         return self.growth.pack(self.images(ws, noise, stage, self.growth.seen(stage))), w
 
+    @torch.no_grad()
+    def grown_from(self, smaller: nn.Module) -> None:
+        """Begin as a smaller one of this kind, whose levels it has taken over: its image, enlarged.
+
+        What the new levels add to the image is 0 at first, where images add up.
+        """
+        if type(self.growth) is Growth and isinstance(smaller, Generator):
+            for rgb in self.rgbs[len(smaller.rgbs) :]:
+                rgb.weight.zero_()  # type: ignore[operator]
+
     def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """f: z [N, latent_dim], y int64 [N] -> w [N, w_dim], in float32."""
         with torch.autocast(z.device.type, enabled=False):
@@ -179,6 +189,13 @@ class Discriminator(nn.Module):
         self.embed = Embed(classes, sizes[0]) if classes else None
         layers = class_layers if classes else 0
         self.mapping = nn.ModuleList([Linear(sizes[0], sizes[0], rate=rate) for _ in range(layers)])
+
+    def from_image(self) -> list[list[nn.Module]]:
+        """Its layers, from the image on: the blocks, the first with what takes images in, and what follows them."""
+        blocks: list[list[nn.Module]] = [[block] for block in reversed(self.blocks)]
+        blocks[0].append(self.rgbs)
+        judging: list[nn.Module] = [self.judge] if self.embed is None else [self.judge, self.embed]
+        return [*blocks, [self.conv], [self.dense], judging]
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, stage: Stage | None = None) -> Tensor:
         stage = stage or self.growth.end

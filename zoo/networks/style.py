@@ -94,6 +94,8 @@ class Linear(nn.Module):
 class Embed(Linear):
     """Classes, int64 [N], -> [N, c_out] of mean square 1: as the networks of StyleGAN2-ADA take them."""
 
+    label_dim = 1  # of its weight, along which the classes lie
+
     def forward(self, y: Tensor) -> Tensor:
         one_hot = F.one_hot(y, self.weight.shape[1]).to(self.weight.dtype)
         return normalise(super().forward(one_hot))

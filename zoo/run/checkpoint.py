@@ -347,7 +347,7 @@ def _check_optimizer(model: GAN, player: str, networks: list[nn.Module], state: 
     sample.grad = torch.zeros(2)
     optimizer.step()
     moments = optimizer.state[sample]  # what one of these keeps for a parameter
-    shapes = [parameter.shape for network in networks for parameter in network.parameters()]
+    shapes = [p.shape for network in networks for p in network.parameters() if p.requires_grad]
     for name, kind in (("state", dict), ("param_groups", list)):
         _part(state if isinstance(state, dict) else {}, name, kind)
     if [list(range(len(shapes)))] != [isinstance(g, dict) and g.get("params") for g in state["param_groups"]]:

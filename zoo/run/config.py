@@ -81,6 +81,7 @@ class Run(TypedDict):
     seed: Annotated[int, Within(lambda seed: 0 <= seed < 2**32, "must not be negative, and less than 2**32")]
     log_every: Count
     resume: str | None
+    start: str | None
     compile: bool
     divergence_retries: Annotated[int, Within(lambda n: 0 <= n <= 100, "must be from 0 to 100")]
     run_dir: str
@@ -241,6 +242,11 @@ def _refuse_without_effect(config: DictConfig) -> None:
         if processes > images:
             raise ValueError(f"trainer.devices={devices}: data.batch_size={images} has no image for each of them")
     model, budget = config.model, config.max_images
+    if model.get("freeze_d") and not config.start:
+        raise ValueError(
+            f"model.freeze_d={model.freeze_d} would hold layers that have learnt nothing: say with whose weights the "
+            "run begins, start=NAME"
+        )
     if model.get("decay_end") is not None and model.decay_end != budget:
         if model.get("decay_start") is None:
             raise ValueError(f"model.decay_end={model.decay_end} has no effect without model.decay_start=")
@@ -286,7 +292,7 @@ def _acting(settings: Mapping[str, Any]) -> dict[str, Any]:
         every = f"{key.removesuffix('max_images')}every"
         if key.startswith("callbacks.") and key.endswith(".max_images") and flat.get(every, 0) is None:
             flat[every] = interval(None, budget) if isinstance(budget, int) else None
-    passive = r"resume|ranges|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides|max_time)|logger(\..*)?"
+    passive = r"resume|start|ranges|(.*\.)?(run_dir|cache_dir|folder|default_root_dir|overrides|max_time)|logger(\..*)?"
     ignored = re.compile(rf"{passive}|callbacks\.evaluate\.evaluation(\..*)?")  # metrics, once more
     return {k: v for k, v in flat.items() if not isinstance(v, Mapping) and not ignored.fullmatch(k)}
 

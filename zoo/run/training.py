@@ -135,10 +135,14 @@ def _run(cfg: DictConfig) -> "L.Trainer":
     start, began, factor = _start(cfg), None, 1.0
     for retry in range(cfg.divergence_retries + 1):
         check()
-        trainer, datamodule, model = _prepared(cfg)
+        trainer, datamodule, model = _prepared(cfg, begins=start is None)
         of_kind = {type(callback): callback for callback in trainer.callbacks}  # type: ignore[attr-defined]
         if start:
             before = check_resumable(start, trainer, model, datamodule)["zoo"]
+            if cfg.start != before["config"].get("start"):
+                raise ValueError(
+                    f"resume=RUN goes on with that run's weights: leave out start={cfg.start}, which begins a new one"
+                )
             factor = factor if retry else before["lr_factor"]  # a run that is gone on with may have retried before
             if not retry and trainer.is_global_zero and (changed := config.changes(before["config"], model.config)):
                 print(f"going on with other settings: {', '.join(changed)}", flush=True)
@@ -184,16 +188,21 @@ def _start(cfg: DictConfig) -> Path | None:
     return newest(cfg.resume if str(cfg.resume).endswith(".ckpt") else cfg.run_dir)
 
 
-def _prepared(cfg: DictConfig) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":
-    """What trains, seeded."""
+def _prepared(cfg: DictConfig, *, begins: bool) -> "tuple[L.Trainer, L.LightningDataModule, GAN]":
+    """What trains, seeded; where it begins, with the weights of `cfg.start`: every process reads the same."""
     import lightning as L
 
     from zoo.run.callbacks.others import hold_to_the_loop
     from zoo.run.checkpoint import WholeCheckpointIO
+    from zoo.run.start import begin_with
 
     quirks.plain_warnings()
     L.seed_everything(cfg.seed, verbose=False)
     datamodule, model = build(cfg)  # which says what settings of one refer to that the other does not have
+    if cfg.start and begins:
+        lines = begin_with(model, cfg.start)
+        if first_process():
+            print("\n".join(lines), flush=True)
     model.configure_optimizers()  # and this what does not fit the networks; Lightning does it again, once loggers run
     settings = config.plain(cfg)
     model.config, model.run_log.every = settings, cfg.log_every

@@ -89,10 +89,16 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
         lambda value: f"did you mean hydra.run.dir=outputs/{value}, or logger.wandb.name={value}?",
     ),
     (
-        "checkpoint checkpoints ckpt ckpt_path pretrained resume_from resume_from_checkpoint load continue_train "
+        "checkpoint checkpoints ckpt ckpt_path resume_from resume_from_checkpoint load continue_train "
         "resume_path snapshot weights load_from",
         _same("resume"),
     ),
+    (
+        "pretrained finetune finetune_from fine_tune transfer transfer_from init_from start_from "
+        "pretrained_weights initial_weights",
+        _same("start"),
+    ),
+    ("freezed freeze_discriminator freeze_layers n_freeze", _same("model.freeze_d")),
     ("amp fp16 bf16 half mixed_precision use_amp mixed", _mixed),
     ("precision dtype", _same("trainer.precision")),
     (
