@@ -10,13 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid, save_image
 
 from zoo.batch import check_numbers, to_unit
 from zoo.game.abilities import BATCH, classes_of
 from zoo.use import styles
-from zoo.use.pictures import save, whole
+from zoo.use.pictures import grid, save, to_pil, whole
 
 
 @torch.no_grad()
@@ -41,16 +39,14 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
 def save_grid(rows: Sequence[Tensor], path: Path) -> None:
     """Rows of images [N, C, H, W] in [0, 1] as one picture; where there is one row only, as a square."""
     images = torch.cat(list(rows))
-    images = images[:, : 1 if images.shape[1] < 3 else 3]  # a grid is for looking at: without alpha
     columns = len(rows[0]) if len(rows) > 1 else round(len(rows[0]) ** 0.5)
-    with whole(path) as part:
-        save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), part)
+    save(grid(images, columns), path)
 
 
 def save_files(images: Tensor, folder: Path, seeds: Sequence[int]) -> None:
     """Images [N, C, H, W] in [0, 1] as FOLDER/<seed>.png."""
     for seed, image in zip(seeds, images.mul(255).round().byte(), strict=True):
-        save(to_pil_image(image), folder / f"{seed:06d}.png")
+        save(to_pil(image), folder / f"{seed:06d}.png")
 
 
 def folder_name(name: str) -> str:
