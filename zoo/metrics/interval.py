@@ -1,9 +1,9 @@
 """Values with an interval: by how much they would be others, had other images been drawn.
 
-    latents   a generator is measured on K disjoint sets of latents. A value is the mean of the K, its 95 % interval that
-              of Student's t with K - 1 degrees of freedom. The real images are the same throughout
-    inputs    of a translator there are no more inputs than the data has. A value is that of all of them, its variance by
-              the delete-a-group jackknife (Kott 2001, Journal of Official Statistics 17(4)): K groups, of which each
+    latents   a generator is measured on K disjoint sets of latents. A value is the mean of the K, its 95 % interval
+              that of Student's t with K - 1 degrees of freedom. The real images are the same throughout
+    inputs    of a translator there are no more inputs than the data has. A value is that of all of them, its variance
+              by the delete-a-group jackknife (Kott 2001, Journal of Official Statistics 17(4)): K groups, of which each
               evaluation leaves one out, variance (K - 1) / K * sum (value_k - mean)^2; t as above. What depends on the
               number of images (a Frechet distance is biased) cancels there, since all K have the same number
     images    where each image has its own value: the mean over n images, and t with n - 1 degrees of freedom; of fewer

@@ -19,6 +19,8 @@ from zoo.weights import folder
 
 NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w][\w./-]*))?", re.ASCII)
 WANTED = [folder.CONFIG, folder.TENSORS]  # the card and its picture are for people, who see them on the hub
+# Of the library's transports, which are others from version to version.
+UNREACHABLE = {"ConnectError", "ConnectTimeout", "ReadTimeout", "ReadError", "RemoteProtocolError", "ProxyError"}
 
 
 class Repository(NamedTuple):
@@ -64,15 +66,14 @@ def fetch(name: str) -> Path:
             place = Path(snapshot_download(repository.id, **settings))
         except Exception as error:  # of several libraries, which change from version to version
             reason = _reason(error)
-            refused = isinstance(error, HfHubHTTPError) and _status(error) in (401, 403, 404)
+            if not (isinstance(error, HfHubHTTPError) and _status(error) in (401, 403, 404)):
+                reason += ", and the cache does not have it whole"
             try:
-                if refused:
-                    raise error
                 place = Path(snapshot_download(repository.id, local_files_only=True, **settings))
             except Exception:
                 raise ValueError(f"{name} can't be fetched: {reason}") from None
             if not folder.is_one(place):
-                raise ValueError(f"{name} can't be fetched: {reason}; the cache has a part of it only") from None
+                raise ValueError(f"{name} can't be fetched: {reason}") from None
     if lacking := [file for file in WANTED if not (place / file).is_file()]:
         raise ValueError(f"{name} is no weights folder of this zoo: it has no {' and no '.join(lacking)}")
     return place
@@ -130,12 +131,10 @@ def _reason(error: BaseException) -> str:
         if status is not None:
             return f"the hub answers with status {status}: try again later"
     if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in chain):
-        return "HF_HUB_OFFLINE is set, and it is not in the cache"
-    if any(isinstance(cause, errors.LocalEntryNotFoundError | ConnectionError) for cause in chain):
-        return "the hub can't be reached, and it is not in the cache: is there a network?"
+        return "HF_HUB_OFFLINE is set"
     names = {type(cause).__name__ for cause in chain}
-    if names & {"ConnectError", "ConnectTimeout", "ReadTimeout", "ReadError", "RemoteProtocolError", "ProxyError"}:
-        return "the hub can't be reached: is there a network?"
+    if names & UNREACHABLE or any(isinstance(c, errors.LocalEntryNotFoundError | ConnectionError) for c in chain):
+        return "the hub can't be reached (is there a network?)"
     if strerror := next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), None):
         return strerror
     lines = str(error).strip().splitlines() or [type(error).__name__]
