@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from zoo.atomic import replacing
 from zoo.batch import check_numbers, from_bytes, to_bytes
@@ -111,7 +111,7 @@ def read(
         if size is not None:
             scale = size / min(image.size)
             image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
-        return from_bytes(from_pil(image)[None])
+        return from_bytes(pil_to_tensor(image)[None])
 
 
 def read_centre(
@@ -132,28 +132,15 @@ def read_centre(
         if kind != colours:
             changes.append(f"is {kind}: made {colours}")
         image = fit(with_channels(image, channels, WHITE), size, "crop", WHITE)
-        return from_bytes(from_pil(image)[None]).contiguous(), changes
+        return from_bytes(pil_to_tensor(image)[None]).contiguous(), changes
 
 
 def write(image: Tensor, path: Path) -> None:
     """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
-    picture = to_pil(to_bytes(check_numbers(image))[0])
+    picture = to_pil_image(to_bytes(check_numbers(image))[0])
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
         picture = picture.convert("L" if image.shape[1] < 3 else "RGB")
     save(picture, path, quality=95)
-
-
-def to_pil(pixels: Tensor) -> Image.Image:
-    """uint8 [C, H, W] of 1 to 4 channels as a picture: grey, grey and alpha, RGB, RGBA."""
-    return Image.fromarray(
-        pixels.permute(1, 2, 0).squeeze(2).cpu().numpy()
-    )  # not torchvision's: its import takes seconds
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    """The pixels of a picture, uint8 [C, H, W]."""
-    pixels = np.array(picture, np.uint8)
-    return torch.from_numpy(pixels.reshape(picture.height, picture.width, -1)).permute(2, 0, 1).contiguous()
 
 
 def save(picture: Image.Image, path: Path, **settings: Any) -> None:
@@ -192,24 +179,6 @@ def sheet(rows: Sequence[Sequence[Tensor | None]], left: Sequence[str] = (), abo
     for j, name in enumerate(above):
         pen.text((margin + j * (w + GAP) + w // 2, head // 2), name, BLACK, font, anchor="mm")
     return paper
-
-
-def grid(images: Tensor, columns: int) -> Image.Image:
-    """Images [N, C, H, W] in [0, 1], row by row, with 2 grey pixels around each; one alone is without."""
-    images = images[:, : 1 if images.shape[1] < 3 else 3].expand(-1, 3, -1, -1)  # for looking at: without alpha
-    (n, _, height, width), gap = images.shape, 2
-    if n == 1:
-        return to_pil(_levels(images[0]))
-    columns = min(columns, n)
-    paper = torch.full((3, -(-n // columns) * (height + gap) + gap, columns * (width + gap) + gap), 0.5)
-    for i, image in enumerate(images):
-        top, left = i // columns * (height + gap) + gap, i % columns * (width + gap) + gap
-        paper[:, top : top + height, left : left + width] = image
-    return to_pil(_levels(paper))
-
-
-def _levels(image: Tensor) -> Tensor:
-    return image.mul(255).add(0.5).clamp(0, 255).to(torch.uint8)
 
 
 def film(strips: Sequence[Tensor], path: Path, *, fps: int) -> int:

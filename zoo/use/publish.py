@@ -12,8 +12,8 @@ import torch
 
 from zoo.game.abilities import FromLatents, OfClasses, Styles, Translates, Upscales, attributes_of, classes_of
 from zoo.text import PATHS, printable
-from zoo.use.pictures import grid, sheet
-from zoo.use.sample import draw
+from zoo.use.pictures import sheet
+from zoo.use.sample import draw, grid
 from zoo.weights.folder import Weights
 
 KEPT = ("data", "metrics", "seed")  # of a run's settings: what a trained model is used by
@@ -162,7 +162,7 @@ def picture(model: Any, data: Any) -> tuple[bytes | None, str]:
             vectors = [[float(i == j) for j in range(len(names))] for i in range(min(len(names), ROWS))]
             drawn = [draw(model, range(COLUMNS), vector) for vector in vectors]
             return _png(sheet(_rows(drawn), left=names[:ROWS])), f"each attribute alone, of seeds 0 to {COLUMNS - 1}"
-        return _png(grid(draw(model, range(64)), 8)), "seeds 0 to 63, none left out"
+        return _png(grid([draw(model, range(64))])), "seeds 0 to 63, none left out"
     if data is None:
         return None, ""
     split = "test" if "test" in data.sets else "train"

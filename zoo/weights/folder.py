@@ -97,6 +97,7 @@ def write(
             part.mkdir()
             save_file(tensors, part / TENSORS)
             (part / CONFIG).write_text(text + "\n", encoding="utf-8")
+            (part / TENSORS).chmod((part / CONFIG).stat().st_mode)  # safetensors' own is for the owner alone
             (part / CARD).write_text(card, encoding="utf-8")
             for name, picture in pictures.items():
                 (part / name).write_bytes(picture)
