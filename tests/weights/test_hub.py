@@ -6,30 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import make
+from common import untrained
 from hub import Hub
 from huggingface_hub.utils import _http
 
 import zoo
-from zoo.game.abilities import FromLatents
-from zoo.run.config import compose, plain
+from zoo.game.gan import GAN
 from zoo.use.publish import weights_of
 from zoo.weights import folder, hub, names
 
 
-def untrained(seed: int = 0) -> FromLatents:
-    """A vanilla generator of random weights, as if it had been trained."""
-    torch.manual_seed(seed)
-    cfg = compose("model=vanilla", "data=digits", "data.image_size=8", "model.hidden=[4]", "metrics=none")
-    model = make("vanilla", "data=digits", "data.image_size=8", "model.hidden=[4]", "metrics=none").eval()
-    model.images, model.config = 1_000, plain(cfg)
+def of_seed(seed: int) -> GAN:
+    model = untrained("vanilla", "model.ema_half_life=null")
+    with torch.no_grad():
+        next(model.parameters()).add_(seed)
     return model
 
 
 def written(place: Path, seed: int = 0) -> Path:
-    folder.write(
-        place, weights_of(untrained(seed), {}), card="---\nlicense: mit\n---\n", pictures={"samples.png": b"1"}
-    )
+    folder.write(place, weights_of(of_seed(seed), {}), card="---\nlicense: mit\n---\n", pictures={"samples.png": b"1"})
     return place
 
 
