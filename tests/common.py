@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import train
 from zoo.batch import ImagePairs
 from zoo.game.gan import GAN
-from zoo.run.config import compose
+from zoo.run.config import compose, plain
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -72,6 +72,18 @@ def small(model: str, folder: Path | str, *overrides: str) -> DictConfig:
         "callbacks.report.overrides=[]",
         *overrides,
     )
+
+
+def untrained(model: str, *overrides: str) -> GAN:
+    """A small model whose numbers are random everywhere, averages apart, as if it had been trained and loaded."""
+    cfg = small(model, "nowhere", *overrides)
+    L.seed_everything(0, verbose=False)
+    gan: Any = train.build(cfg)[1]
+    with torch.no_grad():
+        for tensor in [*gan.parameters(), *(b for b in gan.buffers() if b.is_floating_point())]:
+            tensor += 0.1 * torch.rand_like(tensor)
+    gan.images, gan.config = 1_000, plain(cfg)
+    return gan.eval()
 
 
 @contextmanager

@@ -23,6 +23,10 @@ def load(run: str | os.PathLike[str], *, device: Any = "cpu") -> Any:
     """
     check_device(device)
     place = names.find(run)
+    if place.suffix.lower() == ".onnx":
+        from zoo.use import exported
+
+        return exported.load(place, device=device)
     from zoo.run import checkpoint
 
     return checkpoint.load(place, device=device)

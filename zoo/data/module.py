@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from zoo.batch import LabelledImages
 from zoo.data.labels import counts_in_words
+from zoo.data.licence import OWN, Licence
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
 from zoo.machine import cpus
 from zoo.ranges import Within
@@ -166,6 +167,7 @@ class DataModule(LightningDataModule):
 
     name = "images"  # what data= calls it
     names: ClassVar[Sequence[str]] = ()  # of the classes, where they are always the same
+    licence: ClassVar[Licence] = OWN  # of its images
     batch: ClassVar[type[tuple]] = LabelledImages  # of its rows, see zoo.batch
     aligned = False  # rows are pairs that show the same scene, pixel by pixel
 

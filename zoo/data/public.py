@@ -23,6 +23,7 @@ from torch import Tensor
 from zoo.data.embedded import DIGITS, mnist_size
 from zoo.data.files import MissingData, opened_regular
 from zoo.data.images import Images, ImageSettings
+from zoo.data.licence import MNIST_TERMS, Licence
 from zoo.data.module import DataModule
 from zoo.data.reading import MAX_PIXELS
 from zoo.data.sources import Arrays, FileReading, Files, Size, Source, Split, resize
@@ -212,6 +213,7 @@ class MNIST(DataModule):
     """60,000 training and 10,000 test digits of 28x28."""
 
     name = "mnist"
+    licence = MNIST_TERMS
     names = DIGITS
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
@@ -222,6 +224,7 @@ class FashionMNIST(DataModule):
     """60,000 training and 10,000 test articles of clothing, 28x28."""
 
     name = "fashion_mnist"
+    licence = Licence("mit", "Fashion-MNIST, H. Xiao, K. Rasul and R. Vollgraf, Zalando SE: MIT")
     names = [  # noqa: RUF012
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -235,6 +238,9 @@ class CIFAR10(DataModule):
     """50,000 training and 10,000 test photographs, 32x32 RGB."""
 
     name = "cifar10"
+    licence = Licence(
+        "unknown", "CIFAR-10, A. Krizhevsky, https://www.cs.toronto.edu/~kriz/cifar.html: its authors state no licence"
+    )
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]  # noqa: RUF012
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
@@ -248,6 +254,9 @@ class CelebA(DataModule):
     """
 
     name = "celeba"
+    licence = Licence(
+        "other", "CelebA, Z. Liu, P. Luo, X. Wang and X. Tang, MMLAB: for non-commercial research purposes only"
+    )
 
     def __init__(self, **settings: Unpack[PublicSettings]) -> None:
         super().__init__(CelebAFiles, Images, settings)

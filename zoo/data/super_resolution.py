@@ -12,6 +12,7 @@ from zoo.batch import LowHigh, from_bytes
 from zoo.data.archives import WANTED
 from zoo.data.files import MissingData
 from zoo.data.folder import Folder
+from zoo.data.licence import PHOTOGRAPH_TERMS
 from zoo.data.module import DEGRADATION, EVALUATION_SEED, DataModule, seeded
 from zoo.data.patches import Patches, PatchSettings
 from zoo.data.sources import Decoding, FileReading, Files, Source, Split
@@ -196,6 +197,7 @@ class Photos(Photographs):
     """Nine photographs inside a package, seven to train on: enough to see that everything works, no more."""
 
     name = "photos"
+    licence = PHOTOGRAPH_TERMS
 
     def __init__(self, **settings: Unpack[PhotosSettings]) -> None:
         super().__init__(PackagePhotographs, Patches, settings)

@@ -98,7 +98,7 @@ class Evaluator:
             ValueError: too few images in the split, a preview that has nothing to measure, or images that a metric
                 can't take.
         """
-        numbers, device = self._numbers(data), torch.device(device)
+        numbers, device = self.numbers(data), torch.device(device)
         batches = iter(data.evaluation_loader(split=self.split, num=1, rank=0, world_size=1, batch_size=1))
         with undisturbed(device):
             previews = preview(on(next(batches), device))
@@ -127,7 +127,7 @@ class Evaluator:
             ValueError: num_real exceeds the split; images that are not comparable, or that the extractor can't take.
             RuntimeError: the loader did not yield each position exactly once.
         """
-        numbers, device, (rank, world_size) = self._numbers(data), torch.device(device), ranks()
+        numbers, device, (rank, world_size) = self.numbers(data), torch.device(device), ranks()
         self.load()
         stamp = self.stamp(data, *numbers) | dict(protocol or {})
         with undisturbed(device):
@@ -209,11 +209,11 @@ class Evaluator:
 
         Call it after `load`. A fingerprint of the split's images stands in it as `fingerprint`.
         """
-        stamp = self.stamp(data, *self._numbers(data))
+        stamp = self.stamp(data, *self.numbers(data))
         del stamp["data"]  # a description for people, which counts the files that could not be read
         return stamp
 
-    def _numbers(self, data: Data) -> tuple[int, int]:
+    def numbers(self, data: Data) -> tuple[int, int]:
         """The number of real and of fake images.
 
         Raises:

@@ -138,9 +138,9 @@ class SuperResolution(Evaluator):
         Raises:
             ValueError: data without whole images, or none in the split.
         """
-        self._numbers(data)
+        self.numbers(data)
 
-    def _numbers(self, data: Any) -> tuple[int, int]:
+    def numbers(self, data: Any) -> tuple[int, int]:
         if not isinstance(data, WholeImages):
             raise ValueError(
                 "metrics=super_resolution measures whole images at two resolutions: use data=photos or "
@@ -179,7 +179,7 @@ class SuperResolution(Evaluator):
         Raises:
             ValueError: an image that is too small to be measured; with `skip`, if all are.
         """
-        numbers, device, (rank, world_size) = self._numbers(data), torch.device(device), ranks()
+        numbers, device, (rank, world_size) = self.numbers(data), torch.device(device), ranks()
         border = self._border(data)
         self.load()
         task = Task("samples", frozenset({"fake", "target"}), data, *numbers, device, {})

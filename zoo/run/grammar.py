@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zoo.run.config import choices, groups
 from zoo.run.hints import LOOKS_LIKE_A_PATH, exists, no_choice, no_setting
+from zoo.text import PATHS
 
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
-PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file)(_[xy])?|start|weights|labels|resume")  # settings that hold one
 
 
 def overrides(typed: Sequence[str]) -> list[str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import make_grid
 
 from zoo.batch import check_numbers, to_unit
 from zoo.game.abilities import BATCH, classes_of, labels_of
@@ -39,13 +40,18 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
     return torch.cat([to_unit(check_numbers(generate(batch, labels(batch)))).cpu() for batch in batches])
 
 
-def save_grid(rows: Sequence[Tensor], path: Path) -> None:
+def grid(rows: Sequence[Tensor]) -> Image.Image:
     """Rows of images [N, C, H, W] in [0, 1] as one picture; where there is one row only, as a square."""
     images = torch.cat(list(rows))
     images = images[:, : 1 if images.shape[1] < 3 else 3]  # a grid is for looking at: without alpha
     columns = len(rows[0]) if len(rows) > 1 else round(len(rows[0]) ** 0.5)
-    with whole(path) as part:
-        save_image(make_grid(images, nrow=columns, padding=2, pad_value=0.5), part)
+    paper = make_grid(images, nrow=columns, padding=2, pad_value=0.5)
+    return to_pil_image(paper.mul(255).add(0.5).clamp(0, 255).byte())
+
+
+def save_grid(rows: Sequence[Tensor], path: Path) -> None:
+    """The `grid` of these rows as a file."""
+    save(grid(rows), path)
 
 
 def save_files(images: Tensor, folder: Path, seeds: Sequence[int]) -> None:

@@ -15,14 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
-from zoo import torchfile
 from zoo.text import read_small
+
+if TYPE_CHECKING:  # torch takes seconds, which names and what cards say should not
+    import torch
 
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 FORMAT = 1  # of config.json
@@ -56,7 +54,7 @@ def is_one(path: Path) -> bool:
 
 
 def write(
-    folder: Path, weights: Weights, *, card: str, pictures: Mapping[str, bytes], dtype: torch.dtype | None = None
+    folder: Path, weights: Weights, *, card: str, pictures: Mapping[str, bytes], dtype: "torch.dtype | None" = None
 ) -> None:
     """Make a weights folder, whole or not at all.
 
@@ -69,11 +67,18 @@ def write(
     Raises:
         ValueError: if there is something in the folder, or it can't be written.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from zoo import torchfile
+
     refuse_full(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()}
+    torchfile.check_finite(tensors, "what is to be written")
     if dtype is not None:
         tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-    torchfile.check_finite(tensors, "what is to be written")
+        if beyond := [name for name, t in tensors.items() if not t.isfinite().all()]:
+            raise ValueError(f"{beyond[0]} has numbers beyond those of {dtype}: leave --half out")
     content = {
         "library": "gan-zoo",
         "format": FORMAT,
@@ -92,6 +97,7 @@ def write(
             part.mkdir()
             save_file(tensors, part / TENSORS)
             (part / CONFIG).write_text(text + "\n", encoding="utf-8")
+            (part / TENSORS).chmod((part / CONFIG).stat().st_mode)  # safetensors' own is for the owner alone
             (part / CARD).write_text(card, encoding="utf-8")
             for name, picture in pictures.items():
                 (part / name).write_bytes(picture)
@@ -120,6 +126,11 @@ def read(folder: Path) -> Weights:
     Raises:
         ValueError: naming the file that is missing, damaged, or of something else.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from zoo import torchfile
+
     content = read_config(folder)
     path = folder / TENSORS
     if not path.is_file():

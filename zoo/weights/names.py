@@ -12,6 +12,7 @@ import difflib
 import os
 from pathlib import Path
 
+from zoo.text import printable, shortened
 from zoo.weights import folder
 
 PUBLISHED = Path(__file__).parents[1] / "published"
@@ -34,6 +35,9 @@ def find(run: str | os.PathLike[str]) -> Path:
         from zoo.weights import hub
 
         return hub.fetch(name)
+    shown = printable(shortened(name, length=200))
+    if "\0" in name:
+        raise ValueError(f"no checkpoint in {shown}, which is no path")
     path = Path(name).expanduser()
     if folder.is_one(path):
         return path
@@ -52,7 +56,9 @@ def find(run: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{path} is no file: give a run's folder, a weights folder or a checkpoint")
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"published are {', '.join(known) or 'none'}"
-    raise ValueError(f"no checkpoint in {name}, which is no run's folder, no file and no published name: {hint}")
+    raise ValueError(
+        f"no checkpoint in {shown}, which is no run's folder, no file and no published name: {hint} (zoo list)"
+    )
 
 
 def file_of(place: Path) -> Path:
