@@ -342,7 +342,7 @@ def test_the_undamaged_run_goes_on(content: dict[str, Any], small: Callable[...,
 def weights_of(model: Any) -> Weights:
     variant = f"{type(model).__module__}.{type(model).__qualname__}"
     tensors, hyperparameters = dict(model.state_dict()), dict(model.hparams)
-    return Weights(variant=variant, hyperparameters=hyperparameters, tensors=tensors, images=0, config={})
+    return Weights(variant=variant, hyperparameters=hyperparameters, tensors=tensors, images=0, config={}, whole=True)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -350,14 +350,14 @@ def test_every_variant_is_made_without_memory_first(model: str) -> None:
     """With whatever its networks are made of; and as it is."""
     made = make(model, *SMALL.get(model, []))
     content = weights_of(made)
-    assert same(built(content, whole=True).state_dict(), made.state_dict())
+    assert same(built(content).state_dict(), made.state_dict())
     content.tensors.popitem()
     with pytest.raises(ValueError, match="of another model"):
-        built(content, whole=True)
+        built(content)
 
 
 @pytest.mark.parametrize("settings", [["augment=ada"], ["regularizer=r1"], ["model.discriminator_norm=spectral"]])
 def test_settings_that_add_layers_are_made_without_memory_too(settings: list[str]) -> None:
     made = make("dcgan", *SMALL["dcgan"], *settings)
     content = weights_of(made)
-    assert same(built(content, whole=True).state_dict(), made.state_dict())
+    assert same(built(content).state_dict(), made.state_dict())

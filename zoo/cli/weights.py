@@ -26,9 +26,7 @@ def import_(
     Nothing that FILE says is run: it is read as data. The format is known by the names of its weights. Of a folder the
     newest file of each network is taken.
     """
-    from zoo.formats import files as strangers
-    from zoo.formats import recognise
-    from zoo.run import checkpoint
+    from zoo.run import checkpoint, foreign
     from zoo.run.config import choices, nearest
     from zoo.weights import folder
 
@@ -36,58 +34,17 @@ def import_(
     if variant is not None and variant not in known:
         raise ValueError(f"--as={variant} is no model: {nearest(variant, known)}")
     folder.refuse_full(output)
-    tree, found = strangers.read(files)
-    names = ", ".join(file.name for file in found)
+    weights, found = foreign.read(files, wanted=variant)
     try:
-        foreign = recognise(tree, wanted=variant)
-        weights = _ours(foreign, names)
-        model = checkpoint.built(weights, whole=False)  # or a sentence
+        model = checkpoint.built(weights)  # or a sentence
     except ValueError as error:
         raise ValueError(f"{', '.join(map(str, files))}: {error}") from None
-    folder.write(output, weights, card=_card(foreign, names), pictures={})
-    networks = dict.fromkeys(name.partition(".")[0] for name in foreign.weights)
-    for note in foreign.notes:
+    folder.write(output, weights, card=_card(found, weights.about["file"]), pictures={})
+    networks = dict.fromkeys(name.partition(".")[0] for name in weights.tensors)
+    for note in found.notes:
         typer.echo(note, err=True)
     typer.echo(
-        f"{output}: {', '.join(networks)} of {foreign.repository} as {type(model).__name__} (model={foreign.variant})"
-    )
-
-
-def _ours(foreign: Any, name: str) -> Any:
-    """The content of a weights folder: hyperparameters are the variant's defaults, but for what the file tells."""
-    from omegaconf import OmegaConf
-
-    from zoo.run.config import compose, plain
-    from zoo.run.fits import check_rows, class_named
-    from zoo.use.publish import portable
-    from zoo.weights.folder import Weights
-
-    labelled = bool(foreign.settings.get("model.classes"))
-    groups = ("folder", "labelled_folder", "unpaired_folder", "paired_folder", "super_resolution_folder")
-    for data in groups[1:] if labelled else groups:  # images of the user's: the first kind that the variant takes
-        config = compose(f"model={foreign.variant}", f"data={data}")
-        try:
-            check_rows(config)
-        except ValueError:
-            continue
-        break
-    else:
-        raise ValueError(f"model={foreign.variant} takes no images from a folder")
-    for key, value in foreign.settings.items():
-        OmegaConf.update(config, key, value)
-    settings = plain(config)
-    variant = settings["model"].pop("_target_")
-    import torch
-
-    with torch.device("meta"):
-        hyperparameters = dict(class_named(variant, of="model")(**settings["model"]).hparams)
-    return Weights(
-        variant=variant,
-        hyperparameters=hyperparameters,
-        tensors={name: weight for name, weight in foreign.weights.items() if isinstance(weight, torch.Tensor)},
-        images=0,
-        config=portable(settings),
-        about={"repository": foreign.repository, "file": name, "notes": foreign.notes},
+        f"{output}: {', '.join(networks)} of {found.repository} as {type(model).__name__} (model={found.variant})"
     )
 
 

@@ -160,7 +160,7 @@ def _alternative(path: Path) -> str:
 
 
 def content(place: Path) -> Weights:
-    """What makes a trained model again: of a checkpoint, or of a weights folder.
+    """What makes a trained model again: of a checkpoint, of a weights folder, or of somebody else's file.
 
     Raises:
         ValueError: if it can't be read, lacks something, or its settings say more than a file may.
@@ -174,6 +174,10 @@ def content(place: Path) -> Weights:
             trust.check_plain(weights.about, "about")
             _check_natural({"images": weights.images}, "images")
         return weights
+    if place.suffix.lower() != ".ckpt" and not _is_ours(place):
+        from zoo.run import foreign  # late: few need it
+
+        return foreign.read([place])[0]
     checkpoint = read_whole(place)
     of_run = checkpoint["zoo"]
     return Weights(
@@ -182,7 +186,17 @@ def content(place: Path) -> Weights:
         tensors=checkpoint["state_dict"],
         images=of_run["images"],
         config=of_run["config"],
+        whole=True,
     )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file of any name is a checkpoint of this zoo, as far as it can be read."""
+    try:
+        checkpoint = torchfile.load(path)
+    except ValueError:
+        return False
+    return isinstance(checkpoint, dict) and "zoo" in checkpoint
 
 
 def load(place: Path, *, device: str | torch.device = "cpu") -> GAN:
@@ -194,17 +208,15 @@ def load(place: Path, *, device: str | torch.device = "cpu") -> GAN:
     weights = content(place)
     with _of(place, _alternative(place)):
         trust.check_targets(weights.config)
-        model = built(weights, whole=not place.is_dir())
+        model = built(weights)
     return model.to(device).eval()
 
 
-def built(weights: Weights, *, whole: bool) -> GAN:
+def built(weights: Weights) -> GAN:
     """The model of weights, which is first made without memory: its size is the file's to say, and may be any.
 
-    Args:
-        weights: a file's.
-        whole: whether every network has to be there; else those that a trained model is used by (`GAN.deployed`) and
-            their averages, and what is missing is as new.
+    Where the weights are not whole, those networks have to be there that a trained model is used by (`GAN.deployed`),
+    and their averages; the others are as new.
 
     Raises:
         ValueError: if the hyperparameters make no model, or one of other weights than there are.
@@ -217,14 +229,14 @@ def built(weights: Weights, *, whole: bool) -> GAN:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"its hyperparameters make no {variant.__name__} ({trust.shown(lines[0])[1:-1]})") from None
     wanted = shapes.state_dict()
-    if not whole:
+    if not weights.whole:
         parts = {name.partition(".")[0] for name in tensors} | shapes.deployed().keys() | shapes.averages().keys()
         wanted = {name: shape for name, shape in wanted.items() if name.partition(".")[0] in parts}
         wanted = {name: shape for name, shape in wanted.items() if isinstance(shape, Tensor) or name in tensors}
     if misfit := _misfit(tensors, wanted):
         raise ValueError(f"its weights are of another model than its hyperparameters make: {misfit}")
     model = variant(**weights.hyperparameters)
-    model.load_state_dict(tensors, strict=whole)
+    model.load_state_dict(tensors, strict=weights.whole)
     model.images, model.config = weights.images, weights.config
     return model
 

@@ -59,7 +59,7 @@ def begin_with(model: GAN, start: str) -> list[str]:
         )
     try:
         with torch.random.fork_rng(devices=[]):  # what is overwritten draws nothing from the run's own stream
-            source = built(weights, whole=not place.is_dir())
+            source = built(weights)
     except ValueError as error:
         raise ValueError(f"start={start}: {place} is refused: {error}") from None
     return carry(model, source, weights, start)

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 from zoo.game.abilities import FromLatents, OfClasses, Styles, Translates, Upscales, attributes_of, classes_of
-from zoo.text import PATHS, printable
+from zoo.text import printable
 from zoo.use.pictures import sheet
 from zoo.use.sample import draw, grid
 from zoo.weights.folder import Weights
+from zoo.weights.portable import is_place, portable, without_places
 
-KEPT = ("data", "metrics", "seed")  # of a run's settings: what a trained model is used by
-PLACE = re.compile(r"[/\\~]|^[A-Za-z]:")  # a text with one of these may name a folder of whoever trained
 # What is no part of a recipe.
 NO_PART = re.compile(r"[+~]*(logger|run_dir|cache_dir|hydra|resume|callbacks|trainer\.default_root_dir)\b")
 TASKS: dict[type, str] = {  # by the hub's names
@@ -53,38 +52,12 @@ def weights_of(model: Any, about: Mapping[str, Any], *, critic: bool = False) ->
     tensors = {f"{part}.{name}": t for part, network in networks.items() for name, t in network.state_dict().items()}
     return Weights(
         variant=f"{type(model).__module__}.{type(model).__qualname__}",
-        hyperparameters=_without_places(dict(model.hparams), None) | {"ema_half_life": None},
+        hyperparameters=without_places(dict(model.hparams), None) | {"ema_half_life": None},
         tensors=tensors,
         images=model.images,
         config=portable(model.config) | {"averaged": model.averaged or bool(model.config.get("averaged"))},
         about=dict(about),
     )
-
-
-def portable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run that a trained model is used by, without the places of whoever trained it."""
-    return {part: _without_places(config[part]) for part in KEPT if part in config}
-
-
-def is_place(name: str, value: Any) -> bool:
-    """Whether a setting may say where something lies on the machine of whoever trained."""
-    return isinstance(value, str) and bool(PLACE.search(value) or PATHS.fullmatch(name))
-
-
-DROP = object()
-
-
-def _without_places(settings: Any, instead: Any = DROP) -> Any:
-    """Settings whose places are left out, or something else instead of them."""
-    if not isinstance(settings, Mapping):
-        return settings
-    kept = {}
-    for name, value in settings.items():
-        if not is_place(str(name), value):
-            kept[name] = _without_places(value, instead)
-        elif instead is not DROP:
-            kept[name] = instead
-    return kept
 
 
 def command(model: Any, overrides: Sequence[str], data: str) -> str:

@@ -38,6 +38,7 @@ class Weights:
         images: that it was trained for.
         config: the settings of its run that a trained model is used by: data, metrics, seed.
         about: what its card says, as data: {"figures": {...}, "command": ..., "licence": ...}.
+        whole: whether every network is there, and its average and its state: those of a run's checkpoint are.
     """
 
     variant: str
@@ -46,6 +47,7 @@ class Weights:
     images: int
     config: dict[str, Any]
     about: dict[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
 
 def is_one(path: Path) -> bool:
