@@ -23,13 +23,13 @@ ZOO = (sys.executable, "-c", "from zoo.cli import main; main()")
 # name -> what train.py is given, what zoo publish is given
 RECIPES: dict[str, tuple[list[str], list[str]]] = {
     "vanilla-mnist5k": (["model=vanilla", "model.hidden=[256,512,768]"], ["--half"]),
-    "dcgan-mnist5k": ([], []),
+    "dcgan-mnist5k": ([], ["--with-discriminator"]),
     "cgan-mnist5k": (["model=cgan"], []),
     "pix2pix-masked_digits": (["model=pix2pix", "model.width=16"], ["--half"]),
     "cyclegan-colour_digits": (["model=cyclegan"], ["--half"]),
     "srgan-photos": (["model=srgan"], []),
-    "stylegan_lite-mnist5k": (["model=stylegan_lite"], ["--half"]),
-    "dcgan-mnist": (["experiment=dcgan_mnist"], []),
+    "stylegan_lite-mnist5k": (["model=stylegan_lite"], ["--half", "--with-discriminator"]),
+    "dcgan-mnist": (["experiment=dcgan_mnist"], ["--with-discriminator"]),
 }
 
 
