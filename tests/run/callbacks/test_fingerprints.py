@@ -19,7 +19,8 @@ import zoo
 from train import run
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.callbacks.health import Health
-from zoo.run.checkpoint import find, read
+from zoo.run.checkpoint import read
+from zoo.weights.names import find
 
 Small = Callable[..., DictConfig]
 METRICS = ["metrics=mnist", "metrics.num_fake=20"]
