@@ -65,7 +65,8 @@ class Hub:
         if path == "/api/validate-yaml":
             front = json.loads(body)["content"].split("---\n")[1]
             known = isinstance(yaml.safe_load(front), dict)
-            return self.send(request, 200 if known else 400, {"errors": [], "warnings": []})
+            errors = [] if known else [{"message": "the card has no front matter"}]
+            return self.send(request, 200 if known else 400, {"errors": errors, "warnings": []})
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'me'}/{asked['name']}"
@@ -98,9 +99,9 @@ class Hub:
             name = self.commit(repository, added)
             url = f"{self.endpoint}/{repository}/commit/{name}"
             return self.send(request, 200, {"success": True, "commitOid": name, "commitUrl": url, "hookOutput": ""})
-        if commit not in commits:
+        if commit not in commits and (commits or not of_api or of_api[2]):  # a new one is described all the same
             return self.send(request, 404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
-        found = commits[commit]
+        found = commits.get(commit, {})
         if of_api and of_api[2] == "tree":
             return self.send(
                 request,

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from common import CONF
+from common import CONF, SMALL, make
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import train
 import zoo
 from zoo.cli import app
+from zoo.formats import basicsr
 from zoo.run.config import plain
 
 TINY = ["data=digits", "data.image_size=16", "data.batch_size=16", "model.width=4", "trainer=cpu", "logger=csv"]
@@ -39,6 +40,21 @@ def test_train_twice_resume_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyP
     listed = CliRunner().invoke(app, ["runs", str(tmp_path)])
     assert listed.exit_code == 0
     assert listed.output.count("finished") == 2
+
+
+def test_somebody_elses_file_is_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no file tells is composed for it, while the settings of the run are Hydra's job."""
+    monkeypatch.chdir(tmp_path)
+    small = [*SMALL["srgan"], "model.network=rrdb"]
+    model = make("srgan", *small)
+    basicsr.save(Path("esrgan.pth"), basicsr.as_esrgan(model.state_dict(), model.hparams))
+    result = zoo.train("model=srgan", *small, "start=esrgan.pth", "max_images=16", "metrics=none", "trainer=cpu")
+    said = capsys.readouterr().out
+    assert "start=esrgan.pth (SRGAN, 0 images): carried over are G whole\n" in said
+    assert result.folder.parent == tmp_path / "outputs" / "srgan-photos", "of the run, not of the file"
+    assert not GlobalHydra.instance().is_initialized()
 
 
 def test_max_time_returns(tmp_path: Path) -> None:

@@ -272,6 +272,9 @@ def test_a_hostile_start_is_a_sentence_and_changes_nothing(saved: Callable[..., 
             begin_with(gan, saved(source, **changes))
     with pytest.raises(ValueError, match=r"^start=nowhere: no checkpoint in nowhere"):
         begin_with(gan, "nowhere")
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(ValueError, match=r"a\.onnx is an exported file, .*: give the run"):
+        begin_with(gan, str(tmp_path / "a.onnx"))
     assert not (tmp_path / "run").exists()
     assert same(of(gan, ""), before)
 

@@ -115,6 +115,9 @@ def test_the_command_is_a_recipe_and_names_no_place() -> None:
     )
     assert command(model, ["experiment=dcgan_mnist"], "mnist") == "python train.py experiment=dcgan_mnist"
     assert "\x1b" not in command(model, ["model.x=\x1b[2J"], "digits")
+    for start in ("dcgan-mnist5k", "hf:anna/horses@v1"):  # names that others know
+        assert command(model, [f"start={start}"], "digits").endswith(f" start={start}")
+    assert command(model, ["start=hf:/home/anna"], "digits").endswith(" start=FOLDER")
 
 
 def test_texts_lose_the_places_that_the_settings_name() -> None:

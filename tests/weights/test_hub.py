@@ -62,7 +62,7 @@ def test_what_is_uploaded_is_loaded_and_stays_in_the_cache(server: Hub, tmp_path
 
 def test_a_revision_stays_what_it_is(server: Hub, tmp_path: Path) -> None:
     first = hub.upload("me/digits", written(tmp_path / "first", 0))
-    second = hub.upload("me/digits", written(tmp_path / "second", 1), private=True)
+    second = hub.upload("me/digits", written(tmp_path / "second", 1))
     samples = {name: zoo.load(name).sample(2) for name in (first, second, "hf:me/digits")}
     assert not torch.equal(samples[first], samples[second])
     assert torch.equal(samples["hf:me/digits"], samples[second])
@@ -73,6 +73,10 @@ def test_private(server: Hub, tmp_path: Path) -> None:
     hub.upload("me/open", written(tmp_path / "weights"))
     hub.upload("me/mine", tmp_path / "weights", private=True)
     assert server.private == {"me/mine"}
+    hub.upload("me/mine", tmp_path / "weights", private=True)
+    with pytest.raises(ValueError, match=r"^hf:me/open is there already, and public: "):
+        hub.upload("me/open", tmp_path / "weights", private=True)
+    assert len(server.repositories["me/open"]) == 1, "nothing was uploaded for all to see"
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:me", "hf:me/", "hf:me/a/b", "hf:me/a@", "hf:me/a--b", "hf:../a",
@@ -114,6 +118,14 @@ def test_a_hub_that_refuses(server: Hub, tmp_path: Path, status: int, words: str
     assert "\n" not in str(error.value)
 
 
+def test_a_card_that_the_hub_does_not_take(server: Hub, tmp_path: Path) -> None:
+    place = written(tmp_path / "weights")
+    (place / "README.md").write_text("---\n- none\n---\n")
+    words = "hf:me/digits can't be published: the hub does not take it: Invalid metadata in README.md. the card has no"
+    with pytest.raises(ValueError, match=f"^{re.escape(words)} front matter$"):
+        hub.upload("me/digits", place)
+
+
 def test_gated(server: Hub) -> None:
     server.commit("me/digits", {})
     server.gated = True
@@ -137,6 +149,15 @@ def test_a_download_that_breaks_off_leaves_nothing_that_is_taken_for_whole(serve
     refused("hf:me/digits")
     server.truncates = False
     assert torch.equal(zoo.load("hf:me/digits").sample(2), zoo.load(tmp_path / "weights").sample(2))
+
+
+def test_half_a_repository_in_the_cache_is_not_taken_for_the_whole(
+    server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.commit("me/digits", {"config.json": b"{}"})
+    assert "is no weights folder of this zoo: it has no model.safetensors" in refused("hf:me/digits")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    assert "can't be reached (is there a network?), and the cache does not have it whole" in refused("hf:me/digits")
 
 
 def test_it_is_quiet(server: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

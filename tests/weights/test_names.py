@@ -35,6 +35,8 @@ def test_what_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "PUBLISHED", tmp_path)
     with pytest.raises(ValueError, match=re.escape("did you mean dcgan-digits or cgan-digits? (zoo list)")):
         names.find("dcgan_digits")
+    with pytest.raises(ValueError, match=re.escape("did you mean dcgan-digits or cgan-digits? (zoo list)")):
+        names.find("DCGAN-Digits")
     with pytest.raises(
         ValueError, match=re.escape("published are cgan-digits, dcgan-digits, vanilla-digits (zoo list)")
     ):

@@ -50,6 +50,15 @@ def require(model: Any, ability: type, what: str, remedy: str = "") -> None:
         raise ValueError(f"{type(model).__name__} has no {NOUNS[ability.__name__]}, which {what} needs: {remedy}")
 
 
+def refuse_exported(place: Path, what: str) -> None:
+    """Refuse an .onnx file, which has neither networks nor the settings of its run, where `what` needs these."""
+    if place.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"{place} is an exported file, which {what} can't use: give the run, the weights folder or the name that "
+            "it was exported from"
+        )
+
+
 def variants_with(ability: type) -> str:
     """The choices of model= whose variants declare an ability, as in "model=a or model=b"."""
     from hydra.utils import get_class

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from zoo.cli.common import Run, loaded
+from zoo.cli.common import Run, loaded, refuse_exported
 
 ESRGAN = (".pth", ".safetensors")
 
@@ -36,6 +36,7 @@ def export(
     A super-resolution network of ESRGAN's layers is also written as the weights file that other programs enlarge with,
     .pth or .safetensors, by the names that they know.
     """
+    refuse_exported(run, "zoo export")
     if output.suffix.lower() in ESRGAN:
         _as_esrgan(run, output, direction or time)
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.common import Device, Run
+from zoo.cli.common import Device, Run, refuse_exported
 
 
 def evaluate(
@@ -44,6 +44,7 @@ def evaluate(
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
+    refuse_exported(path, "zoo evaluate")
     data, evaluation = of_run(model, path, overrides or [])
     if evaluation is None:
         raise ValueError(

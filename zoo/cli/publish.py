@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from zoo.cli.common import Device, Run
+from zoo.cli.common import Device, Run, refuse_exported
 from zoo.cli.measure import generator, of_run
 
 LIBRARIES = ("gan-zoo", "torch", "lightning")  # whose versions the card names
@@ -60,6 +60,7 @@ def publish(
     if output is not None:
         folder.refuse_full(output)
     place = find(run)
+    refuse_exported(place, "zoo publish")
     model = load(place, device=device)
     data, evaluation = _measurement(model, place, overrides)
     name = repository.rpartition("/")[2] if output is None else Path(os.path.abspath(output)).name

@@ -174,6 +174,11 @@ def content(place: Path) -> Weights:
             trust.check_plain(weights.about, "about")
             _check_natural({"images": weights.images}, "images")
         return weights
+    if place.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"{place} is an exported file, which holds no networks: give the run, the weights folder or the name that "
+            "it was exported from"
+        )
     if place.suffix.lower() != ".ckpt" and not _is_ours(place):
         from zoo.run import foreign  # late: few need it
 

@@ -8,12 +8,14 @@ says, or where it has none, the default.
 import difflib
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -132,10 +134,22 @@ def by_scale(small: Any, medium: Any, paper: Any, *, _root_: DictConfig) -> Any:
     return value[max(fitting, default=min(value))]
 
 
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Put aside the job of Hydra's that is under way, if one is: a run may need settings of another (`start=FILE`)."""
+    of_hydra, of_job = GlobalHydra.instance(), HydraConfig.instance()
+    under_way = of_hydra.hydra, of_job.cfg
+    of_hydra.hydra = of_job.cfg = None
+    try:
+        yield
+    finally:
+        of_hydra.hydra, of_job.cfg = under_way
+
+
 def compose(*overrides: str) -> DictConfig:
     """What train.py composes of these overrides, but for what Hydra knows of a job alone, as the folder of the run."""
     register_tables()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with _aside(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("train", list(overrides))
 
 

@@ -15,6 +15,8 @@ from zoo.text import printable
 from zoo.use.pictures import sheet
 from zoo.use.sample import draw, grid
 from zoo.weights.folder import Weights
+from zoo.weights.hub import NAME
+from zoo.weights.names import published
 from zoo.weights.portable import is_place, portable, without_places
 
 # What is no part of a recipe.
@@ -81,7 +83,8 @@ def command(model: Any, overrides: Sequence[str], data: str) -> str:
     for name, equals, value in typed:
         if not NO_PART.match(name):
             bare = value.strip("'\"")
-            place = is_place(name.rpartition(".")[2], bare) and bare != "null"
+            known = bare == "null" or bare in published() or NAME.fullmatch(bare)  # to others too
+            place = is_place(name.rpartition(".")[2], bare) and not known
             words.append(shlex.quote(f"{name}{equals}{FOLDER if place else value}"))
     return " ".join(words)
 

@@ -57,7 +57,7 @@ def fetch(name: str) -> Path:
         ValueError: if there is none, or the hub refuses it, or can't be reached and there is nothing in the cache.
     """
     repository = parsed(name)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     settings: dict[str, Any] = {"revision": repository.revision, "allow_patterns": WANTED, **_places()}
@@ -75,6 +75,12 @@ def fetch(name: str) -> Path:
             if not folder.is_one(place):
                 raise ValueError(f"{name} can't be fetched: {reason}") from None
     if lacking := [file for file in WANTED if not (place / file).is_file()]:
+        with _quiet():
+            try:  # the library takes from its cache, without a word, what it can't reach: maybe half of it
+                HfApi(endpoint=settings["endpoint"]).model_info(repository.id, revision=repository.revision)
+            except Exception as error:
+                why = f"{_reason(error)}, and the cache does not have it whole"
+                raise ValueError(f"{name} can't be fetched: {why}") from None
         raise ValueError(f"{name} is no weights folder of this zoo: it has no {' and no '.join(lacking)}")
     return place
 
@@ -83,7 +89,7 @@ def upload(repository: str, place: Path, *, private: bool = False) -> str:
     """Upload a weights folder as USER/NAME, which is made unless it is there; returns where it is.
 
     Raises:
-        ValueError: if the hub refuses it, or can't be reached.
+        ValueError: if the hub refuses it, or can't be reached, or if it is to be private and is there, for everyone.
     """
     from huggingface_hub import HfApi
 
@@ -91,11 +97,18 @@ def upload(repository: str, place: Path, *, private: bool = False) -> str:
     with _quiet():
         try:
             api.create_repo(repository, private=private or None, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repository, folder_path=place, commit_message="Weights, by zoo publish", delete_patterns=None
-            )
+            open_to_all = private and not api.model_info(repository).private  # where it was there before
+            if not open_to_all:
+                commit = api.upload_folder(
+                    repo_id=repository, folder_path=place, commit_message="Weights, by zoo publish"
+                )
         except Exception as error:
             raise ValueError(f"hf:{repository} can't be published: {_reason(error)}") from None
+    if open_to_all:
+        raise ValueError(
+            f"hf:{repository} is there already, and public: give another name, leave --private out, or make it private "
+            "on its page"
+        )
     return f"hf:{repository}@{commit.oid}"
 
 
@@ -128,6 +141,9 @@ def _reason(error: BaseException) -> str:
             return "the hub has no such repository, or keeps it from you (hf auth login, or HF_TOKEN)"
         if status in (401, 403):
             return f"the hub refuses it to you ({status}): hf auth login with a token that may, or HF_TOKEN"
+        if status == 400:  # such as a licence that it does not know; the whole says more than the cause
+            said = " ".join(line.strip(" -") for line in str(error).splitlines() if line.strip())
+            return f"the hub does not take it: {printable(shortened(said, length=300))}"
         if status is not None:
             return f"the hub answers with status {status}: try again later"
     if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in chain):

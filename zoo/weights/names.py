@@ -54,7 +54,7 @@ def find(run: str | os.PathLike[str]) -> Path:
         )
     if os.path.lexists(path):
         raise ValueError(f"{path} is no file: give a run's folder, a weights folder or a checkpoint")
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"published are {', '.join(known) or 'none'}"
     raise ValueError(
         f"no checkpoint in {shown}, which is no run's folder, no file and no published name: {hint} (zoo list)"
