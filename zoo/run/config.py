@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_ori
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -135,8 +136,13 @@ def by_scale(small: Any, medium: Any, paper: Any, *, _root_: DictConfig) -> Any:
 def compose(*overrides: str) -> DictConfig:
     """What train.py composes of these overrides, but for what Hydra knows of a job alone, as the folder of the run."""
     register_tables()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose("train", list(overrides))
+    around = GlobalHydra.instance()
+    running, around.hydra = around.hydra, None  # train.py's own: Hydra knows one at a time
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose("train", list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def groups() -> list[str]:
