@@ -31,16 +31,18 @@ class Reference:
         classes: 0: none.
         clamp: of convolutions.
         class_layers, class_rate: of D's mapping of classes.
+        residual: D has skips.
     """
 
     def __init__(
         self, sizes: list[int], *, z_dim: int, w_dim: int, layers: int, channels: int = 3, classes: int = 0,
         clamp: float | None = None, class_layers: int = 8, class_rate: float = 0.01, seed: int = 0, scale: float = 1.0,
+        residual: bool = True,
     ) -> None:  # fmt: skip
         random = torch.Generator().manual_seed(seed)
         normal = lambda *shape: torch.randn(*shape, generator=random)
         self.sizes, self.channels, self.classes, self.clamp = sizes, channels, classes, clamp
-        self.z_dim, self.w_dim, self.class_rate = z_dim, w_dim, class_rate
+        self.z_dim, self.w_dim, self.class_rate, self.residual = z_dim, w_dim, class_rate, residual
         linear = lambda c_out, c_in, rate=1.0: {
             "weight": normal(c_out, c_in) / rate,
             "bias": normal(c_out) / rate * 0.3,
@@ -103,7 +105,7 @@ class Reference:
             straight = convolved(filtered(h, (1, 1)), skip, stride=2)
             h = self.limit(lrelu(convolved(h, first)))
             h = self.limit(lrelu(convolved(filtered(h, (2, 2)), second, stride=2, padding=0)))
-            h = (h + straight) / math.sqrt(2)
+            h = (h + straight) / math.sqrt(2) if self.residual else h
         deviation = (h.var(0, unbiased=False) + 1e-8).sqrt().mean()
         h = torch.cat([h, deviation.expand(len(h), 1, *h.shape[2:])], 1)
         h = self.limit(lrelu(convolved(h, self.last)))
@@ -290,12 +292,13 @@ def networks(
     )
     D = Layer("Discriminator", c_dim=reference.classes)
     for i, (first, second, skip) in enumerate(reference.blocks):
-        block = Layer("DiscriminatorBlock", FILTER, architecture="resnet")
+        block = Layer("DiscriminatorBlock", FILTER, architecture="resnet" if reference.residual else "orig")
         if i == 0:
             block.add_module("fromrgb", conv(reference.rgb_in))
         block.add_module("conv0", conv(first))
         block.add_module("conv1", conv(second))
-        block.add_module("skip", conv(skip, None, "linear"))
+        if reference.residual:
+            block.add_module("skip", conv(skip, None, "linear"))
         D.add_module(f"b{4 * 2 ** (len(reference.sizes) - 1 - i)}", block)
     if reference.classes:
         mapping = Layer("MappingNetwork", z_dim=0, c_dim=reference.classes)

@@ -4,14 +4,17 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import hydra
 import pytest
 from common import CONF, MODELS, compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from zoo.game.augment import Augment
 from zoo.game.regularizers import Regularizer
 from zoo.game.settings import Game, defaults
+from zoo.run import config
 from zoo.run.config import check, flatten, plain, table
 
 
@@ -110,3 +113,12 @@ def test_a_recipe_sets_what_there_is_and_gives_way_to_the_command_line(recipe: s
         assert str(value).startswith("${") or isinstance(value, dict) or OmegaConf.select(cfg, key) == value
     model = compose(f"experiment={recipe}", "loss=minimax", "max_images=7", "model.lr.D=0.5", *free).model
     assert (model.loss, model.decay_end, model.lr.D) == ("minimax", 7, 0.5)
+
+
+def test_composing_while_train_py_runs() -> None:
+    """start=FILE of somebody else composes the settings that the file does not tell, within a Hydra application."""
+    with hydra.initialize_config_dir(str(config.CONF), version_base="1.3"):
+        running = GlobalHydra.instance().hydra
+        assert "DCGAN" in config.compose("model=dcgan").model._target_
+        assert GlobalHydra.instance().hydra is running
+    assert not GlobalHydra.instance().is_initialized()

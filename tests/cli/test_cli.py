@@ -409,6 +409,15 @@ def test_translate_takes_tiles_where_a_network_allows_them(
     assert abs(negative + np.asarray(Image.open(tmp_path / "large.png")) - 255).max() <= 1
 
 
+def test_translate_takes_the_one_direction_that_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a file that was exported of Y->X."""
+    model = Local(MemoryError())
+    model.directions = {"Y->X": 1}  # type: ignore[misc]
+    monkeypatch.setattr("zoo.loading.load", lambda run, device: model)
+    picture(tmp_path / "a.png", (8, 8), "L")
+    assert "translated Y->X" in zoo("translate", "run", tmp_path / "a.png", "-o", tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [

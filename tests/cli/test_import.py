@@ -102,7 +102,9 @@ def test_sentences(file: Path, tmp_path: Path) -> None:
     fails("bad.pkl is refused: it asks for posix.system", "import", tmp_path / "bad.pkl", "-o", new)
     g, _d = rosinality(small())
     torch.save({"g_ema": g | {"input.input": g["input.input"] * float("nan")}}, tmp_path / "nan.pt")
-    fails("no numbers", "import", tmp_path / "nan.pt", "-o", new)
+    said = fails("no numbers", "import", tmp_path / "nan.pt", "-o", new)
+    assert said.startswith(str(tmp_path / "nan.pt"))  # and not of a run of this zoo that has diverged
+    assert said == fails("no numbers", "sample", tmp_path / "nan.pt", "-o", tmp_path / "grid.png")
     assert not new.exists()
     full = tmp_path / "full"
     full.mkdir()

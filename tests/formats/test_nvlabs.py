@@ -139,7 +139,7 @@ def test_other_discriminators_are_passed_over() -> None:
     G, D = networks(make())
     state = D.state_dict()
     for change, said in (
-        ({n: v for n, v in state.items() if ".skip." not in n}, "'orig'"),
+        ({n: v for n, v in state.items() if n != "b16.skip.weight"}, "has no b16.skip.weight"),
         (state | {"b4.fromrgb.weight": torch.ones(12, 3, 1, 1)}, "'skip'"),
         (state | {"b4.conv.weight": torch.ones(12, 12, 3, 3)}, "b4.conv.weight is 12x12x3x3"),
         (networks(make(sizes=[12, 12, 12, 8]))[1].state_dict(), "judges images of 32 pixels"),
@@ -147,6 +147,19 @@ def test_other_discriminators_are_passed_over() -> None:
         foreign = recognise({"G": G.state_dict(), "D": change})
         assert not any(name.startswith("D.") for name in foreign.weights)
         assert any("the discriminator is passed over" in note and said in note for note in foreign.notes), foreign.notes
+
+
+def test_a_discriminator_without_skips(tmp_path: Path) -> None:
+    """Their architecture "orig", with which the published networks of CIFAR-10 come, of classes and without."""
+    for classes in (0, 3):
+        ours = make(classes=classes, residual=False, clamp=256)
+        G, D = networks(ours)
+        foreign = through_file({"G": G, "D": D, "G_ema": G}, tmp_path / "x.pkl")
+        assert foreign.notes == []
+        assert foreign.settings["model.residual"] is False
+        x, y = torch.rand(4, 3, 16, 16), torch.tensor([0, 2, 1, 1]) if classes else None
+        with torch.no_grad():
+            assert torch.allclose(built(foreign).D(x, y), ours.logit(x, y), rtol=1e-5, atol=1e-4)
 
 
 def test_different_clamps(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ def translate(
     run: Run,
     source: Annotated[Path, Argument(metavar="FOLDER", help="a folder of images, or one image")],
     output: Annotated[Path, Option("-o", "--output", metavar="OUT", help="a folder, which may be new")],
-    direction: Annotated[str, Option(help="X->Y or Y->X (quoted, for the shell)")] = "X->Y",
+    direction: Annotated[
+        str | None, Option(help="X->Y or Y->X (quoted, for the shell); by default X->Y, or what RUN has alone")
+    ] = None,
     size: Annotated[int | None, Option(min=1, metavar="N", help="first resize: the shorter side to N pixels")] = None,
     device: Device = "cpu",
 ) -> None:
@@ -33,6 +35,7 @@ def translate(
 
     targets = results(source, output)
     model = loaded(run, device, Translates, "zoo translate")
+    direction = direction or next(iter(model.directions))
     once = translator(model, direction, size)
     tiles = (None, 1024, 256) if model.reach is not None else (None,)
 

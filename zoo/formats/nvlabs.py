@@ -5,8 +5,9 @@ Objects are pickled with the source of their classes (torch_utils/persistence.py
 taken by their names, and what they do not tell (the activations' clamp, the mapping's learning rate, the groups of the
 minibatch standard deviation) from the attributes of the layers. Resolutions that ran in 16 bit run in 32 here.
 
-What this zoo's networks have, and is taken over: G in architecture "skip", D in "resnet", with classes or without, the
-embedding of classes and D's mapping of them. Others are told by a sentence; StyleGAN3's generator is not among them.
+What this zoo's networks have, and is taken over: G in architecture "skip", D in "resnet" or "orig" (which --cfg=cifar
+has), with classes or without, the embedding of classes and D's mapping of them. Others are told by a sentence;
+StyleGAN3's generator is not among them.
 """
 
 import math
@@ -60,11 +61,13 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
     shape = shapes[0]
     if not isinstance((plain or average)[1], Stand):
         notes.append(f"weights alone: the clamp of activations is taken to be {CLAMP}, as train.py sets it")
-    group, class_layers = GROUP, 0
+    group, class_layers, residual = GROUP, 0, True
     if critics:
         try:
             key, node, state = critics[0]
-            found, group, class_layers = _discriminator(Source(state, f"{REPOSITORY}: {key or 'D'}"), node, shape)
+            found, group, class_layers, residual = _discriminator(
+                Source(state, f"{REPOSITORY}: {key or 'D'}"), node, shape
+            )
             weights |= prefixed("D.", found)
         except Misfit as error:
             notes.append(f"the discriminator is passed over: {error}")
@@ -89,6 +92,7 @@ def read(tree: Any, *, wanted: str | None) -> Foreign | None:
         "model.growth": "none",
         "model.clamp": shape["clamp"],
         "model.class_layers": class_layers,
+        "model.residual": residual,
     }
     if plain is None or average is None:
         settings["model.ema_half_life"] = None
@@ -256,18 +260,15 @@ def _style(source: Source, theirs: str, ours: str, c_in: int, w_dim: int) -> dic
     }
 
 
-def _discriminator(source: Source, node: Any, shape: dict[str, Any]) -> tuple[dict[str, Tensor], int, int]:
-    """A discriminator by this zoo's names, of the generator's sizes; its groups, and the layers of its classes."""
+def _discriminator(source: Source, node: Any, shape: dict[str, Any]) -> tuple[dict[str, Tensor], int, int, bool]:
+    """A discriminator by this zoo's names, of the generator's sizes; its groups, the layers of its classes, and whether
+    it has skips."""
     sides, sizes, channels = _levels(source, r"b(\d+)\."), shape["sizes"], shape["channels"]
     if len(sides) != len(sizes):
         raise Misfit(f"{source.what} judges images of {sides[-1]} pixels, not {shape['side']}")
-    architecture = "resnet"
     if "b4.fromrgb.weight" in source:
-        architecture = "skip"
-    elif any(f"b{side}.skip.weight" not in source for side in sides[1:]):
-        architecture = "orig"
-    if architecture != "resnet":
-        raise Misfit(f"{source.what} has the architecture '{architecture}', and this zoo's discriminator is 'resnet'")
+        raise Misfit(f"{source.what} has the architecture 'skip', and this zoo's discriminator is 'resnet' or 'orig'")
+    residual = any(f"b{side}.skip.weight" in source for side in sides[1:])  # else 'orig'
     source.filters("resample_filter", 1.0)
     top, clamps = len(sides) - 1, []
     found: dict[str, Tensor] = {}
@@ -284,7 +285,8 @@ def _discriminator(source: Source, node: Any, shape: dict[str, Any]) -> tuple[di
         theirs, ours, c_in, c_out = f"b{sides[k + 1]}", f"blocks.{k}", sizes[k + 1], sizes[k]
         conv(f"{theirs}.conv0", f"{ours}.conv", c_in, c_in, 3)
         conv(f"{theirs}.conv1", f"{ours}.down", c_out, c_in, 3)
-        found[f"{ours}.skip.weight"] = source.take(f"{theirs}.skip.weight", c_out, c_in, 1, 1)
+        if residual:
+            found[f"{ours}.skip.weight"] = source.take(f"{theirs}.skip.weight", c_out, c_in, 1, 1)
     size = sizes[0]
     conv("b4.conv", "conv", size, size + 1, 3)
     found["dense.weight"] = source.take("b4.fc.weight", size, size * START**2)
@@ -308,4 +310,4 @@ def _discriminator(source: Source, node: Any, shape: dict[str, Any]) -> tuple[di
         group = 2**16  # the whole batch
     if not isinstance(group, int) or group < 1:
         raise Misfit(f"{source.what}: its group_size={group!a} is no number of images")
-    return found, group, layers
+    return found, group, layers, residual

@@ -166,7 +166,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c).
+    """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c), unless `residual` is False.
 
     `group` is that of `minibatch_stddev`; `class_layers` and `rate` are of the mapping that a class goes through after
     its embedding; the rest as `Generator`'s.
@@ -174,7 +174,7 @@ class Discriminator(nn.Module):
 
     def __init__(
         self, *, classes: int, sizes: list[int], group: int, growth: Growth, clamp: float | None = None,
-        class_layers: int = 0, rate: float = 1.0,
+        class_layers: int = 0, rate: float = 1.0, residual: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.growth, self.group, self.top, self.clamp = growth, group, growth.top, clamp
@@ -182,7 +182,9 @@ class Discriminator(nn.Module):
         self.rgbs = nn.ModuleDict({str(k): Conv(channels, sizes[k], 1) for k in growth.entries})
         inputs = [size + growth.appended for size in sizes[:-1]] + [sizes[-1]]
         # The k-th ends at level k.
-        self.blocks = nn.ModuleList([Block(inputs[k + 1], sizes[k], clamp=clamp) for k in range(self.top)])
+        self.blocks = nn.ModuleList(
+            [Block(inputs[k + 1], sizes[k], clamp=clamp, residual=residual) for k in range(self.top)]
+        )
         self.conv = Conv(inputs[0] + 1, sizes[0], 3)
         self.dense = Linear(sizes[0] * height * width, sizes[0])
         self.judge = Linear(sizes[0], sizes[0] if classes else 1)
@@ -231,6 +233,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         widths: the channels of the layers at each resolution, from 4 pixels on; None: those of the two above.
         clamp: the largest magnitude of what a convolution gives, as StyleGAN2-ADA's conv_clamp; None: any.
         class_layers: of the mapping that a class goes through in D, as StyleGAN2-ADA's, which has 8.
+        residual: D has skips; without, it is what StyleGAN2-ADA's authors train with on CIFAR-10.
         noise: whether G's layers take noise.
         mixing: the probability that an image has styles of two latents.
         stddev_group: images in a group of D's minibatch standard deviation.
@@ -247,7 +250,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         channel_max: Count, noise: bool, mixing: Share, stddev_group: Count,
         growth: Literal["none", "progressive", "multi_scale"], phase_images: Count, truncation: Share,
         w_mean_half_life: Positive, path_length: dict[str, Any], widths: list[Count] | None = None,
-        clamp: Positive | None = None, class_layers: Blocks = 0, **game: Unpack[Game],
+        clamp: Positive | None = None, class_layers: Blocks = 0, residual: bool = True, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         if conditional and not classes:
             raise ValueError(
@@ -275,7 +278,9 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         shape: dict[str, Any] = {"classes": len(self.classes), "sizes": sizes, "growth": self.growth, "clamp": clamp}
         mapping: dict[str, Any] = {"w_dim": w_dim, "layers": mapping_layers, "rate": mapping_rate}
         self.G = Generator(latent_dim=latent_dim, noise=noise, **mapping, **shape)
-        self.D = Discriminator(group=stddev_group, class_layers=class_layers, rate=mapping_rate, **shape)
+        self.D = Discriminator(
+            group=stddev_group, class_layers=class_layers, rate=mapping_rate, residual=residual, **shape
+        )
         self.G_ema = self.average(self.G)
         self.path_length = PathLength(**path_length)
 

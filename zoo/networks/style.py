@@ -168,18 +168,19 @@ class ToRGB(Modulated):
 
 
 class Block(nn.Module):
-    """x [N, c_in, H, W] -> [N, c_out, H / 2, W / 2]: D's residual block, 2020, Figure 7."""
+    """x [N, c_in, H, W] -> [N, c_out, H / 2, W / 2]: D's residual block, 2020, Figure 7; or, not `residual`, its two
+    convolutions alone, as StyleGAN's of 2019."""
 
-    def __init__(self, c_in: int, c_out: int, *, clamp: float | None = None) -> None:
+    def __init__(self, c_in: int, c_out: int, *, clamp: float | None = None, residual: bool = True) -> None:
         super().__init__()
         self.clamp = clamp
         self.conv = Conv(c_in, c_in, 3)
         self.down = Conv(c_in, c_out, 3, down=True)
-        self.skip = Conv(c_in, c_out, 1, down=True, bias=False)
+        self.skip = Conv(c_in, c_out, 1, down=True, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = activate(self.down(activate(self.conv(x), self.clamp)), self.clamp)
-        return (h + self.skip(x)) * math.sqrt(0.5)
+        return h if self.skip is None else (h + self.skip(x)) * math.sqrt(0.5)
 
 
 def widths(n: int, *, base: int, most: int) -> list[int]:

@@ -30,6 +30,9 @@ def read(files: Sequence[Path], *, wanted: str | None = None) -> tuple[Weights, 
     tree, found = strangers.read(files)
     try:
         foreign = recognise(tree, wanted=wanted)
+        for weight, tensor in foreign.weights.items():
+            if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
+                raise ValueError(f"it has weights that are no numbers (NaN or infinite), {weight!a} first")
         return _ours(foreign, ", ".join(file.name for file in found)), foreign
     except ValueError as error:
         raise ValueError(f"{', '.join(map(str, files))}: {error}") from None
