@@ -40,6 +40,8 @@ def loaded(run: Path, device: str, ability: type, what: str) -> Any:
 
     model = load(run, device=device)
     require(model, ability, what)
+    if getattr(model, "missing", None):
+        raise ValueError(f"{run} has a discriminator alone, which makes no images for {what}: it is for start=")
     return model
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.formats import Foreign
-from zoo.formats.layers import Layers, named, said, states
+from zoo.formats.layers import CRITIC_ALONE, Layers, named, said, states
 from zoo.formats.pickles import attributes
 from zoo.formats.style import prefixed
 
@@ -42,7 +42,7 @@ class Network(NamedTuple):
 
 
 def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
-    """A generator, or a generator and its D.
+    """A generator, a generator and its D, or a D alone.
 
     Args:
         tree: a state dict; or both by the names of their files, without ".pth".
@@ -68,10 +68,7 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
             raise ValueError(f"{named(several)} are {what}: give one of them")
         chosen |= {kind: several[0]} if several else {}
     if "G" not in chosen:
-        raise ValueError(
-            "a discriminator alone makes no images: import it together with its generator, netG_epoch_24.pth and "
-            "netD_epoch_24.pth"
-        )
+        return _critic_alone(discriminator(chosen["D"], found[chosen["D"]][1]), notes)
     G = generator(chosen["G"], found[chosen["G"]][1])
     D = discriminator(chosen["D"], found[chosen["D"]][1]) if "D" in chosen else None
     largest = max(G.sizes + (D.sizes if D else []))
@@ -102,6 +99,23 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
         notes += D.notes
         settings["model.discriminator_width"] = D.sizes[0]
     return Foreign(REPOSITORY, "dcgan", settings, weights, list(dict.fromkeys(notes)))
+
+
+def _critic_alone(D: Network, notes: list[str]) -> Foreign:
+    """A discriminator without its generator: for start=."""
+    settings: dict[str, Any] = {
+        "data.image_size": D.pixels,
+        "data.channels": D.channels,
+        "model.width": D.sizes[0],
+        "model.max_width": max(D.sizes),
+        "model.discriminator_norm": "batch",
+        "model.ema_half_life": None,
+    }
+    if D.sizes != (doubled := [min(D.sizes[0] * 2**k, max(D.sizes)) for k in range(len(D.sizes))]):
+        raise ValueError(
+            f"{D.name} has {numbers(D.sizes)} channels from the image on, and this zoo's double: {numbers(doubled)}"
+        )
+    return Foreign(REPOSITORY, "dcgan", settings, prefixed("D.", D.weights), [CRITIC_ALONE, *D.notes, *notes])
 
 
 def kind_of(state: Mapping[str, Tensor]) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from zoo.formats import Foreign
-from zoo.formats.layers import NORMS, Layers, named, said, states
+from zoo.formats.layers import CRITIC_ALONE, NORMS, Layers, named, said, states
 from zoo.formats.pickles import attributes
 from zoo.formats.style import prefixed
 
@@ -48,7 +48,7 @@ class Network(NamedTuple):
 
 
 def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
-    """A generator, a generator and its D, or CycleGAN's two generators with or without their D.
+    """A generator, a generator and its D, CycleGAN's two generators with or without their D, or D alone.
 
     Args:
         tree: a state dict; or several by the names of their files, without ".pth".
@@ -69,11 +69,8 @@ def read(tree: Any, *, wanted: str | None = None) -> Foreign | None:
     generators = {role[1]: one for role, one in networks.items() if role[0] == "G"}
     critics = {role[1]: one for role, one in networks.items() if role[0] == "D"}
     if not generators:
-        raise ValueError(
-            "a discriminator alone makes no images: import it together with its generator, pix2pix's latest_net_G.pth "
-            "and latest_net_D.pth, or CycleGAN's latest_net_G_A.pth, _G_B, _D_A and _D_B"
-        )
-    if generators.keys() == {"A", "B"} and wanted != "pix2pix":
+        foreign = critics_alone(critics, wanted)
+    elif generators.keys() == {"A", "B"} and wanted != "pix2pix":
         foreign = cyclegan(generators, critics)
     elif len(generators) == 1 and wanted != "cyclegan":
         foreign = pix2pix(next(iter(generators.values())), critics)
@@ -288,6 +285,37 @@ def cyclegan(generators: Mapping[str, Network], critics: Mapping[str, Network]) 
         weights |= prefixed("D_Y." if name == "A" else "D_X.", one.weights)
         notes += one.notes
     return Foreign(REPOSITORY, "cyclegan", settings_of(G, next(iter(critics.values()), None)), weights, unique(notes))
+
+
+def critics_alone(critics: Mapping[str, Network], wanted: str | None) -> Foreign:
+    """Discriminators without their generators: for start=. One of 2 or 6 channels sees pairs, so it is pix2pix's; one
+    that is not called A or B becomes both of CycleGAN's."""
+    D, *others = critics.values()
+    if others and (wanted == "pix2pix" or any(alike(one) != alike(D) for one in others)):
+        raise ValueError(f"{named([one.name for one in critics.values()])} are not the discriminators of one model")
+    pairs = wanted == "pix2pix" or (wanted is None and not others and D.c_in in (2, 6))
+    if pairs and D.c_in % 2:
+        raise ValueError(f"{said(D.name)} sees {D.c_in} channels, and pix2pix's D those of both images: --as cyclegan")
+    of = {name: one.c_in for name, one in critics.items()}
+    of_y, of_x = (D.c_in // 2, D.c_in // 2) if pairs else (of.get("A", D.c_in), of.get("B", D.c_in))
+    settings: dict[str, Any] = {
+        "data.image_size": 128 if D.layers <= 3 else 256,
+        "data.channels_x": of_x,
+        "data.channels_y": of_y,
+        "model.norm": D.norm,
+        "model.discriminator_width": D.width,
+        "model.discriminator_layers": D.layers,
+        "model.ema_half_life": None,
+    }
+    notes = [CRITIC_ALONE, *(note for one in critics.values() for note in one.notes)]
+    if pairs:
+        return Foreign(REPOSITORY, "pix2pix", settings, prefixed("D.", D.weights), unique(notes))
+    places = {"A": ("D_Y.",), "B": ("D_X.",), "": ("D_X.", "D_Y.")}
+    weights: dict[str, Tensor] = {}
+    for name, one in critics.items():
+        for part in places[name]:
+            weights |= prefixed(part, one.weights)
+    return Foreign(REPOSITORY, "cyclegan", settings, weights, unique(notes))
 
 
 def alike(one: Network) -> tuple[str, int, int, str]:

@@ -14,6 +14,7 @@ from zoo.formats.pickles import attributes, tensors
 from zoo.formats.style import Misfit, Source
 from zoo.text import shortened
 
+CRITIC_ALONE = "a discriminator alone: it makes no images, start= takes it"
 SCALES = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var")
 NORMS = {"instance": "instance norm", "instance_affine": "instance norm with scale and shift", "batch": "BatchNorm"}

@@ -80,6 +80,7 @@ class GAN(L.LightningModule):
         self.turns: dict[str, int] = {}  # each player's turns so far, the present one included
         self.lr_factor = 1.0  # on every learning rate, beside the schedule: lowered to recover from divergence
         self.run_log = Log()
+        self.missing: frozenset[str] = frozenset()  # networks that its file lacks, and without which it makes no images
         self.config: dict[str, Any] = {}  # the run's settings as plain data: a checkpoint alone tells how it was made
         self._players: dict[str, Optimizer] = {}
         self._parameters_of: dict[str, list[tuple[str, nn.Parameter]]] = {}  # each player's, named
@@ -360,7 +361,16 @@ class GAN(L.LightningModule):
         return average
 
     def best(self, network: nn.Module) -> Callable[..., Tensor]:
-        """What the result of a run is made by: the network's average, or, without one, itself in evaluation mode."""
+        """What the result of a run is made by: the network's average, or, without one, itself in evaluation mode.
+
+        Raises:
+            ValueError: if the model came from a file without it.
+        """
+        if self.missing:
+            raise ValueError(
+                f"this file has a discriminator alone, and {type(self).__name__} makes images by {min(self.missing)}: it "
+                "is for start="
+            )
         for average, followed in self._averages:
             if followed is network:
                 return average

@@ -221,7 +221,7 @@ def built(weights: Weights) -> GAN:
     """The model of weights, which is first made without memory: its size is the file's to say, and may be any.
 
     Where the weights are not whole, those networks have to be there that a trained model is used by (`GAN.deployed`),
-    and their averages; the others are as new.
+    and their averages, or the critic's alone; the others are as new.
 
     Raises:
         ValueError: if the hyperparameters make no model, or one of other weights than there are.
@@ -233,16 +233,21 @@ def built(weights: Weights) -> GAN:
     except Exception as error:  # whatever an odd value makes a constructor stumble over
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"its hyperparameters make no {variant.__name__} ({trust.shown(lines[0])[1:-1]})") from None
-    wanted = shapes.state_dict()
+    wanted, missing = shapes.state_dict(), frozenset[str]()
     if not weights.whole:
-        parts = {name.partition(".")[0] for name in tensors} | shapes.deployed().keys() | shapes.averages().keys()
+        parts = {name.partition(".")[0] for name in tensors}
+        makers = shapes.deployed().keys() | shapes.averages().keys()
+        if parts & makers or not parts:
+            parts |= makers
+        else:
+            missing = frozenset(makers)
         wanted = {name: shape for name, shape in wanted.items() if name.partition(".")[0] in parts}
         wanted = {name: shape for name, shape in wanted.items() if isinstance(shape, Tensor) or name in tensors}
     if misfit := _misfit(tensors, wanted):
         raise ValueError(f"its weights are of another model than its hyperparameters make: {misfit}")
     model = variant(**weights.hyperparameters)
     model.load_state_dict(tensors, strict=weights.whole)
-    model.images, model.config = weights.images, weights.config
+    model.images, model.config, model.missing = weights.images, weights.config, missing
     return model
 
 

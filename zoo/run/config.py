@@ -275,8 +275,10 @@ def _refuse_without_effect(config: DictConfig) -> None:
         )
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] | None = None) -> list[str]:
     """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
+
+    Of the model's and the data's those are left out that there were not yet before, unless they are among the `typed`.
 
     Where a run lies and who is told of it does not act on it, and `ranges` are no setting: they were found in its data.
     What is repeated (`seed` as `data.seed`) is said once.
@@ -284,7 +286,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = _acting(before), _acting(now)
     follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
     differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
-    keys = [key for key in differing if "." not in key or not follows(key)]
+    came = lambda key: key not in old and re.fullmatch(r"(model|data)\.\w+", key) and key not in (typed or ())
+    keys = [key for key in differing if ("." not in key or not follows(key)) and not (typed is not None and came(key))]
     built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
     told: dict[str, list[str]] = {}  # what has changed, and which settings in that way
     for key in keys:
@@ -292,6 +295,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             change = f"{_said(key, old)} -> {_said(key, new)}"
             told.setdefault(f"{key.rpartition('.')[2]} {change}", []).append(key.removesuffix("._target_"))
     return [f"{printable(', '.join(names))} {said.partition(' ')[2]}" for said, names in told.items()]
+
+
+def typed() -> set[str]:
+    """The names on the command line."""
+    return {override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task}
 
 
 def interval(every: int | None, max_images: int) -> int:

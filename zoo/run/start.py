@@ -281,8 +281,8 @@ def _of_channels(before: Tensor, dim: int, *, takes_in: bool) -> Tensor:
 
 
 def _refuse_unfit(model: GAN, source: GAN, taken: dict[str, Carried], start: str) -> None:
-    """Raise a ValueError where no generator has taken over a weight."""
-    if not any(taken[name].weights for name in model.deployed() if name in taken):
+    """Raise a ValueError where no generator has taken over a weight; of a discriminator alone, where it has not."""
+    if not any(taken[name].weights for name in taken if source.missing or name in model.deployed()):
         others = _other_settings(model, source)
         why = f"its settings are others ({', '.join(others)})" if others else "its layers are of other sizes"
         raise ValueError(f"start={start} fits nothing of this model: {why}; give its settings, or another start")

@@ -144,7 +144,8 @@ def _run(cfg: DictConfig) -> "L.Trainer":
                     f"resume=RUN goes on with that run's weights: leave out start={cfg.start}, which begins a new one"
                 )
             factor = factor if retry else before["lr_factor"]  # a run that is gone on with may have retried before
-            if not retry and trainer.is_global_zero and (changed := config.changes(before["config"], model.config)):
+            changed = config.changes(before["config"], model.config, config.typed())
+            if not retry and trainer.is_global_zero and changed:
                 print(f"going on with other settings: {', '.join(changed)}", flush=True)
         model.lr_factor = factor * 0.5**retry
         try:
