@@ -5,6 +5,7 @@ import ast
 import errno
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -101,6 +102,9 @@ QUICK: dict[str, Callable[[], Any]] = {
     "attributes": Portraitist,
     "translation": Translator,
     "enlargement": lambda: make("srgan", *SMALL["srgan"], "model.blocks=0", "data.scale=3", "data.patch_size=24"),
+    "folding": lambda: make(
+        "srgan", *SMALL["srgan"], "model.blocks=0", "data.scale=2", "model.network=rrdb", "model.unshuffle=2"
+    ),
 }
 
 
@@ -372,7 +376,41 @@ def test_a_file_translates_and_enlarges_files(written: Any, tmp_path: Path) -> N
         translator(exported.load(written("translation")[1]), "Y->X")
 
 
+def test_parts_of_a_folded_image_begin_where_blocks_do(written: Any, tmp_path: Path) -> None:
+    """A file enlarges in tiles of any size what it enlarges as a whole, as the model does."""
+    model, path, report = written("folding")
+    assert report.card["grid"] == exported.load(path).grid == model.grid == 2
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 53, 3), np.uint8)).save(tmp_path / "in.png")
+    for name, which, tile in (("whole", model, 512), ("parts", exported.load(path), 7)):
+        enlarge_file(which, tmp_path / "in.png", tmp_path / f"{name}.png", tile=tile)
+    whole, parts = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("whole", "parts"))
+    assert np.abs(whole - parts).max() <= 1
+
+
 # What is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("drawing", ["export", "-o", "b.onnx"]),
+        ("drawing", ["export", "-o", "b.pt"]),
+        ("folding", ["export", "-o", "b.pth"]),
+        ("drawing", ["evaluate"]),
+        ("folding", ["evaluate", "--data", "."]),
+        ("drawing", ["publish", "-o", "b"]),
+    ],
+    ids=str,
+)
+def test_an_exported_file_has_no_weights(
+    written: Any, name: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [command[0], str(written(name)[1]), *command[1:]])
+    assert isinstance(result.exception, ValueError)
+    said = f"zoo {command[0]} needs a model's weights, and this .* is an exported file: give the run"
+    assert re.match(said, str(result.exception))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_graph_that_is_off_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,10 +33,12 @@ def evaluate(
     from zoo.loading import load
     from zoo.metrics.evaluation import Evaluation
     from zoo.metrics.path_length import PathLength
+    from zoo.use.exported import check_weights
     from zoo.weights.names import find
 
     path = find(run)
     model: Any = load(path, device=device)
+    check_weights(model, "zoo evaluate")
     if ppl is not None and not isinstance(model, Styles):
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):

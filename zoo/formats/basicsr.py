@@ -201,10 +201,10 @@ def save(path: Path, state: Mapping[str, Tensor]) -> None:
         ValueError: for another extension.
         OSError: if it can't be written; then nothing is.
     """
-    if path.suffix not in (".pth", ".safetensors"):
+    if path.suffix.lower() not in (".pth", ".safetensors"):
         raise ValueError(f"{path}: ESRGAN's names are written as .pth or .safetensors: give one of these extensions")
     with replacing(path) as part:
-        if path.suffix == ".pth":
+        if path.suffix.lower() == ".pth":
             torch.save({"params": dict(state)}, part)
         else:
             part.write_bytes(to_bytes(dict(state)))  # by the usual mode, where save_file has one for the owner alone

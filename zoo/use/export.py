@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from zoo.batch import to_unit
 from zoo.game.abilities import FromLatents, Translates, Truncates, Upscales, attributes_of, classes_of, labels_of
 from zoo.text import shortened
-from zoo.use.exported import need_packages, opened
+from zoo.use.exported import check_weights, need_packages, opened
 from zoo.use.pictures import whole
 
 FORMATS = {".onnx": "ONNX", ".pt2": "torch.export", ".pt": "TorchScript", ".torchscript": "TorchScript"}
@@ -161,8 +161,9 @@ def task_of(model: Any, direction: str | None = None) -> Task:
         direction: of one that `Translates`; None: its usual one.
 
     Raises:
-        ValueError: if it makes no images, or has no such direction.
+        ValueError: if it makes no images, has no such direction, or is an exported file itself.
     """
+    check_weights(model, "zoo export")
     if direction is not None and not isinstance(model, Translates):
         raise ValueError(f"--direction={direction}: {type(model).__name__} has no directions: leave it out")
     if isinstance(model, FromLatents):
@@ -248,6 +249,7 @@ def _enlargement(model: Any) -> Task:
         "outputs": {"enlarged": _images(axes)},
         "scale": scale,
         "reach": model.reach,
+        "grid": getattr(model, "grid", 1),
         "channels": channels,
     }
     return Task(Enlargement(model), "enlarged", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})

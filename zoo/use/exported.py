@@ -135,6 +135,7 @@ class ExportedUpscaler(Exported, Upscales):
     def __init__(self, session: Any, card: Mapping[str, Any]) -> None:
         super().__init__(session, card)
         self.scale, self.channels = card["scale"], card["channels"]
+        self.grid = card.get("grid", 1)
 
     @property
     def reach(self) -> int:
@@ -146,6 +147,15 @@ class ExportedUpscaler(Exported, Upscales):
 
 
 # Opening -------------------------------------------------------------------------------------------------------------
+
+
+def check_weights(model: Any, what: str) -> None:
+    """Refuse a model of a file for `what`, a command that needs a model's weights, or how it was trained."""
+    if isinstance(model, Exported):
+        raise ValueError(
+            f"{what} needs a model's weights, and this {model.variant} is an exported file: give the run, the weights "
+            "folder or the name that it was made of"
+        )
 
 
 def need_packages(*names: str) -> None:
@@ -292,6 +302,7 @@ KEYS = {  # of a card, as far as they are read: what they have to be
     "direction": lambda value: isinstance(value, str) and re.fullmatch(r"[XY]->[XY]", value),
     "scale": _natural,
     "reach": lambda value: _natural(value, 0),
+    "grid": _natural,
 }
 NEEDED = {  # by each task, beside what all need
     "draw": {"latent_dim", "channels", "resolution"},
