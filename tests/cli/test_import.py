@@ -116,3 +116,17 @@ def test_sentences(file: Path, tmp_path: Path) -> None:
 class Attack:
     def __reduce__(self) -> Any:
         return os.system, ("touch malice-was-here",)
+
+
+def test_a_discriminator_alone_is_for_start(tmp_path: Path) -> None:
+    """It loads, and what would make images by the generator that is not there says so."""
+    sizes = {0: (4, 1), 2: (8, 4), 5: (1, 8)}
+    state = {f"main.{k}.weight": torch.randn(*shape, 4, 4) for k, shape in sizes.items()}
+    state |= {f"main.3.{name}": torch.rand(8) for name in ("weight", "bias", "running_mean", "running_var")}
+    torch.save(state, tmp_path / "netD.pth")
+    assert "D of pytorch/examples" in zoo("import", tmp_path / "netD.pth", "-o", tmp_path / "new")
+    model = load(tmp_path / "new")
+    assert torch.equal(model.D[0].weight, state["main.0.weight"])
+    with pytest.raises(ValueError, match="a discriminator alone, for start=; DCGAN makes images by G"):
+        model.sample(1)
+    fails("has a discriminator alone, which makes no images for zoo sample", "sample", tmp_path / "new")

@@ -102,7 +102,6 @@ SPECTRAL = {name.replace("main.2.weight", "main.2.weight_orig"): tensor for name
             {**G, "main.2.weight": torch.ones(8)},
             r"netG of pytorch/examples has main\.2\.weight, for which this zoo's network has no place",
         ),
-        (D, "a discriminator alone makes no images: import it together with its generator, netG_epoch_24.pth"),
         ({"netG": G, "netD": SPECTRAL}, r"netD of pytorch/examples has no main\.2\.weight"),
         ({"netG": G, "netD": discriminator(3, [4, 8]).state_dict()}, "are not of one model: images of 16 pixels and 1"),
         ({"netG": G, "netD": discriminator(1, [4, 8, 16]).state_dict()}, "and of 32 and 1"),
@@ -121,3 +120,15 @@ def test_what_does_not_fit_is_one_sentence(tree: Any, sentence: str) -> None:
 def test_what_it_becomes() -> None:
     with pytest.raises(ValueError, match="become dcgan, not 'cgan'"):
         read(G, wanted="cgan")
+
+
+def test_a_discriminator_alone_is_for_start() -> None:
+    """It judges as it did."""
+    foreign = read(D)
+    assert foreign is not None
+    assert "start= takes it" in foreign.notes[0]
+    model = built(foreign).eval()
+    images = torch.randn(3, 1, 16, 16)
+    theirs = discriminator(1, [4, 8])
+    theirs.load_state_dict(D)
+    assert torch.allclose(torch.sigmoid(model.D(images)), theirs.eval()(images).flatten(), atol=1e-6)

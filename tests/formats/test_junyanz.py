@@ -252,7 +252,7 @@ PIXEL = {"net.0.weight": torch.ones(2, 3, 1, 1), "net.2.weight": torch.ones(4, 2
         (PIX2PIXHD, None, r"its residual blocks are model\.16 to 17, .* another repository's \(pix2pixHD's, CUT's\)"),
         (DEEP, None, "halves images more than 8 times"),
         (without(G, *[n for n in G if n.endswith("bias") and n != "model.19.bias"]), None, r"\(their norm=none\)"),
-        (D, None, "a discriminator alone makes no images: import it together with its generator"),
+        (D, "pix2pix", "sees 3 channels, and pix2pix's D those of both images"),
         (PIXEL, None, "discriminator `pixel` judges single pixels"),
         (G, "dcgan", "become pix2pix or cyclegan, not 'dcgan'"),
         (G, "cyclegan", "cyclegan needs both generators: import the folder"),
@@ -267,3 +267,19 @@ def test_what_does_not_fit_is_one_sentence(tree: Any, wanted: str | None, senten
     with pytest.raises(ValueError, match=sentence) as caught:
         read(tree, wanted=wanted)
     assert "\n" not in str(caught.value)
+
+
+def test_discriminators_alone_are_for_start() -> None:
+    """One without a letter is both of CycleGAN's; of A and B each has its place; of pairs it is pix2pix's."""
+    for tree, places in (({"d": D}, ("D_X", "D_Y")), ({"latest_net_D_A": D}, ("D_Y",)), ({"net_D_B": D}, ("D_X",))):
+        foreign = read(tree)
+        assert foreign is not None
+        assert (foreign.variant, {name.partition(".")[0] for name in foreign.weights}) == ("cyclegan", {*places})
+    foreign = read(state(Patch(6, 2, 2, "batch")))
+    assert foreign is not None
+    assert (foreign.variant, foreign.settings["data.channels_x"], foreign.settings["model.norm"]) == (
+        "pix2pix",
+        3,
+        "batch",
+    )
+    built(foreign)

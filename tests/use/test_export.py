@@ -5,7 +5,6 @@ import ast
 import errno
 import json
 import os
-import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -408,8 +407,7 @@ def test_an_exported_file_has_no_weights(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, [command[0], str(written(name)[1]), *command[1:]])
     assert isinstance(result.exception, ValueError)
-    said = f"zoo {command[0]} needs a model's weights, and this .* is an exported file: give the run"
-    assert re.match(said, str(result.exception))
+    assert f"is an exported file, which zoo {command[0]} can't use: give the run" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -69,13 +69,11 @@ def _as_esrgan(run: Path, output: Path, more: object) -> None:
     from zoo.formats import basicsr
     from zoo.game.abilities import Upscales
     from zoo.run import checkpoint, foreign
-    from zoo.use.exported import check_weights
     from zoo.use.pictures import whole
 
     if more:
         raise ValueError(f"-o {output} are weights: leave --direction and --time out")
     model = loaded(run, "cpu", Upscales, f"zoo export -o FILE{output.suffix}")
-    check_weights(model, "zoo export")
     state = basicsr.as_esrgan(model.state_dict(), model.hparams)
     with whole(output) as part, torch.no_grad():
         basicsr.save(part, state)

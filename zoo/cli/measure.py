@@ -33,12 +33,11 @@ def evaluate(
     from zoo.loading import load
     from zoo.metrics.evaluation import Evaluation
     from zoo.metrics.path_length import PathLength
-    from zoo.use.exported import check_weights
     from zoo.weights.names import find
 
     path = find(run)
+    refuse_exported(path, "zoo evaluate")
     model: Any = load(path, device=device)
-    check_weights(model, "zoo evaluate")
     if ppl is not None and not isinstance(model, Styles):
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):
@@ -46,7 +45,6 @@ def evaluate(
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
-    refuse_exported(path, "zoo evaluate")
     data, evaluation = of_run(model, path, overrides or [])
     if evaluation is None:
         raise ValueError(

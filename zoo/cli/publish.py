@@ -42,7 +42,6 @@ def publish(
     from zoo.game.abilities import classes_of
     from zoo.loading import load
     from zoo.use import card
-    from zoo.use.exported import check_weights
     from zoo.use.publish import picture, uses, weights_of
     from zoo.weights import folder, hub
     from zoo.weights.names import HUB, find
@@ -63,7 +62,6 @@ def publish(
     place = find(run)
     refuse_exported(place, "zoo publish")
     model = load(place, device=device)
-    check_weights(model, "zoo publish")
     data, evaluation = _measurement(model, place, overrides)
     name = repository.rpartition("/")[2] if output is None else Path(os.path.abspath(output)).name
 

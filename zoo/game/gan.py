@@ -368,8 +368,8 @@ class GAN(L.LightningModule):
         """
         if self.missing:
             raise ValueError(
-                f"this file has a discriminator alone, and {type(self).__name__} makes images by {min(self.missing)}: it "
-                "is for start="
+                f"this file has a discriminator alone, for start=; {type(self).__name__} makes images by "
+                f"{min(self.missing)}, which is not there"
             )
         for average, followed in self._averages:
             if followed is network:

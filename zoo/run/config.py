@@ -298,8 +298,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection
 
 
 def typed() -> set[str]:
-    """The names on the command line."""
-    return {override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    """The names on the command line; none where there is no job of Hydra's."""
+    return {override.lstrip("+~").partition("=")[0] for override in _of_hydra("overrides.task", [])}
 
 
 def interval(every: int | None, max_images: int) -> int:

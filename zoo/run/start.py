@@ -48,10 +48,6 @@ def begin_with(model: GAN, start: str) -> list[str]:
     """
     try:
         place = names.find(start)
-        if place.suffix.lower() == ".onnx":
-            raise ValueError(
-                "an exported file has no weights to begin with: give the run, the weights or the name instead"
-            )
         weights = content(place)
     except ValueError as error:
         raise ValueError(f"start={start}: {error}") from None

@@ -75,7 +75,8 @@ def write(
     from zoo import torchfile
 
     refuse_full(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()}
+    # Clones: of two that share memory safetensors writes none.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.tensors.items()}
     torchfile.check_finite(tensors, "what is to be written")
     if dtype is not None:
         tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
