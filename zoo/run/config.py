@@ -137,13 +137,12 @@ def by_scale(small: Any, medium: Any, paper: Any, *, _root_: DictConfig) -> Any:
 @contextmanager
 def _aside() -> Iterator[None]:
     """Put aside the job of Hydra's that is under way, if one is: a run may need settings of another (`start=FILE`)."""
-    of_hydra, of_job = GlobalHydra.instance(), HydraConfig.instance()
-    under_way = of_hydra.hydra, of_job.cfg
-    of_hydra.hydra = of_job.cfg = None
+    under_way = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().hydra = HydraConfig.instance().cfg = None
     try:
         yield
-    finally:
-        of_hydra.hydra, of_job.cfg = under_way
+    finally:  # by other instances: Hydra makes new ones
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = under_way
 
 
 def compose(*overrides: str) -> DictConfig:
