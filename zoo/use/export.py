@@ -222,6 +222,7 @@ def _translation(model: Any, direction: str) -> Task:
     if direction not in model.directions:
         raise ValueError(f"--direction={direction} must be {' or '.join(model.directions)}")
     channels = model.directions[direction]
+    module = Translation(model, direction)  # which makes the weights contiguous, as the cases are to find them
     translate = lambda images: to_unit(model.translate(images * 2 - 1, direction))
     cases = _cases_of_images(model, channels, translate)
     into = cases[0][2].shape[1]
@@ -234,13 +235,11 @@ def _translation(model: Any, direction: str) -> Task:
         "channels_out": into,
     }
     axes: list[int | str] = ["batch", into, "height", "width"]
-    return Task(
-        Translation(model, direction), "translated", *_of_any_size(channels), axes, cases, {**card, **_origin(model)}
-    )
+    return Task(module, "translated", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})
 
 
 def _enlargement(model: Any) -> Task:
-    channels, scale = model.channels, model.scale
+    module, channels, scale = Enlargement(model), model.channels, model.scale  # first, as in `_translation`
     cases = _cases_of_images(model, channels, lambda images: to_unit(model.upscale(images * 2 - 1)))
     axes: list[int | str] = ["batch", channels, f"{scale}*height", f"{scale}*width"]
     card = {
@@ -252,7 +251,7 @@ def _enlargement(model: Any) -> Task:
         "grid": getattr(model, "grid", 1),
         "channels": channels,
     }
-    return Task(Enlargement(model), "enlarged", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})
+    return Task(module, "enlarged", *_of_any_size(channels), axes, cases, {**card, **_origin(model)})
 
 
 def _of_any_size(channels: int) -> tuple[Inputs, dict[str, dict[int, str]]]:
@@ -386,7 +385,8 @@ def program(task: Task) -> torch.export.ExportedProgram:
         made = torch.export.export(
             task.module.eval(), tuple(task.example.values()), dynamic_shapes=shapes, strict=False
         )
-    for node in made.graph.nodes:
+    graphs = [part.graph for part in made.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    for node in (node for graph in graphs for node in graph.nodes):  # of blocks without autocast too
         node.meta.pop("stack_trace", None)  # the places of source files
     return made
 
