@@ -10,7 +10,6 @@ Nothing in it is code. Whoever builds a model of it holds it to `zoo.run.trust` 
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,11 +115,6 @@ def refuse_full(folder: Path) -> None:
     """Raise a ValueError for a place where no new folder can be made."""
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already, and not empty: give a new folder, or remove it")
-
-
-def remove(folder: Path) -> None:
-    """Take a weights folder away."""
-    shutil.rmtree(folder)
 
 
 def read(folder: Path) -> Weights:
