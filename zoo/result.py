@@ -24,6 +24,7 @@ class Result:
         best: its best value; None before the first evaluation.
         values: every value of the evaluation with the best, and its `images`.
         last: those of the newest evaluation.
+        intervals, last_intervals: the ends of the 95 % intervals of the values that have one.
     """
 
     folder: Path
@@ -34,6 +35,8 @@ class Result:
     best: float | None = None
     values: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    last_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def write(self) -> None:
         """Replace the folder's result.json.
@@ -71,5 +74,8 @@ def _is(name: str, value: Any) -> bool:
     number = lambda x: isinstance(x, float) or (type(x) is int and abs(x) < 2**63)
     if name in ("values", "last"):
         return isinstance(value, dict) and all(map(number, value.values()))
+    if name in ("intervals", "last_intervals"):
+        pair = lambda ends: isinstance(ends, list | tuple) and len(ends) == 2 and all(map(number, ends))
+        return isinstance(value, dict) and all(map(pair, value.values()))
     kinds: dict[str, Any] = {"folder": Path, "state": str, "metric": str | None, "higher_is_better": bool}
     return isinstance(value, kinds[name]) if name in kinds else number(value) or (name == "best" and value is None)

@@ -56,8 +56,11 @@ def evaluate(
         evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
     result = evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
     typer.echo(f"{path}, {model.images:,} images")
-    for name, value in (result.values | result.protocol).items():
-        typer.echo(f"  {name:<20} {value:.6g}" if isinstance(value, float) else f"  {name:<20} {value}")
+    for name, value in result.values.items():
+        low_high = "  [{:.6g}, {:.6g}]".format(*result.intervals[name]) if name in result.intervals else ""
+        typer.echo(f"  {name:<20} {value:.6g}{low_high}")
+    for name, setting in result.protocol.items():
+        typer.echo(f"  {name:<20} {setting}")
 
 
 def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:

@@ -30,7 +30,6 @@ def publish(
     data_licence: Annotated[
         str | None, Option("--data-license", metavar="ID", help="of images of your own, such as cc-by-4.0")
     ] = None,
-    sets: Annotated[int, Option(min=1, max=100, help="evaluations that the intervals are of; 1: no intervals")] = 5,
     private: Annotated[bool, Option("--private", help="on the hub: for you alone")] = False,
     device: Device = "cpu",
 ) -> None:
@@ -73,9 +72,9 @@ def publish(
         image, caption = picture(stored, data)
         about = _about(model, place, data, critic) | {"name": name, "load": targets[0] if targets else name}
         about |= {"bits": 16 if half else 32, "picture": caption}
-        about |= _figures(stored, data, evaluation, sets, device)
+        about |= _figures(stored, data, evaluation, device)
         if half and evaluation:
-            about["figures_in_32_bits"] = _figures(model, data, evaluation, sets, device)["figures"]
+            about["figures_in_32_bits"] = _figures(model, data, evaluation, device)["figures"]
         about["data"]["licence"] = data_licence or about["data"]["licence"]
         about["licence"] = licence or about["data"]["licence"]
         weights = weights_of(model, about, critic=critic)
@@ -155,21 +154,19 @@ def _half() -> Any:
     return torch.float16
 
 
-def _figures(model: Any, data: Any, evaluation: Any, sets: int, device: str) -> dict[str, Any]:
+def _figures(model: Any, data: Any, evaluation: Any, device: str) -> dict[str, Any]:
     """What the evaluation measures, as a card has it."""
-    from zoo.game.abilities import FromLatents
-    from zoo.metrics.interval import measured
+    from zoo.metrics.estimate import WORDS
     from zoo.use.publish import places, without
 
     if evaluation is None:
         return {"figures": {}, "headline": [], "protocol": {}, "interval": "none"}
-    of_latents = isinstance(model, FromLatents)
-    settings: dict[str, Any] = {"device": device, "protocol": generator(model)}
-    found = measured(evaluation, model.preview, data, of_latents=of_latents, times=sets, **settings)
+    found = evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
     known = [*places(model.config)]
+    ends = {name: dict(zip(("low", "high"), interval, strict=True)) for name, interval in found.intervals.items()}
     return {
-        "figures": {name: figure._asdict() for name, figure in found.values.items()},
+        "figures": {name: {"value": value} | ends.get(name, {}) for name, value in found.values.items()},
         "headline": list(evaluation.headlines(found.values)),
         "protocol": {k: without(v, known) if isinstance(v, str) else v for k, v in found.protocol.items()},
-        "interval": found.interval,
+        "interval": WORDS if ends else "none",
     }

@@ -1,132 +1,83 @@
 """Fakes beside real images as distributions, in the features of an extractor, and by class.
 
-    FID        Heusel et al. 2017, arXiv:1706.08500, eq. 6, by torchmetrics; sums in float64
-    precision  Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2: the share of fakes that lie inside the real
-    recall     manifold, and of reals inside the fake one; by torch-fidelity
-    classes    the share of classes covered: one counts when its share among the fakes is at least a tenth of its
-               share among the reals. Only with an extractor that classifies
+What is measured are the `MEASURES` of `metrics.measures`. Where the extractor classifies, also
 
-Where each fake was asked to be of a class (`Preview.label`: of a translated image, the class of its input), also
+    classes     the share of classes covered: one counts when its share among the fakes is at least a tenth of its
+                share among the reals
 
-    accuracy   the share of fakes that the extractor puts into the class that was asked for. Only with an extractor that
-               classifies, into the classes of the data
+where each fake was asked to be of a class (`Preview.label`: of a translated image, the class of its input)
 
-and where the reals' classes are known too (`Preview.real_label`)
+    accuracy    the share of fakes that the extractor puts into the class that was asked for. Only with an extractor
+                that classifies, into the classes of the data
 
-    accuracy_of_reals in the protocol: what the extractor makes of reals
-    fid/CLASS  the Frechet distance of a class's fakes to its reals, and `fid_per_class`, the mean of these ("intra
-               FID": Miyato and Koyama 2018, arXiv:1802.05637, section 4.1). Few images bias it upwards (Chong and
-               Forsyth 2020, arXiv:1911.07023): 250 real images of an MNIST digit are 0.61 from 250 others in
-               fid_mnist, the mean over digits, where 2,500 of all are 0.15 from 2,500 others
-               (tests/metrics/test_extractors.py). The protocol's `per_class` says how many images there were
+and where the reals' classes are known too (`Preview.real_label`) the Frechet distance of each class (see
+zoo/metrics/fid.py) and accuracy_of_reals in the protocol: what the extractor makes of reals.
 
 They share one pass through the extractor, and what it gives of real images is kept: so they are one metric.
 """
 
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch_fidelity.metric_prc import calculate_precision_recall_part
-from torchmetrics.image.fid import FrechetInceptionDistance
 
-from zoo.batch import Preview, to_bytes
+from zoo.batch import Preview
+from zoo.metrics import fid
+from zoo.metrics.estimate import Estimate, share_of
 from zoo.metrics.extractors import Extractor
-from zoo.metrics.metric import Features, Metric, Plain, States, Task
+from zoo.metrics.measure import Measure, Seen
+from zoo.metrics.metric import Features, Metric, Plain, Task
+from zoo.metrics.neighbours import PrecisionRecall
+from zoo.metrics.side import Side
 
 CACHE_VERSION = 2  # of the kept real statistics: raise it when their meaning changes
 COVERED = 0.1  # a class is covered from this ratio of its share among fakes to its share among reals
 
-
-class Side(States):
-    """The sums and tables of one side, real or fake.
-
-    The sums are kept for each class where FID is measured for each, else for a single group: the whole is their sum.
-    """
-
-    count: Tensor  # [groups] images
-    sum: Tensor  # [groups, F] of features
-    products: Tensor  # [groups, F, F] of pairs of them
-    table: Tensor  # [n, F] the features of the images drawn for precision and recall
-    classes: Tensor  # [classes of the extractor] images that it puts there
-    correct: Tensor  # [1] images in the class of their label
-
-    def __init__(self, name: str, num: int, metric: "Distribution") -> None:
-        super().__init__(metric.home)
-        self.name, self.num, self.extractor = name, num, metric.extractor
-        features, groups = self.extractor.num_features, len(metric.classes) or 1
-        # Images for precision and recall are drawn from all positions: a data set may come sorted by class.
-        drawn = torch.randperm(num, generator=torch.Generator().manual_seed(0))[: metric.prc_images].sort().values
-        self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
-        self.row[drawn] = torch.arange(len(drawn))
-        # float64, or the distance is rounded to float32.
-        zeros, double, whole = torch.zeros, torch.float64, torch.int64
-        self.add_state("count", zeros(groups, dtype=whole))
-        self.add_state("sum", zeros(groups, features, dtype=double))
-        self.add_state("products", zeros(groups, features, features, dtype=double))
-        self.add_state("table", zeros(len(drawn), features))
-        self.add_state("classes", zeros(len(self.extractor.classes), dtype=whole))
-        self.add_state("correct", zeros(1, dtype=whole))
-
-    def update(self, images: Tensor, index: Tensor, label: Tensor | None) -> None:
-        """Counts images [N, C, H, W] in [-1, 1] at their positions [N], on the CPU; those beyond `num` are left out."""
-        inside = (index < self.num).nonzero().squeeze(1)
-        if not len(inside):
-            return
-        features = self.extractor(to_bytes(images[inside.to(images.device)]))
-        if label is not None:
-            label = label.to(self.home)[inside.to(self.home)]
-        if self.extractor.classes:
-            classes = self.extractor.classify(features).to(self.home)
-            self.classes += classes.bincount(minlength=len(self.classes))
-            if label is not None:
-                self.correct += (classes == label).sum()
-        features = features.to(self.home)
-        row = self.row[index[inside]].to(self.home)
-        self.table[row[row >= 0]] = features[row >= 0]
-        features = features.double()
-        for group in range(len(self.count)):
-            part = features[label == group] if label is not None and len(self.count) > 1 else features
-            self.count[group] += len(part)
-            self.sum[group] += part.sum(0)
-            self.products[group] += part.T @ part
+# What metrics.measures may name, each made with k, the number of neighbours.
+MEASURES: dict[str, Callable[[int], Measure]] = {
+    "fid": lambda k: fid.FID(),
+    "precision_recall": PrecisionRecall,
+}
+DEFAULT = ("fid", "precision_recall")
 
 
 class Distribution(Metric):
-    """The Frechet distance, precision and recall, the classes covered, accuracy, and the distance of each class.
+    """Measures of both sides, the classes covered, accuracy, and the distance of each class.
 
     Args:
         extractor: what is compared: features of `zoo.metrics.extractors`. Every value carries its name.
-        neighbours: k of precision and recall; 3 in the paper.
-        prc_images: at most this many images of each side enter precision and recall, drawn once with a fixed seed:
-            their cost grows with the square (5,000 against 5,000 take seconds; 50,000 would take minutes).
+        neighbours: k of what looks at the nearest images; 3 in precision's and recall's paper.
+        prc_images: at most this many images of each side enter what looks at pairs of images, drawn once with a fixed
+            seed: its cost grows with the square (5,000 against 5,000 take seconds; 50,000 would take minutes).
         per_class: measure the Frechet distance of each class too, where fakes have labels.
+        measures: names of `MEASURES`.
 
     Raises:
-        ValueError: a number of neighbours or of images that leaves precision and recall undefined.
+        ValueError: a number of neighbours or of images that leaves a value undefined; a measure that there is not.
     """
 
     higher_is_better = False
 
-    def __init__(self, extractor: Extractor, neighbours: int, prc_images: int, per_class: bool) -> None:
+    def __init__(
+        self, extractor: Extractor, neighbours: int, prc_images: int, per_class: bool,
+        measures: Sequence[str] = DEFAULT,
+    ) -> None:  # fmt: skip
         super().__init__()
-        if neighbours < 1:
-            raise ValueError(f"neighbours={neighbours} must be at least 1")
-        self.extractor, self.neighbours, self.prc_images, self.per_class = extractor, neighbours, prc_images, per_class
+        if unknown := [name for name in measures if name not in MEASURES]:
+            raise ValueError(f"metrics.measures: there is no {unknown[0]}: choose from {', '.join(MEASURES)}")
+        self.extractor, self.prc_images, self.per_class = extractor, prc_images, per_class
+        self.chosen = [MEASURES[name](neighbours) for name in dict.fromkeys(measures)]
         self.suffix = f"_{extractor.name}" if extractor.name else ""
-        self.headline = f"fid{self.suffix}"
+        self.headline: str = f"{extractor.distance}{self.suffix}"
         self.check_numbers(prc_images=prc_images)
 
     def load(self) -> None:
         self.extractor.load()
 
     def check_numbers(self, **numbers: int | None) -> None:
-        for argument, number in numbers.items():
-            if number is not None and number <= self.neighbours:
-                raise ValueError(
-                    f"{argument}={number}: precision and recall need more than neighbours={self.neighbours} images"
-                )
+        for measure in self.chosen:
+            measure.check_numbers(**numbers)
 
     def check(self, shown: Preview, name: str) -> None:
         for images in (shown.fake, shown.real):
@@ -136,12 +87,19 @@ class Distribution(Metric):
                 )
 
     def settings(self) -> dict[str, Plain]:
-        libraries = {"torchmetrics": version("torchmetrics"), "torch_fidelity": version("torch-fidelity")}
-        numbers = {"neighbours": self.neighbours, "prc_images": self.prc_images}
-        return {**self.extractor.protocol(), **numbers, **libraries}
+        settings: dict[str, Plain] = self.extractor.protocol()
+        for measure in self.chosen:
+            settings |= measure.settings()
+        return settings | {"prc_images": self.prc_images, "torch_fidelity": version("torch-fidelity")}
+
+    def measures_of(self, task: Task) -> list[Measure]:
+        """Those that can be made of a preview."""
+        reals, classes = "real" in task.fields, bool(self.extractor.classes)
+        fits = lambda measure: (reals or not measure.needs_reals) and (classes or not measure.needs_classes)
+        return [measure for measure in self.chosen if fits(measure)]
 
     def measures(self, task: Task) -> bool:
-        return "real" in task.fields or self._classifies(task)
+        return bool(self.measures_of(task)) or self._classifies(task)
 
     def _classifies(self, task: Task) -> bool:
         """Whether the extractor can tell if fakes are of the classes that were asked for."""
@@ -154,11 +112,14 @@ class Distribution(Metric):
     def begin(self) -> None:
         task = self.task
         self.has_reals, self.classifies = "real" in task.fields, self._classifies(task)
-        self.of_classes = self.per_class and task.fields >= {"label", "real_label"}
-        self.classes = list(task.data.classes) if self.of_classes else []
+        wanted = self.per_class and task.fields >= {"label", "real_label"}
+        self.classes = list(task.data.classes) if wanted else []
+        self.of_classes = bool(self.classes)
         self.extractor.to(task.device)
-        self.real = Side("real", task.num_real if self.has_reals else 0, self)
-        self.fake = Side("fake", task.num_fake, self)
+        of_side: dict[str, Any] = {"extractor": self.extractor, "groups": len(self.classes) or 1}
+        of_side |= {"drawn": self.prc_images, "home": self.home}
+        self.real = Side("real", task.num_real if self.has_reals else 0, **of_side)
+        self.fake = Side("fake", task.num_fake, **of_side)
         self.reals = self.real if self.has_reals else None
         self.sides = ("real", "fake") if self.has_reals else ("fake",)
 
@@ -176,7 +137,7 @@ class Distribution(Metric):
         super().reduce()
         self.fake.reduce()
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, float | Estimate]:
         """{"fid": ..., "precision": ..., "accuracy": ..., "fid/CLASS": ...}, with the extractor's name.
 
         Raises:
@@ -188,25 +149,20 @@ class Distribution(Metric):
                     f"{counted} {side.name} images were counted instead of {side.num}: labels must be the numbers of "
                     "data.classes"
                 )
-        s = self.suffix
-        values = self._of_both_sides() if self.has_reals else {}
-        if self.classifies:
-            values[f"accuracy{s}"] = self.fake.correct.item() / self.fake.num
-        if groups := self._large_enough():
-            of_class = {f"fid{s}/{self.classes[group]}": self._frechet([group]) for group in groups}
-            values |= {f"fid{s}_per_class": sum(of_class.values()) / len(of_class), **of_class}
-        return values
-
-    def _of_both_sides(self) -> dict[str, float]:
-        s = self.suffix
-        precision, recall = calculate_precision_recall_part(  # in float64: distances by matrix products are inexact
-            self.fake.table.double(), self.real.table.double(), self.neighbours
-        )
-        values = {f"fid{s}": self._frechet(...), f"precision{s}": precision, f"recall{s}": recall}
-        if len(self.real.classes):
+        # Row by row, fakes and reals belong together where a fake's target is the real.
+        paired = "target" in self.task.fields and self.real.num == self.fake.num
+        seen = Seen(self.real, self.fake, self.extractor, paired)
+        values: dict[str, float | Estimate] = {}
+        for measure in self.measures_of(self.task):
+            values |= measure.values(seen)
+        if self.has_reals and len(self.real.classes):
             real, fake = (side.classes / side.num for side in (self.real, self.fake))
             present = real > 0
-            values[f"classes{s}"] = (fake[present] >= COVERED * real[present]).double().mean().item()
+            values[f"classes{self.suffix}"] = (fake[present] >= COVERED * real[present]).double().mean().item()
+        if self.classifies:
+            values[f"accuracy{self.suffix}"] = share_of(int(self.fake.correct), self.fake.num)
+        if self.of_classes:
+            values |= fid.of_classes(self.headline, self.classes, self.real, self.fake)
         return values
 
     def protocol(self) -> dict[str, Plain]:
@@ -214,25 +170,9 @@ class Distribution(Metric):
         protocol: dict[str, Plain] = {}
         if self.classifies and self.task.fields >= {"real", "real_label"}:
             protocol["accuracy_of_reals"] = round(self.real.correct.item() / self.real.num, 4)
-        if groups := self._large_enough():
-            counts = [(side.name, side.count[groups]) for side in (self.real, self.fake)]
-            each = [f"{count.min()} to {count.max()} {name}s each" for name, count in counts]
-            protocol["per_class"] = ", ".join([f"{len(groups)} of {len(self.classes)} classes", *each])
+        if self.of_classes and fid.large_enough(self.real, self.fake):
+            protocol["per_class"] = fid.counts(self.real, self.fake)
         return protocol
 
     def features(self) -> Features | None:
         return Features(self.real.table, self.fake.table, self.extractor) if self.has_reals else None
-
-    def _large_enough(self) -> list[int]:
-        """The classes with the two images on each side without which there is no covariance."""
-        return [group for group in range(len(self.classes)) if min(self.real.count[group], self.fake.count[group]) > 1]
-
-    def _frechet(self, groups: Any) -> float:
-        """The Frechet distance over the images of some groups."""
-        # On the CPU: its eigenvalues need no CUDA library that may be missing, and are the same everywhere.
-        fid = FrechetInceptionDistance(self.extractor)  # which is not called: its features are there already
-        fid.orig_dtype = torch.float64
-        for side in (self.real, self.fake):
-            for name, states in (("sum", side.sum), ("cov_sum", side.products), ("num_samples", side.count)):
-                getattr(fid, f"{side.name}_features_{name}").copy_(states[groups].sum(0))
-        return FrechetInceptionDistance.compute(fid).item()  # of the class: the object's own warns that no update was

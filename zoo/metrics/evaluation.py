@@ -4,9 +4,10 @@ Fakes are compared with real ones as distributions (zoo/metrics/distribution.py)
 should be, pixel by pixel (zoo/metrics/pixels.py): as far as a preview has the fields for it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from zoo.metrics.distribution import Distribution
+from zoo.metrics.distribution import DEFAULT, Distribution
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.metric import Data, Metric, Plain
@@ -22,9 +23,11 @@ class Evaluation(Evaluator):
     neighbours: int
     prc_images: int
     per_class: bool
+    measures: Sequence[str] = DEFAULT
 
     def __post_init__(self) -> None:
-        of_features = Distribution(self.extractor, self.neighbours, self.prc_images, self.per_class)
+        settings = (self.neighbours, self.prc_images, self.per_class, self.measures)
+        of_features = Distribution(self.extractor, *settings)
         self.metrics = [of_features, PixelErrors()]
         super().__post_init__()
 

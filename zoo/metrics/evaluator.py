@@ -26,6 +26,7 @@ from torch import Tensor
 
 from zoo.atomic import replacing
 from zoo.batch import Preview
+from zoo.metrics.estimate import Estimate, average, intervals_of, values_of
 from zoo.metrics.metric import Data, Metric, Plain, Result, Task, fields_of
 from zoo.ranges import Within
 
@@ -157,21 +158,24 @@ class Evaluator:
                 for metric in metrics:
                     metric.reduce()
             concluded, error = None, None
+            estimates: dict[str, Estimate] = {}
             if rank == 0:
                 try:
-                    concluded = self._conclude(metrics)
+                    measured, of_values = self._conclude(metrics)
+                    estimates = {name: value for name, value in measured.items() if isinstance(value, Estimate)}
+                    concluded = values_of(measured), intervals_of(measured), of_values
                 except Exception as raised:  # the other ranks wait for an answer: tell them first
                     error = raised
             concluded, failure = from_rank_0((concluded, repr(error)), device)
             if concluded is None:
                 raise RuntimeError(f"evaluation failed on rank 0: {failure}") from error
-            values, of_values = concluded
+            values, intervals, of_values = concluded
             compared = {m.task.key: features for m in metrics if rank == 0 and (features := m.features())}
-            return Result(values, stamp | of_values, compared)
+            return Result(values, stamp | of_values, intervals, estimates, compared)
 
-    def _conclude(self, metrics: Sequence[Metric]) -> tuple[dict[str, float], dict[str, Plain]]:
+    def _conclude(self, metrics: Sequence[Metric]) -> tuple[dict[str, float | Estimate], dict[str, Plain]]:
         """Values and their protocol, of reduced states; keeps what was counted of real images."""
-        values: dict[str, float] = {}
+        values: dict[str, float | Estimate] = {}
         protocol: dict[str, Plain] = {}
         for metric in metrics:
             if int(metric.seen) != metric.positions:
@@ -183,11 +187,11 @@ class Evaluator:
             protocol |= {metric.prefix + name: value for name, value in metric.protocol().items()}
             if metric.reals and not metric.reals_cached:
                 self._keep(metric)
-        means = {}
+        means: dict[str, float | Estimate] = {}
         for headline in [metric.headline for metric in self.metrics if metric.headline]:
             of_previews = [value for name, value in values.items() if f"/{name}".endswith(f"/{headline}")]
             if len(of_previews) > 1:
-                means[f"mean/{headline}"] = sum(of_previews) / len(of_previews)
+                means[f"mean/{headline}"] = average(of_previews)
         return means | values, protocol
 
     def stamp(self, data: Data, num_real: int, num_fake: int) -> dict[str, Plain]:

@@ -32,6 +32,7 @@ class Extractor(nn.Module):
     """Base of all extractors: the frame of a forward pass. Subclasses write `load`, where needed, and `features`."""
 
     name: str  # "" for the standard Inception; otherwise the suffix of its metrics' keys
+    distance: str = "fid"  # what the Frechet distance is called: fid_mnist, fd_dinov2
     num_features: int
     classes: Sequence[str] = ()  # their names, by number, where it classifies
     resize: str  # what it does to the images, for the protocol

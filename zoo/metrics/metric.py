@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from zoo.batch import Preview
+from zoo.metrics.estimate import Estimate
 
 Plain = str | int | float | bool
 REDUCTIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
@@ -51,6 +52,8 @@ class Result:
 
     values: dict[str, float]  # {"fid_mnist": 12.3, "X->Y/fid": 45.6, ...}
     protocol: dict[str, Plain]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # of 95 %, of those that have one
+    estimates: dict[str, Estimate] = field(default_factory=dict)  # what the intervals are made of; on rank 0 only
     features: dict[str, Features] = field(default_factory=dict)  # by preview, where there are some; on rank 0 only
     images: dict[str, dict[str, float]] = field(default_factory=dict)  # of whole images: the values of each, by name
     left_out: dict[str, str] = field(default_factory=dict)  # whole images that can't be measured, and why
@@ -188,8 +191,8 @@ class Metric(States):
             index: their positions in the evaluation [N], on the CPU.
         """
 
-    def values(self) -> dict[str, float]:
-        """Name -> value, of the reduced states; called on rank 0."""
+    def values(self) -> Mapping[str, float | Estimate]:
+        """Name -> value, of the reduced states, with its interval where it has one; called on rank 0."""
         raise NotImplementedError
 
     def protocol(self) -> dict[str, Plain]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from zoo.batch import Preview, to_bytes, to_unit
+from zoo.metrics.estimate import Estimate, mean_of
 from zoo.metrics.metric import Metric
 
 WINDOW, SIGMA = 11, 1.5  # torchmetrics derives the one from the other
@@ -118,7 +119,7 @@ class PixelErrors(Metric):
 
     needs, sides = ("target",), ("fake",)
     names = ("psnr", "l1", "pixel_accuracy")
-    sums: Tensor  # [3] over the fakes, in the order of `names`
+    table: Tensor  # [num_fake, 3] in the order of `names`
 
     def check(self, shown: Preview, name: str) -> None:
         if shown.target is not None and shown.target.shape != shown.fake.shape:
@@ -128,16 +129,16 @@ class PixelErrors(Metric):
             )
 
     def begin(self) -> None:
-        self.add_state("sums", torch.zeros(len(self.names), dtype=torch.float64))
+        self.add_state("table", torch.zeros(self.task.num_fake, len(self.names), dtype=torch.float64))
 
     def update(self, shown: Preview, index: Tensor) -> None:
         assert shown.target is not None
-        fake, target = (images.to(self.sums.device) for images in (shown.fake, shown.target))
+        fake, target = (images.to(self.table.device) for images in (shown.fake, shown.target))
         error = (to_unit(fake) - to_unit(target)).double().abs()
         levels = (to_bytes(fake).int() - to_bytes(target).int()).abs()
         same = (levels.amax(1) <= SAME_COLOUR).double()  # [N, H, W]
         decibels = psnr(error, peak=1, least=NO_ERROR)
-        self.sums += torch.stack([decibels.sum(), error.mean((1, 2, 3)).sum(), same.mean((1, 2)).sum()])
+        self.table[index] = torch.stack([decibels, error.mean((1, 2, 3)), same.mean((1, 2))], 1)
 
-    def values(self) -> dict[str, float]:
-        return dict(zip(self.names, (self.sums / self.task.num_fake).tolist(), strict=True))
+    def values(self) -> dict[str, Estimate]:
+        return {name: mean_of(rows, pairs=True) for name, rows in zip(self.names, self.table.T.cpu(), strict=True)}

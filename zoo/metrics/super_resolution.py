@@ -17,11 +17,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from zoo.batch import to_bytes
+from zoo.metrics.estimate import intervals_of, mean_of
 from zoo.metrics.evaluator import Evaluator, Previews, on, ranks, undisturbed
 from zoo.metrics.metric import Metric, Plain, Result, Task
 from zoo.metrics.pixels import measure, without_border
 
 log = logging.getLogger(__name__)
+
+LEAST = 5  # images, for an interval
 
 
 @runtime_checkable
@@ -210,6 +213,9 @@ class SuperResolution(Evaluator):
         table = torch.cat([metric.table for metric in metrics], 1)[measured].cpu()
         names = [name for metric in metrics for name in metric.names]
         values, *of_images = (dict(zip(names, row.tolist(), strict=True)) for row in (table.mean(0), *table))
+        estimates = {name: mean_of(rows, pairs=True) for name, rows in zip(names, table.T, strict=True)}
+        estimates = estimates if len(measured) >= LEAST else {}
         images = {files[position]: row for position, row in zip(measured, of_images, strict=True)}
         stamp = self.stamp(data, *numbers) | {"num_images": len(measured)}
-        return Result(values, stamp | dict(protocol or {}), images=images, left_out=left_out)
+        stamp |= dict(protocol or {})
+        return Result(values, stamp, intervals_of(estimates), estimates, images=images, left_out=left_out)

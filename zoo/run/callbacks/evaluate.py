@@ -16,6 +16,8 @@ from zoo.run.checkpoint import read
 from zoo.run.loggers import Summarises
 from zoo.text import printable
 
+ENDS = ("low", "high")  # of an interval: what the names of values end in
+
 
 class AfterEvaluation(L.Callback):
     """Base of the callbacks that look at what has been evaluated."""
@@ -47,7 +49,7 @@ class Evaluate(Remembers):
         ValueError: for a patience that is no number of evaluations, or that has none to wait for.
     """
 
-    remembered = ("history", "protocol", "comparable", "phase", "first", "chooses", "anew")
+    remembered = ("history", "protocol", "comparable", "phase", "first", "chooses", "anew", "intervals")
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Evaluate(Remembers):
         self.every, self.patience, self.max_images = Every(every, max_images=max_images), patience, max_images
         self.path = Path(folder) / "checkpoints" / "best.ckpt"
         self.history: list[dict[str, float]] = []  # a row for each evaluation: images, and every value
+        self.intervals: dict[int, dict[str, tuple[float, float]]] = {}  # of the values, by the row's images
         self.protocol: dict[str, Any] = {}
         self.comparable: dict[str, Any] = {}  # what the newest values rest on; see `Evaluator.comparable`
         self.phase = ""  # the model's, at the newest evaluation
@@ -84,7 +87,7 @@ class Evaluate(Remembers):
         wanted = {"images", *([chooses[0]] if chooses else [])}
         if not 0 <= first <= len(history) or any(not wanted <= row.keys() for row in history[first:]):
             raise LookupError("evaluations without the value that chooses the best")
-        super().load_state_dict(state_dict)
+        super().load_state_dict({"intervals": {}, **state_dict})  # which a run of an earlier version does not have
 
     @classmethod
     def of(cls, trainer: L.Trainer) -> "Evaluate | None":
@@ -108,6 +111,10 @@ class Evaluate(Remembers):
             return self.rows[-1] if self.rows else {}
         name, sign = self.chooses
         return max(self.rows, key=lambda row: -math.inf if math.isnan(row[name]) else sign * row[name])
+
+    def intervals_of(self, row: dict[str, float]) -> dict[str, tuple[float, float]]:
+        """The intervals of a row of the history, of the values that have one."""
+        return self.intervals.get(int(row.get("images", -1)), {})
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Fetch the metrics' weights, once a machine, before any time is spent on training."""
@@ -220,13 +227,15 @@ class Evaluate(Remembers):
         self.phase = model.phase
         self.chooses = self.evaluation.chooses(model.goal, result.values)
         self.history.append({"images": model.images, **result.values})
-        model.publish(result.values)
+        self.intervals[model.images] = result.intervals
+        headlines = self.evaluation.headlines(result.values)
+        model.publish(result.values | bounds({k: v for k, v in result.intervals.items() if k in headlines}))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, AfterEvaluation):
                 callback.on_evaluation(trainer, model, self)
         for logger in trainer.loggers:
             if isinstance(logger, Summarises):
-                logger.summarise(self.best, chosen_by=self.metric)
+                logger.summarise(self.best | bounds(self.intervals_of(self.best)), chosen_by=self.metric)
         if self.best["images"] == model.images:
             save(trainer, self.path)
         self._stop_if_stuck(trainer, model)
@@ -244,6 +253,11 @@ class Evaluate(Remembers):
             )
             if trainer.is_global_zero:
                 print(f"the run ends at image {model.images:,}: {self.stopped}", flush=True)
+
+
+def bounds(intervals: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Intervals as values of their own: fid_mnist_low, fid_mnist_high."""
+    return {f"{name}_{end}": value for name, ends in intervals.items() for end, value in zip(ENDS, ends, strict=True)}
 
 
 def _content(path: Path) -> dict[str, Any] | None:

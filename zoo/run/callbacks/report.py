@@ -15,7 +15,7 @@ from zoo.atomic import replacing
 from zoo.game.abilities import Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
 from zoo.run.callbacks import images_of, kept
-from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.callbacks.evaluate import ENDS, Evaluate
 from zoo.run.callbacks.health import Health
 from zoo.run.loggers import rows_of
 from zoo.run.writing import attempt
@@ -65,8 +65,11 @@ class Report(L.Callback):
                 summary[0] += f"; nothing was measured up to image {pl_module.images:,}"
             if evaluate.metric and images_of(evaluate.path) != best["images"]:
                 summary.append(f"it could not be saved: {kept(evaluate.path.parent)}")
-            lines += ["| value | final | best |", "|---|---|---|"]
-            lines += [f"| {name} | {final[name]:.6g} | {best.get(name, final[name]):.6g} |" for name in final]
+            lines += ["| value | final | 95 % interval | best | 95 % interval |", "|---|---|---|---|---|"]
+            for name in final:
+                cells = [f"{final[name]:.6g}", between(evaluate.intervals_of(final).get(name))]
+                cells += [f"{best.get(name, final[name]):.6g}", between(evaluate.intervals_of(best).get(name))]
+                lines.append(f"| {name} | {' | '.join(cells)} |")
             protocol = ", ".join(f"{name} {value}" for name, value in evaluate.protocol.items())
             lines += ["", f"Protocol: {protocol}.", "", f"{'; '.join(summary)}.", ""]
         if evaluate and evaluate.stopped:
@@ -123,6 +126,11 @@ class Report(L.Callback):
         yield "  zoo list                                  every variant, data set and recipe"
 
 
+def between(interval: tuple[float, float] | None) -> str:
+    """The ends of an interval; empty where there is none."""
+    return f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else ""
+
+
 def result_in_words(evaluate: Evaluate) -> str:
     """Which generator of the run is its result, and what it is worth: `best.ckpt`, along the run or at its end."""
     final, best, name = evaluate.rows[-1], evaluate.best, evaluate.metric
@@ -161,6 +169,12 @@ def draw_curves(table: Path, picture: Path, panel: Callable[[str], str]) -> bool
     for axis, (title, members) in zip(axes.flat, panels.items(), strict=False):
         for name in members:
             points = [(float(row["images"]), float(row[name])) for row in rows if row[name]]
+            base, _, end = name.rpartition("_")
+            if end in ENDS and base in members:  # the ends of an interval are a band behind the curve
+                continue
+            if ends := [end for end in ENDS if f"{name}_{end}" in members]:
+                of_ends = [[float(row[f"{name}_{which}"]) for row in rows if row[name]] for which in ends]
+                axis.fill_between([x for x, _ in points], *of_ends, alpha=0.2)
             axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None)
         low, high = axis.get_ylim()
         axis.set(title=title, xlabel="images", ylim=(0, None) if 0 <= low < high / 2 else None)

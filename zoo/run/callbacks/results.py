@@ -36,7 +36,9 @@ class Results(AfterEvaluation):
         evaluate = Evaluate.of(trainer)
         values: dict[str, Any] = {}
         if evaluate and evaluate.history:
-            values = {"values": evaluate.best, "last": evaluate.history[-1]}
+            best, last = evaluate.best, evaluate.history[-1]
+            intervals = {"intervals": evaluate.intervals_of(best), "last_intervals": evaluate.intervals_of(last)}
+            values = {"values": best, "last": last, **intervals}
         if evaluate and evaluate.chooses:
             name, sign = evaluate.chooses
             values |= {"metric": name, "higher_is_better": sign > 0, "best": evaluate.best.get(name)}

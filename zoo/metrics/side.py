@@ -1,0 +1,72 @@
+"""One side of a comparison, real or fake: what is counted of its images as they pass through an extractor once."""
+
+import torch
+from torch import Tensor
+
+from zoo.batch import to_bytes
+from zoo.metrics.extractors import Extractor
+from zoo.metrics.frechet import Moments, of_sums
+from zoo.metrics.metric import States
+
+
+class Side(States):
+    """The sums and tables of one side, real or fake.
+
+    The sums are kept for each class where FID is measured for each, else for a single group: the whole is their sum.
+    Features of images are kept of `drawn`, with a fixed seed: what looks at pairs of images costs their square.
+    """
+
+    count: Tensor  # [groups] images
+    sum: Tensor  # [groups, F] of features
+    products: Tensor  # [groups, F, F] of pairs of them
+    table: Tensor  # [n, F] the features of the images that are drawn
+    classes: Tensor  # [classes of the extractor] images that it puts there
+    correct: Tensor  # [1] images in the class of their label
+
+    def __init__(
+        self, name: str, num: int, *, extractor: Extractor, groups: int, drawn: int, home: torch.device | str
+    ) -> None:
+        super().__init__(home)
+        self.name, self.num, self.extractor = name, num, extractor
+        features = extractor.num_features
+        # Drawn from all positions: a data set may come sorted by class.
+        chosen = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:drawn].sort().values
+        self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
+        self.row[chosen] = torch.arange(len(chosen))
+        # float64, or the distance is rounded to float32.
+        zeros, double, whole = torch.zeros, torch.float64, torch.int64
+        self.add_state("count", zeros(groups, dtype=whole))
+        self.add_state("sum", zeros(groups, features, dtype=double))
+        self.add_state("products", zeros(groups, features, features, dtype=double))
+        self.add_state("table", zeros(len(chosen), features))
+        self.add_state("classes", zeros(len(self.extractor.classes), dtype=whole))
+        self.add_state("correct", zeros(1, dtype=whole))
+
+    def update(self, images: Tensor, index: Tensor, label: Tensor | None) -> None:
+        """Counts images [N, C, H, W] in [-1, 1] at their positions [N], on the CPU; those beyond `num` are left out."""
+        inside = (index < self.num).nonzero().squeeze(1)
+        if not len(inside):
+            return
+        features = self.extractor(to_bytes(images[inside.to(images.device)]))
+        if label is not None:
+            label = label.to(self.home)[inside.to(self.home)]
+        if self.extractor.classes:
+            classes = self.extractor.classify(features).to(self.home)
+            self.classes += classes.bincount(minlength=len(self.classes))
+            if label is not None:
+                self.correct += (classes == label).sum()
+        features = features.to(self.home)
+        row = self.row[index[inside]].to(self.home)
+        self.table[row[row >= 0]] = features[row >= 0]
+        features = features.double()
+        for group in range(len(self.count)):
+            part = features[label == group] if label is not None and len(self.count) > 1 else features
+            self.count[group] += len(part)
+            self.sum[group] += part.sum(0)
+            self.products[group] += part.T @ part
+
+    def moments(self, groups: list[int] | None = None) -> Moments:
+        """Of the features of all images, or of those of some groups."""
+        chosen = slice(None) if groups is None else groups
+        count, total, products = (states[chosen].sum(0).cpu() for states in (self.count, self.sum, self.products))
+        return of_sums(int(count), total, products)
