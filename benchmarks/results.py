@@ -3,7 +3,7 @@
     python benchmarks/results.py --list                              # rows: command, minutes, seeds, date
     python benchmarks/results.py --check cgan                        # run a row again: does it hold?
     python benchmarks/results.py --check dcgan_mnist --data mnist=~/mnist.npz --seed 2
-    python benchmarks/results.py --measure cgan --seed 4             # run it, and keep what comes
+    python benchmarks/results.py --measure cgan                      # run it with its seeds, and keep what comes
     python benchmarks/results.py --collect outputs/cgan-mnist5k/*    # keep what finished runs have found
     python benchmarks/results.py --collect RUN --row cas             # of a row that measures after training
     python benchmarks/results.py --write                             # the pages, from what is kept
@@ -28,9 +28,9 @@ In a text {row.value:.2f} is the mean and standard deviation over the row's seed
 A new value holds if it lies
 
     several seeds   within mean +- t s sqrt(1 + 1/n), where another seed's falls 19 times of 20 (Student, n - 1 degrees
-                    of freedom), nor is a measured interval cut short
+                    of freedom), and in any case within the widest measured interval of one run
     a single run    within its measured interval
-    `tolerance`     either, widened by this share of the value: timings, and values without an interval
+    `tolerance`     in any case within this share of the value: for timings, and for values without an interval
 
 `--check` says so of every value, and ends with status 1 if one does not hold.
 """
@@ -92,9 +92,10 @@ class Row:
     commands: list[str]
     values: list[str] = field(default_factory=list)
     output: dict[str, str] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)  # those that it is to have
     tolerance: float = 0.0
     threads: int = 1
-    protocol: str = ""
+    protocol: str = ""  # a name of [protocol]
     note: str = ""
     runs: list[Run] = field(default_factory=list)
 
@@ -112,14 +113,16 @@ class Row:
         return next((run for run in self.runs if run.seed == seed), None)
 
     def allowed(self, name: str) -> tuple[float, float]:
-        """Where a new value must lie."""
+        """Where a new value must lie; at which image the best generator was, is left open."""
+        if name == "images":
+            return 0.0, math.inf
         values = [run.values[name] for run in self.runs if name in run.values]
         intervals = [(run.values[name], *run.intervals[name]) for run in self.runs if name in run.intervals]
         below, above = (max((abs(each[0] - each[k]) for each in intervals), default=0.0) for k in (1, 2))
         mean, n = statistics.fmean(values), len(values)
         half = student.ppf(0.975, n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
-        more = (self.tolerance + 1e-6) * abs(mean)  # 1e-6: what another library's rounding may do
-        return mean - max(half, below) - more, mean + max(half, above) + more
+        least = max(self.tolerance, 1e-6) * abs(mean)  # 1e-6: what another library's rounding may do
+        return mean - max(half, below, least), mean + max(half, above, least)
 
     def shown(self, name: str, which: str | None, form: str) -> str:
         """A figure for a text."""
@@ -168,6 +171,7 @@ class Book:
         for name, found in runs.items():
             self.row(name).runs = [Run(**each) for each in found]
         self.texts: dict[str, str] = written.get("text", {})
+        self.protocols: dict[str, str] = written.get("protocol", {})
         self.data: dict[str, str] = written.get("data", {})
         self.elsewhere: dict[str, str] = written.get("elsewhere", {})
         self.pages = [page for pattern in written["pages"] for page in sorted(path.parent.glob(pattern))]
@@ -188,9 +192,9 @@ class Book:
     # The pages ------------------------------------------------------------------------------------------------------
 
     def text(self, name: str) -> str:
-        """A text with its figures; `rows` is the table of all rows."""
-        if name == "rows":
-            return "\n".join(self.table()) + "\n"
+        """A text with its figures; `rows` and `protocols` are the tables of these."""
+        if name in ("rows", "protocols"):
+            return "\n".join(self.table() if name == "rows" else self.table_of_protocols()) + "\n"
         if name not in self.texts:
             raise ValueError(f"<!-- results: {name} -->: {self.path.name} has no such text")
 
@@ -205,11 +209,16 @@ class Book:
         return "\n\n".join(block if block[0] in "|-" else wrapped(block) for block in blocks) + "\n"
 
     def table(self) -> Iterator[str]:
-        yield "| row | commands | seeds | minutes | threads | date |"
-        yield "|---|---|---|---|---|---|"
+        yield "| row | commands | seeds | minutes | threads | date | protocol |"
+        yield "|---|---|---|---|---|---|---|"
         for row in self.rows.values():
-            cells = [row.origin(word) or "" for word in ("seeds", "minutes", "threads", "date")]
+            cells = [row.origin(word) or "" for word in ("seeds", "minutes", "threads", "date")] + [row.protocol]
             yield f"| {row.name} | `{row.origin('commands')}` | {' | '.join(cells)} |".replace("|  |", "| |")
+
+    def table_of_protocols(self) -> Iterator[str]:
+        yield "| protocol | what is measured |"
+        yield "|---|---|"
+        yield from (f"| {name} | {words} |" for name, words in self.protocols.items())
 
     def rendered(self, page: str) -> str:
         """A page with the texts that its marks ask for."""
@@ -285,8 +294,10 @@ class Book:
             if found is None or not math.isfinite(found):
                 raise ValueError(f"{runs[-1]} has no {name}, of which row {row.name} speaks")
             run.values[name] = found
-            if when not in ("last",) and name in result.get("intervals", {}):
-                run.intervals[name] = tuple(result["intervals"][name])
+            of_best = when != "last" or result["last"]["images"] == result["values"]["images"]
+            measured = rest if when == "last" else name
+            if of_best and measured in result.get("intervals", {}):
+                run.intervals[name] = tuple(result["intervals"][measured])
         for name, pattern in row.output.items():
             match = re.search(pattern.replace("#", NUMBER), log)
             if match is None:
@@ -403,7 +414,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--collect", nargs="+", metavar="RUN", type=Path, help="keep the values of finished runs")
     parser.add_argument("--row", help="with --collect: by default that of the run's command")
     what.add_argument("--write", action="store_true", help="render the pages")
-    parser.add_argument("--seed", type=int, help="by default that of the row's first run")
+    parser.add_argument("--seed", type=int, help="by default that of the row's first run; to measure, all of its seeds")
     parser.add_argument("--folder", type=Path, help="for runs and their output; by default one that is removed")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="what a row's command names")
     parser.add_argument("--book", type=Path, default=ROOT / "benchmarks" / "results.toml", help=argparse.SUPPRESS)
@@ -443,12 +454,13 @@ def run(asked: argparse.Namespace, book: Book) -> int:
         for row in rows:
             if asked.check and not row.runs:
                 raise ValueError(f"{row.name} has no run to compare with: --measure {row.name}")
-            seed = asked.seed if asked.seed is not None else row.runs[0].seed if row.runs else 1
-            now = book.measure(row, seed if row.trainings else None, folder, data)
-            if asked.measure:
-                book.keep(row, now)
-            else:
-                every &= book.check(row, now)
+            seeds = row.seeds if asked.measure else [run.seed or 1 for run in row.runs[:1]]
+            for seed in [asked.seed] if asked.seed is not None else seeds or [1]:
+                now = book.measure(row, seed if row.trainings else None, folder, data)
+                if asked.measure:
+                    book.keep(row, now)
+                else:
+                    every &= book.check(row, now)
     return 0 if every else 1
 
 
