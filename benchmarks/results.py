@@ -64,7 +64,7 @@ sys.path.insert(0, str(ROOT))
 
 from zoo.atomic import replacing  # noqa: E402
 
-REGION = re.compile(r"(<!-- results: ([\w-]+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
+REGION = re.compile(r"^(<!-- results: ([\w-]+) -->\n)(.*?)^(<!-- /results -->)$", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"\{(\w+)\.([\w/>-]+(?: \w+)*)(?:@(\w+))?(?::([^{}]+))?\}")
 NUMBER = r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 ZOO = [sys.executable, "-c", "from zoo.cli import main; main()"]
@@ -277,7 +277,10 @@ class Book:
             if status:
                 lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
                 said = next((line for line in reversed(lines) if line.strip()), "it printed nothing")
-                raise ValueError(f"{row.name}: `{command}` ended with status {status}: {said} (all of it: {log})")
+                raise ValueError(
+                    f"{row.name}: `{command}` ended with status {status}: {said.strip()} (with --folder, all that was "
+                    f"printed is in it: {log.name})"
+                )
         return log.read_text(encoding="utf-8", errors="replace")
 
     def read(self, row: Row, seed: int | None, runs: list[Path], log: str, *, minutes: float | None, on: date) -> Run:
