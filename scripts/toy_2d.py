@@ -213,6 +213,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     results = {}
+    fewest: dict[str, tuple[int, int]] = {}  # modes of the worst combination with a regulariser, of how many
     print(f"{'objective':22}{'regulariser':18}{'set':6}{'modes':>7}{'quality':>9}{'CPU seconds':>13}")
     for combination in args.only:
         loss, penalty = combination.split("+")
@@ -222,7 +223,12 @@ def main() -> None:
             covered, quality = coverage(results[name, loss, penalty], SETS[name])
             seconds = time.process_time() - start
             modes = f"{int(covered.sum())}/{len(covered)}"
+            if penalty != "none":
+                fewest[name] = min((int(covered.sum()), len(covered)), fewest.get(name, (len(covered), len(covered))))
             print(f"{loss:22}{penalty:18}{name:6}{modes:>7}{quality:>9.1%}{seconds:>13.1f}", flush=True)
+    if fewest:
+        words = ", ".join(f"{name} {number}/{most}" for name, (number, most) in fewest.items())
+        print(f"fewest with a regulariser: {words}")
     draw(results, args.output)
 
 
