@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from zoo.metrics.difference import verdict
+from zoo.metrics.difference import equal, verdict
 from zoo.metrics.metric import Result
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -149,6 +149,8 @@ def _value(name: str, result: Result) -> str:
 def _difference(name: str, a: Result, b: Result) -> str:
     if name not in a.estimates or name not in b.estimates:
         return f"{a.values[name] - b.values[name]:+.4g}"
+    if equal(a.estimates[name], b.estimates[name]):
+        return "0"
     difference = a.estimates[name] - b.estimates[name]
     return "{:+.4g} [{:.4g}, {:.4g}]".format(difference.value, *difference.interval())
 

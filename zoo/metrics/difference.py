@@ -41,7 +41,7 @@ def verdict(name: str, a: Estimate, b: Estimate, sign: float, labels: Sequence[s
         better = labels[0] if sign * difference.value > 0 else labels[1]
         found = f"{labels[0]} is {where} by {size:.3g} [{low:.3g}, {high:.3g}] than {labels[1]}"
         return f"{name}: {found}: they differ, {better} is better"
-    if (not difference.value and not (a.value or b.value)) or _equal(a, b):
+    if equal(a, b):
         return f"{name}: {labels[0]} and {labels[1]} are equal, image for image"
     words = f"{name}: {labels[0]} and {labels[1]} can't be told apart by these images"
     times, what = times_as_many(difference), "fakes" if len(difference.fakes) else "images"
@@ -50,6 +50,7 @@ def verdict(name: str, a: Estimate, b: Estimate, sign: float, labels: Sequence[s
     return f"{words}; if they differ by as much as it looks, {max(times, 1.1):.2g} times as many {what} would show it"
 
 
-def _equal(a: Estimate, b: Estimate) -> bool:
+def equal(a: Estimate, b: Estimate) -> bool:
+    """Whether two values are of images that are the same in all that was measured."""
     pairs = zip(a.parts, b.parts, strict=True)
     return a.value == b.value and all(len(x) == len(y) and torch.equal(x, y) for x, y in pairs)
