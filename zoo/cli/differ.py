@@ -95,7 +95,8 @@ def other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     from zoo.run.config import flatten
 
     ours, theirs = (flatten({part: config.get(part) or {} for part in ("data", "metrics")}) for config in (a, b))
-    names = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    both = [name for name, value in ours.items() if name in theirs and not isinstance(value, Mapping)]
+    names = [name for name in both if ours[name] != theirs[name]]
     if bool(a.get("metrics")) != bool(b.get("metrics")):
         names.append("metrics")
     return [name for name in names if name.rpartition(".")[2] not in NO_PART]
