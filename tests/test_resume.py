@@ -158,7 +158,12 @@ def test_the_summary_of_weights_and_biases_has_the_best_after_a_resume_too(small
         trainer = run(small("vanilla", *settings, "max_images=96", "resume=here", "model.lr.G=0.05"))
     evaluate = Evaluate.of(trainer)
     assert evaluate
-    assert told == [min(evaluate.history, key=lambda row: row["fid_mnist"])]
+    best = min(evaluate.history, key=lambda row: row["fid_mnist"])
+    low, high = evaluate.intervals_of(best)["fid_mnist"]
+    assert low < best["fid_mnist"] < high
+    assert [told[0][name] for name in ("fid_mnist_low", "fid_mnist_high")] == [low, high]
+    assert {name: value for name, value in told[0].items() if not name.endswith(("_low", "_high"))} == best
+    assert len(told) == 1
 
 
 def with_callback(callback: L.Callback, init: Callable[..., None]) -> Callable[..., None]:

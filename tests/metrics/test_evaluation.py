@@ -463,7 +463,7 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
         judge = evaluation(**changes)
         for shown in (preview, labelled, labelled, translation):
             result = evaluate(judge, Data(50), shown)
-            results.append((result.values, result.protocol, len(result.features)))
+            results.append((result.values, result.protocol, result.intervals, len(result.features)))
     torch.save([*results, test_metric.on_a_rank(rank)], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -488,8 +488,11 @@ def test_several_processes_equal_one(tmp_path):
     for rank in range(3):
         *results, of_own = torch.load(tmp_path / f"{rank}.pt")
         assert of_own == test_metric.alone(3)
-        for (values, protocol, tables), one in zip(results, expected, strict=True):
+        for (values, protocol, intervals, tables), one in zip(results, expected, strict=True):
             assert values == pytest.approx(one.values, rel=1e-6)
+            assert intervals.keys() == one.intervals.keys()
+            for name, ends in intervals.items():
+                assert ends == pytest.approx(one.intervals[name], rel=1e-6, abs=1e-9)
             assert protocol == one.protocol
             assert tables == (len(one.features) if rank == 0 else 0)
 

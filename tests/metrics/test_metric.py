@@ -176,7 +176,7 @@ def test_it_chooses_the_best_checkpoint_and_is_shown(
     printed = capsys.readouterr().out
     assert f"result: best.ckpt, the averaged generator at image 64, auroc {evaluate.best['auroc']:.2f}" in printed
     text = (tmp_path / "run/report.md").read_text()
-    assert f"| auroc | {evaluate.history[-1]['auroc']:.6g} | {evaluate.best['auroc']:.6g} |" in text
+    assert f"| auroc | {evaluate.history[-1]['auroc']:.6g} |  | {evaluate.best['auroc']:.6g} |  |" in text
     table, picture = tmp_path / "run/metrics.csv", tmp_path / "again.png"
     assert "auroc" in table.read_text().splitlines()[0]
     panels = []

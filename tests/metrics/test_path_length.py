@@ -6,10 +6,12 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
+from zoo.metrics.estimate import values_of
 from zoo.metrics.extractors import DigitClassifier, Extractor, Inception
-from zoo.metrics.path_length import perceptual_path_length
+from zoo.metrics.path_length import perceptual_path_length, trimmed
 
 
 class Pixels(Extractor):
@@ -34,7 +36,7 @@ def test_a_linear_generator_has_the_squared_length_of_its_paths() -> None:
     expected = sum(0.5**2 * i**2 for i in range(99)) / 99 / 100**2
     for epsilon, batch_size in ((1e-4, 7), (1e-2, 100)):
         values = perceptual_path_length(ends(100), g, Pixels(), batch_size=batch_size, epsilon=epsilon)
-        assert values == {"ppl_pixels": pytest.approx(expected)}
+        assert values_of(values) == {"ppl_pixels": pytest.approx(expected)}
 
 
 def test_it_sees_steps_that_8_bits_would_hide() -> None:
@@ -43,7 +45,7 @@ def test_it_sees_steps_that_8_bits_would_hide() -> None:
     A = torch.randn(32 * 32, 2).double() / 50
     g = lambda w: (w @ A.T).tanh().view(-1, 1, 32, 32).float()
     a, b = (
-        perceptual_path_length(ends(20), g, DigitClassifier(), batch_size=20, epsilon=epsilon)["ppl_mnist"]
+        perceptual_path_length(ends(20), g, DigitClassifier(), batch_size=20, epsilon=epsilon)["ppl_mnist"].value
         for epsilon in (1e-3, 5e-4)
     )
     assert a > 0
@@ -52,7 +54,27 @@ def test_it_sees_steps_that_8_bits_would_hide() -> None:
 
 def test_a_generator_that_ignores_w_has_none() -> None:
     g = lambda w: torch.zeros(len(w), 1, 32, 32)
-    assert perceptual_path_length(ends(4), g, DigitClassifier(), batch_size=4) == {"ppl_mnist": 0}
+    none = perceptual_path_length(ends(4), g, DigitClassifier(), batch_size=4)["ppl_mnist"]
+    assert (none.value, none.interval()) == (0, (0, 0))
+
+
+def test_its_interval_is_that_of_a_trimmed_mean() -> None:
+    """Of winsorised distances, and about 95 of 100 hold the true trimmed mean; where nothing is left out, of a mean."""
+    distances = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()
+    kept = distances.sort().values[1:-2]  # as torchmetrics leaves out: int(0.01 * 199), and 199 - int(0.99 * 199)
+    winsorised = distances.clamp(kept.min(), kept.max())
+    assert trimmed(0.0, kept, 200).error == pytest.approx(float(winsorised.std()) / (197 / 200 * 200**0.5))
+    assert trimmed(0.0, distances, 200).error == pytest.approx(float(distances.std()) / 200**0.5)
+
+    # ||A w||^2 = z^2 / 400 of a standard normal z; the mean of chi-squared between its quantiles, x f_1(x) = f_3(x).
+    a, b = (float(stats.chi2.ppf(p, 1)) for p in (0.01, 0.99))
+    truth = float(stats.chi2.cdf(b, 3) - stats.chi2.cdf(a, 3)) / 0.98 / 400
+    images, covered = lambda w: (w / 2).expand(-1, 4).reshape(-1, 1, 2, 2) / 20, 0
+    for seed in range(200):
+        far = torch.randn(300, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        value = perceptual_path_length((far * 0, far), images, Pixels(), batch_size=300, epsilon=1e-2)["ppl_pixels"]
+        covered += value.interval()[0] <= truth <= value.interval()[1]
+    assert 0.88 <= covered / 200 <= 0.99
 
 
 class Means(nn.Module):
@@ -72,7 +94,7 @@ def test_with_the_standard_inception_it_is_the_paper_s_lpips(monkeypatch: pytest
     monkeypatch.setattr(sys.modules["torchmetrics.functional.image.perceptual_path_length"], "_LPIPS", Means)
     g = lambda w: (w[:, :1, None, None] / 100).expand(-1, 1, 512, 256)
     value = perceptual_path_length(ends(10), g, Inception(), batch_size=4, epsilon=1e-2)
-    assert value == {"ppl": pytest.approx(sum(i**2 for i in range(9)) / 9 / 100**2)}
+    assert values_of(value) == {"ppl": pytest.approx(sum(i**2 for i in range(9)) / 9 / 100**2)}
 
 
 def test_without_the_weights_it_names_what_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:

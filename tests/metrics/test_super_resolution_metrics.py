@@ -126,7 +126,8 @@ def evaluate_on(rank: int, world_size: int, folder: str) -> None:
         judge(border=12).evaluate(preview, Data(), device="cpu")
     except ValueError as error:
         results.append(str(error))  # type: ignore[arg-type]
-    torch.save([vars(r) if not isinstance(r, str) else r for r in results], f"{folder}/{rank}.pt")
+    plain = [vars(r) | {"estimates": {}} if not isinstance(r, str) else r for r in results]
+    torch.save(plain, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -139,6 +140,7 @@ def test_several_processes_equal_one(tmp_path: Path) -> None:
         *of_rank, failure = torch.load(tmp_path / f"{rank}.pt")
         for one, many in zip(expected, of_rank, strict=True):
             assert many["values"] == one.values
+            assert many["intervals"] == one.intervals
             assert many["images"] == one.images
             assert many["protocol"] == one.protocol
         assert failure.startswith("0.png: an image of 20x24 pixels has none left without border=12")

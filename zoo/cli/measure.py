@@ -11,9 +11,13 @@ from zoo.cli.common import Device, Run, refuse_exported
 
 def evaluate(
     run: Run,
-    overrides: Annotated[
+    words: Annotated[
         list[str] | None,
-        typer.Argument(help="settings to change, such as metrics.num_fake=10_000 or metrics=inception"),
+        typer.Argument(
+            metavar="[OTHER]... [SETTINGS]...",
+            help="other runs, to say whether they differ; settings to change, such as metrics.num_fake=10_000 or "
+            "metrics=inception",
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="super-resolution: measure on the images in it")
@@ -22,45 +26,132 @@ def evaluate(
         int | None,
         typer.Option("--ppl", min=1, metavar="N", help="models with styles: the path length of N pairs"),
     ] = None,
+    closest: Annotated[
+        Path | None,
+        typer.Option("--nearest", metavar="FILE", help="a picture of fakes beside their nearest training images"),
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, max=256, help="pairs in that picture, the closest first")] = 16,
     device: Device = "cpu",
 ) -> None:
     """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
 
+    RUN OTHER: both on the data and by the metrics of RUN, side by side, and whether they differ.
+
     Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement. An
     image that can't be measured is named and left out; the exit status is then 1.
     """
+    from zoo.cli import differ
     from zoo.game.abilities import Styles, Upscales
     from zoo.loading import load
-    from zoo.metrics.evaluation import Evaluation
-    from zoo.metrics.path_length import PathLength
     from zoo.weights.names import find
 
+    others, overrides = differ.parted(words or [])
     path = find(run)
     refuse_exported(path, "zoo evaluate")
     model: Any = load(path, device=device)
-    if ppl is not None and not isinstance(model, Styles):
-        raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
+    compared = []
+    for other in others:
+        its = differ.found(other)
+        refuse_exported(its, "zoo evaluate")
+        compared.append((its, load(its, device=device)))
+    for one in [model, *(another for _, another in compared)]:
+        if ppl is not None and not isinstance(one, Styles):
+            raise ValueError(f"{type(one).__name__} has no styles to measure paths between: leave --ppl out")
+    if compared and (images is not None or closest is not None):
+        raise ValueError(f"--{'data' if images else 'nearest'} is of one model: leave {others[0]} out")
+    if len(compared) >= len(differ.LABELS):
+        raise ValueError(f"{len(compared) + 1} runs are too many: give {len(differ.LABELS)} at most")
     if images is not None and not isinstance(model, Upscales):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution")
     if images is not None:
-        _evaluate_images(model, path, images, overrides or [], device)
+        _evaluate_images(model, path, images, overrides, device)
         return
-    data, evaluation = of_run(model, path, overrides or [])
+    data, evaluation = of_run(model, path, overrides)
     if evaluation is None:
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
         )
-    if ppl is not None:
-        if not isinstance(evaluation, Evaluation):
-            raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
-        evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
-    result = evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+    for its, another in compared:
+        differ.check(another, its, data, evaluation, path, device)
+    picture = _picture(closest, evaluation, data) if closest is not None else None
+    measured = [
+        differ.Measured(place, one, _measured(one, data, evaluation, ppl, device))
+        for place, one in [(path, model), *compared]
+    ]
+    if compared:
+        differ.show(measured, evaluation)
+        return
+    result = measured[0].result
     typer.echo(f"{path}, {model.images:,} images")
     for name, value in result.values.items():
         low_high = "  [{:.6g}, {:.6g}]".format(*result.intervals[name]) if name in result.intervals else ""
         typer.echo(f"  {name:<20} {value:.6g}{low_high}")
     for name, setting in result.protocol.items():
         typer.echo(f"  {name:<20} {setting}")
+    if picture and closest is not None:
+        typer.echo(picture(model, result, closest, number, device))
+
+
+def _measured(model: Any, data: Any, evaluation: Any, ppl: int | None, device: str) -> Any:
+    """What the evaluation finds of a model, with the path length of so many pairs."""
+    from zoo.metrics.evaluation import Evaluation
+    from zoo.metrics.path_length import PathLength
+
+    if ppl is None:
+        return evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+    if not isinstance(evaluation, Evaluation):
+        raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
+    evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
+    try:
+        return evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+    finally:
+        evaluation.metrics.pop()
+
+
+def _picture(path: Path, evaluation: Any, data: Any) -> Any:
+    """Has the evaluation look at training images, and gives what draws the closest pairs once it has.
+
+    Raises:
+        ValueError: where there is nothing to look at, or nowhere to write.
+    """
+    from zoo.metrics.distribution import Distribution
+    from zoo.metrics.memorisation import Memorisation, of_new_images
+    from zoo.use.pictures import check_picture
+
+    check_picture(path)
+    of_features = next((metric for metric in evaluation.metrics if isinstance(metric, Distribution)), None)
+    if of_features is None:
+        raise ValueError("--nearest compares features: give metrics that have some, such as metrics=inception")
+    if not of_new_images(data):
+        raise ValueError("--nearest is for generators of new images: what is made of images is near to these")
+    looks: Any = next((measure for measure in of_features.chosen if isinstance(measure, Memorisation)), None)
+    if looks is None:
+        looks = Memorisation()
+        of_features.chosen.append(looks)
+
+    def draw(model: Any, result: Any, path: Path, number: int, device: str) -> str:
+        import torch
+
+        from zoo.metrics.evaluator import on, undisturbed
+        from zoo.metrics.memorisation import nearest, rows_of
+        from zoo.metrics.side import positions
+        from zoo.use.pictures import save, sheet
+
+        fake = result.features["samples"].fake.cpu()
+        distance, index = nearest(fake, looks.training(data, of_features.extractor, device))
+        closest = distance.argsort(stable=True)[:number]
+        seeds = positions(result.protocol["num_fake"], of_features.prc_images)[closest]
+        with undisturbed(torch.device(device)):
+            batches = rows_of(data, evaluation.split, seeds)
+            fakes = [model.preview(on(batch, torch.device(device)))["samples"].fake[0].cpu() for batch in batches]
+        reals = [batch.image[0] for batch in rows_of(data, "train", index[closest])]
+        words = [f"seed {seed}: {d:.3g}" for seed, d in zip(seeds.tolist(), distance[closest].tolist(), strict=True)]
+        save(sheet(list(zip(fakes, reals, strict=True)), left=words, above=["fake", "training"]), path)
+        return (
+            f"{path}: the {len(fakes)} fakes nearest to a training image, of {len(fake)}, with the distance in features"
+        )
+
+    return draw
 
 
 def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:

@@ -27,17 +27,19 @@ from zoo.metrics import fid
 from zoo.metrics.estimate import Estimate, share_of
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen
+from zoo.metrics.memorisation import Memorisation
 from zoo.metrics.metric import Features, Metric, Plain, Task
 from zoo.metrics.neighbours import PrecisionRecall
 from zoo.metrics.side import Side
 
-CACHE_VERSION = 2  # of the kept real statistics: raise it when their meaning changes
+CACHE_VERSION = 3  # of the kept real statistics: raise it when their meaning changes
 COVERED = 0.1  # a class is covered from this ratio of its share among fakes to its share among reals
 
 # What metrics.measures may name, each made with k, the number of neighbours.
 MEASURES: dict[str, Callable[[int], Measure]] = {
     "fid": lambda k: fid.FID(),
     "precision_recall": PrecisionRecall,
+    "memorisation": lambda k: Memorisation(),
 }
 DEFAULT = ("fid", "precision_recall")
 
@@ -151,7 +153,7 @@ class Distribution(Metric):
                 )
         # Row by row, fakes and reals belong together where a fake's target is the real.
         paired = "target" in self.task.fields and self.real.num == self.fake.num
-        seen = Seen(self.real, self.fake, self.extractor, paired)
+        seen = Seen(self.real, self.fake, self.extractor, paired, self.task)
         values: dict[str, float | Estimate] = {}
         for measure in self.measures_of(self.task):
             values |= measure.values(seen)

@@ -111,6 +111,8 @@ def share_of(count: int, total: int) -> Estimate:
 def of_groups(values: Sequence[float] | Tensor) -> Tensor:
     """What groups contribute, float64 [groups], of the values that leave one out each."""
     without = torch.as_tensor(values, dtype=torch.float64)
+    if not len(without):  # a side that the value does not look at
+        return without
     return (without - without.mean()) * ((len(without) - 1) / len(without)) ** 0.5
 
 

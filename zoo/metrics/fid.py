@@ -10,7 +10,7 @@ fid_per_class   their mean ("intra FID": Miyato and Koyama 2018, arXiv:1802.0563
 
 from collections.abc import Sequence
 
-from zoo.metrics.estimate import Estimate
+from zoo.metrics.estimate import Estimate, average
 from zoo.metrics.frechet import estimate, frechet
 from zoo.metrics.measure import Measure, Seen
 from zoo.metrics.metric import Plain
@@ -28,13 +28,18 @@ class FID(Measure):
         }
 
 
-def of_classes(name: str, classes: Sequence[str], real: Side, fake: Side) -> dict[str, float]:
+ROWS = 10  # drawn images of a class on each side, below which its distance is without an interval
+
+
+def of_classes(name: str, classes: Sequence[str], real: Side, fake: Side) -> dict[str, float | Estimate]:
     """{"fid_per_class": their mean, "fid/CLASS": ...}, of the classes that have enough images; {} where none has."""
-    distances = {
-        f"{name}/{classes[group]}": frechet(real.moments([group]), fake.moments([group]))
-        for group in large_enough(real, fake)
-    }
-    return {f"{name}_per_class": sum(distances.values()) / len(distances), **distances} if distances else {}
+    distances = {f"{name}/{classes[group]}": _of_class(group, real, fake) for group in large_enough(real, fake)}
+    return {f"{name}_per_class": average(list(distances.values())), **distances} if distances else {}
+
+
+def _of_class(group: int, real: Side, fake: Side) -> float | Estimate:
+    of_all, rows = (real.moments([group]), fake.moments([group])), (real.rows(group), fake.rows(group))
+    return estimate(*of_all, *rows) if min(map(len, rows)) >= ROWS else frechet(*of_all)
 
 
 def large_enough(real: Side, fake: Side) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.extractors import Extractor
-from zoo.metrics.metric import Plain
+from zoo.metrics.metric import Plain, Task
 from zoo.metrics.side import Side
 
 
@@ -21,6 +21,7 @@ class Seen(NamedTuple):
     fake: Side
     extractor: Extractor
     paired: bool  # whether real and fake images belong together, row by row
+    task: Task | None = None  # what is evaluated, for those that look at other images of its data too
 
     def named(self, name: str) -> str:
         """The name of a value with that of the extractor: kid, kid_mnist."""

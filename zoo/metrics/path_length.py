@@ -21,9 +21,11 @@ from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import perceptual_path_length as mean_of_paths
 
 from zoo.batch import Preview
+from zoo.metrics.estimate import Estimate, contributions
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.metric import Metric, Plain
 
+TRIMMED = 0.01  # of the paths on either side, torchmetrics' default
 LARGEST = 256  # pixels: LPIPS sees larger images shrunk to this, as in the authors' code
 
 
@@ -63,8 +65,8 @@ class FeatureDistance(nn.Module):
 def perceptual_path_length(
     ends: tuple[Tensor, Tensor], images: Callable[[Tensor], Tensor], extractor: Extractor,
     *, batch_size: int, epsilon: float = 1e-4,
-) -> dict[str, float]:  # fmt: skip
-    """The mean over paths, by its name: `ppl`, or with the extractor's, `ppl_mnist`.
+) -> dict[str, Estimate]:  # fmt: skip
+    """The mean over paths, with its interval over paths, by its name: `ppl`, or with the extractor's, `ppl_mnist`.
 
     Args:
         ends: where paths begin and where they end, in W, [N, ...] each.
@@ -82,7 +84,7 @@ def perceptual_path_length(
     paths: Any = Paths(ends, images, lpips=lpips)
     settings: dict[str, Any] = {"batch_size": batch_size, "epsilon": epsilon, "resize": None, "device": ends[0].device}
     try:
-        mean, *_ = mean_of_paths(
+        mean, _, kept = mean_of_paths(
             paths, len(ends[0]), sim_net="vgg" if lpips else FeatureDistance(extractor), **settings
         )
     except OSError as error:  # URLError is one
@@ -90,7 +92,20 @@ def perceptual_path_length(
             f"ppl needs VGG16's weights, which could not be downloaded ({error}): measure on the features of a "
             "classifier that is here, metrics=mnist, cifar10 or colour_digits"
         ) from error
-    return {"ppl" if lpips else f"ppl_{extractor.name}": float(mean)}
+    return {"ppl" if lpips else f"ppl_{extractor.name}": trimmed(float(mean), kept, len(ends[0]))}
+
+
+def trimmed(mean: float, kept: Tensor, n: int) -> Estimate:
+    """A trimmed mean with what each of n paths contributes: to its influence those that are left out count as the
+    lowest or the highest of those that are kept (Huber and Ronchetti 2009, Robust Statistics, section 3.3).
+
+    Args:
+        kept: the distances that the mean is of, of the n.
+    """
+    low = min(int(TRIMMED * (n - 1)), n - len(kept))
+    ends = kept.min().repeat(low), kept.max().repeat(n - len(kept) - low)
+    winsorised = torch.cat([kept, *ends]).double().cpu()
+    return Estimate(mean, fakes=contributions(winsorised) * n / len(kept))
 
 
 class PathLength(Metric):
@@ -112,7 +127,7 @@ class PathLength(Metric):
         if not self.extractor.name and shown.fake.shape[1] not in (1, 3):
             raise ValueError("ppl is of grey or colour images: leave --ppl out")
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, Estimate]:
         path, classes = torch.arange(self.paths), len(self.model.classes or [])
         labels = path % classes if classes else None
         ends = self.model.styles(2 * path, labels), self.model.styles(2 * path + 1, labels)

@@ -20,6 +20,7 @@ class Side(States):
     sum: Tensor  # [groups, F] of features
     products: Tensor  # [groups, F, F] of pairs of them
     table: Tensor  # [n, F] the features of the images that are drawn
+    labels: Tensor  # [n] the groups of the images that are drawn, where there are several
     classes: Tensor  # [classes of the extractor] images that it puts there
     correct: Tensor  # [1] images in the class of their label
 
@@ -30,7 +31,7 @@ class Side(States):
         self.name, self.num, self.extractor = name, num, extractor
         features = extractor.num_features
         # Drawn from all positions: a data set may come sorted by class.
-        chosen = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:drawn].sort().values
+        chosen = positions(num, drawn)
         self.row = torch.full((num,), -1)  # [num] position -> row of `table`, or -1
         self.row[chosen] = torch.arange(len(chosen))
         # float64, or the distance is rounded to float32.
@@ -39,6 +40,7 @@ class Side(States):
         self.add_state("sum", zeros(groups, features, dtype=double))
         self.add_state("products", zeros(groups, features, features, dtype=double))
         self.add_state("table", zeros(len(chosen), features))
+        self.add_state("labels", zeros(len(chosen) if groups > 1 else 0, dtype=whole))
         self.add_state("classes", zeros(len(self.extractor.classes), dtype=whole))
         self.add_state("correct", zeros(1, dtype=whole))
 
@@ -58,6 +60,8 @@ class Side(States):
         features = features.to(self.home)
         row = self.row[index[inside]].to(self.home)
         self.table[row[row >= 0]] = features[row >= 0]
+        if label is not None and len(self.labels):
+            self.labels[row[row >= 0]] = label[row >= 0]
         features = features.double()
         for group in range(len(self.count)):
             part = features[label == group] if label is not None and len(self.count) > 1 else features
@@ -65,8 +69,17 @@ class Side(States):
             self.sum[group] += part.sum(0)
             self.products[group] += part.T @ part
 
+    def rows(self, group: int) -> Tensor:
+        """The features of the drawn images of a group, [k, F], on the CPU."""
+        return self.table[self.labels == group].cpu() if len(self.count) > 1 else self.table.cpu()
+
     def moments(self, groups: list[int] | None = None) -> Moments:
         """Of the features of all images, or of those of some groups."""
         chosen = slice(None) if groups is None else groups
         count, total, products = (states[chosen].sum(0).cpu() for states in (self.count, self.sum, self.products))
         return of_sums(int(count), total, products)
+
+
+def positions(num: int, drawn: int) -> Tensor:
+    """Which of `num` images are drawn: [at most `drawn`], in order, always the same."""
+    return torch.randperm(num, generator=torch.Generator().manual_seed(0))[:drawn].sort().values

@@ -18,6 +18,7 @@ from train import run
 from zoo.batch import Preview
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Metric, Result
+from zoo.result import Result as ResultOfRun
 from zoo.run.callbacks import Every
 from zoo.run.callbacks.checkpoints import Checkpoints
 from zoo.run.callbacks.evaluate import Evaluate
@@ -417,7 +418,9 @@ def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
 
     report = (folder / "report.md").read_text()
     assert "python train.py model=dcgan" in report
-    assert f"| fid_mnist | {callback.history[-1]['fid_mnist']:.6g} |" in report
+    low, high = callback.intervals_of(callback.history[-1])["fid_mnist"]
+    assert low < callback.history[-1]["fid_mnist"] < high
+    assert f"| fid_mnist | {callback.history[-1]['fid_mnist']:.6g} | {low:.4g} to {high:.4g} |" in report
     assert "weights_sha256" in report
     assert "(samples/000000128.png)" in report
     assert (folder / "curves.png").stat().st_size > 10_000
@@ -425,3 +428,31 @@ def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
     picture = np.asarray(Image.open(folder / "samples" / "000000128.png"))
     assert picture.shape == (3 * 18 + 2, 3 * 18 + 2, 3)
     assert not np.array_equal(picture, np.asarray(Image.open(folder / "samples" / "000000000.png")))
+
+
+def test_intervals_reach_everything_that_shows_values(evaluated: tuple[DictConfig, Any]) -> None:
+    """The table and the curves of the headline; result.json of every value that has one; the best checkpoint."""
+    cfg, trainer = evaluated
+    callback = next(c for c in trainer.callbacks if isinstance(c, Evaluate))
+    with Path(cfg.run_dir, "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["fid_mnist"]]
+    for row in rows:
+        ends = callback.intervals_of({"images": float(row["images"])})["fid_mnist"]
+        assert (float(row["fid_mnist_low"]), float(row["fid_mnist_high"])) == pytest.approx(ends)
+    assert not [name for name in rows[0] if name.endswith("_low") and name != "fid_mnist_low"]
+
+    result = ResultOfRun.read(Path(cfg.run_dir))
+    assert result
+    intervals = {name: tuple(ends) for name, ends in result.intervals.items()}
+    assert intervals == callback.intervals_of(callback.best)
+    assert tuple(result.last_intervals["fid_mnist"]) == callback.intervals_of(callback.history[-1])["fid_mnist"]
+
+    state = read(Path(cfg.run_dir, "checkpoints", "last.ckpt"))["callbacks"][callback.state_key]
+    assert state["intervals"].keys() == {64, 128}
+    resumed = Evaluate(evaluation=None, every=64, patience=None, max_images=128, folder=cfg.run_dir)
+    resumed.load_state_dict(state)
+    assert resumed.intervals_of(callback.best) == callback.intervals_of(callback.best)
+    del state["intervals"]  # as in a checkpoint of before
+    resumed.load_state_dict(state)
+    assert resumed.intervals_of(callback.best) == {}
+    assert resumed.best == callback.best

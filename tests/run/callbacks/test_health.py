@@ -13,8 +13,9 @@ from PIL import Image
 
 from train import run
 from zoo.batch import LabelledImages, Preview
+from zoo.metrics.memorisation import nearest
 from zoo.run.callbacks import health as of_health
-from zoo.run.callbacks.health import Complaint, Health, Limits, nearest, spacing, superiority
+from zoo.run.callbacks.health import Complaint, Health, Limits, spacing, superiority
 from zoo.run.checkpoint import read
 from zoo.run.loggers import CSV
 
@@ -51,9 +52,9 @@ def test_superiority_is_mann_and_whitneys() -> None:
 def test_distances() -> None:
     square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     assert spacing(square) == pytest.approx((4 + 2 * 2**0.5) / 6)
-    assert nearest(square, square).tolist() == [1.0] * 4
-    assert nearest(square + 0.25, square).tolist() == pytest.approx([2**0.5 / 4] * 4)
-    assert nearest(square, square.clone()).tolist() == [0.0] * 4
+    assert nearest(square, square).distance.tolist() == [1.0] * 4
+    assert nearest(square + 0.25, square).distance.tolist() == pytest.approx([2**0.5 / 4] * 4)
+    assert nearest(square, square.clone()).distance.tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from zoo.batch import LabelledImages, from_bytes, to_bytes
 from zoo.game.settings import Count, Natural, Share, Weight, check_annotated
+from zoo.metrics.memorisation import HELD_OUT, nearest, radius
 from zoo.run.callbacks import Every, Remembers
 from zoo.run.callbacks.evaluate import AfterEvaluation, Evaluate
 from zoo.run.loggers import Alerts
 
-HELD_OUT = 300  # with fewer, chance alone would raise complaints
 COMPARED = 1_000  # images of each side, at most: the cost grows with the square
 FOLLOWED = 256  # latents whose images are followed from look to look
 
@@ -251,11 +251,11 @@ class Health(Remembers, AfterEvaluation):
             n = min(len(real), len(fake), COMPARED)
             prefix = "health/" if key == "samples" else f"health/{key}/"
             every_real, real, fake = real, real[:n], fake[:n]
-            scale, apart = spacing(real), float(nearest(real, real).mean())
+            scale, apart = spacing(real), float(nearest(real, real).distance.mean())
             if not scale or not apart:
                 continue  # real images that are all alike are no measure
             values[f"{prefix}diversity"] = spacing(fake) / scale
-            values[f"{prefix}spread"] = float(nearest(fake, fake).mean()) / apart
+            values[f"{prefix}spread"] = float(nearest(fake, fake).distance.mean()) / apart
             followed = fake[:FOLLOWED].cpu().clone()
             if key in self.followed:
                 values[f"{prefix}movement"] = float((followed - self.followed[key]).norm(dim=1).mean()) / scale
@@ -265,8 +265,10 @@ class Health(Remembers, AfterEvaluation):
                 if self._radius is None:
                     images = self._batches["test"].image.to(real.device).split(evaluate.evaluation.batch_size)
                     unseen = torch.cat([extract(part) for part in images])
-                    self._radius = float(nearest(unseen, every_real).quantile(0.01))
-                values[f"{prefix}duplicates"] = float((nearest(fake, every_real) < self._radius).float().mean())
+                    self._radius = float(radius(nearest(unseen, every_real).distance))
+                values[f"{prefix}duplicates"] = float(
+                    (nearest(fake, every_real).distance < self._radius).float().mean()
+                )
         return values
 
 
@@ -286,9 +288,3 @@ def superiority(a: Tensor, b: Tensor) -> float:
 def spacing(x: Tensor) -> float:
     """Mean Euclidean distance between two different rows of x [n, F]."""
     return float(torch.pdist(x.double()).mean())
-
-
-def nearest(a: Tensor, b: Tensor) -> Tensor:
-    """Distance of each row of a [n, F] to the nearest row of b [m, F], itself excepted where a is b: [n]."""
-    distances = torch.cdist(a.double(), b.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    return (distances.fill_diagonal_(float("inf")) if a is b else distances).min(1).values

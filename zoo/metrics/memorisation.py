@@ -1,0 +1,145 @@
+"""Whether fakes are copies of training images, by the nearest of them in the features of an extractor.
+
+    memorisation   the share of fakes that are nearer to a training image than QUANTILE of held-out images are. Of a
+                   generator that makes new images it is about QUANTILE, 0.01; one that shows copies has more, by their
+                   share. It needs HELD_OUT images or more in the data's test split
+    authenticity   the share of fakes that are farther from their nearest training image than this is from its own
+                   nearest other one: Alaa et al. 2022, arXiv:2102.08921, section 3 (there of the features of an
+                   embedding of their own; "AuthPct" of Stein et al. 2023, arXiv:2306.04675, is a hundred times this).
+                   It needs no held-out images, but falls with good quality too: a real image that was held out is
+                   authentic about half of the time. So it is compared from generator to generator, and says nothing
+                   alone
+
+All training images are looked at, of fakes those that are drawn. Images are compared as they lie in the data: a copy
+that is mirrored, say, is found as far as the extractor sees through that. Intervals are over fakes and held-out images;
+the training images are those that the generator has seen, which are no draw.
+
+Fakes that are made of images are no new ones, so that of translators and super-resolution nothing is measured.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from zoo.batch import LabelledImages, to_bytes
+from zoo.metrics.estimate import Estimate, jackknife, mean_of
+from zoo.metrics.extractors import Extractor
+from zoo.metrics.measure import Measure, Seen
+from zoo.metrics.metric import Plain
+
+HELD_OUT = 300  # images, without which chance alone would make copies
+QUANTILE = 0.01  # of held-out images: what is nearer to a training image than these is a copy
+CHUNK = 4_096  # images whose distances to others are looked at at a time
+
+
+class Nearest(NamedTuple):
+    distance: Tensor  # [n] Euclidean, float64
+    row: Tensor  # [n] of whom
+
+
+def nearest(a: Tensor, b: Tensor, but: Tensor | None = None) -> Nearest:
+    """The nearest row of b [m, F] to each row of a [n, F]; where a is b, another one.
+
+    Args:
+        but: [n] the row of b that does not count, for each row of a.
+    """
+    a, own = a.double(), torch.arange(len(a), device=a.device) if a is b else but
+    least = torch.full((len(a),), torch.inf, dtype=torch.float64, device=a.device)
+    index = torch.zeros(len(a), dtype=torch.int64, device=a.device)
+    for start in range(0, len(b), CHUNK):
+        part = b[start : start + CHUNK].to(a)
+        # |a - b|^2 without |a|^2, by matrix products, whose error in float64 changes no order that is to be seen.
+        squares = part.square().sum(1) - 2 * a @ part.T
+        if own is not None:
+            rows = ((own >= start) & (own < start + len(part))).nonzero().squeeze(1)
+            squares[rows, own[rows] - start] = torch.inf
+        found, at = squares.min(1)
+        nearer = found < least
+        least, index = torch.where(nearer, found, least), torch.where(nearer, at + start, index)
+    of_whom = b[index.to(b.device)].to(a)
+    return Nearest((a - of_whom).square().sum(1).sqrt(), index)  # exact: of a copy it is 0
+
+
+def radius(unseen: Tensor) -> Tensor:
+    """Nearer to a training image than this is a copy, by the distances of held-out images to theirs, [n]."""
+    return unseen.double().quantile(QUANTILE)
+
+
+class Memorisation(Measure):
+    """Both shares. It keeps the features of the data that it has seen, for the next evaluation."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[list[Any], Tensor] | None = None
+        self._unseen: tuple[list[Any], Tensor] | None = None
+
+    def settings(self) -> dict[str, Plain]:
+        return {"memorisation": f"nearer to a training image than {1 - QUANTILE:.0%} of held-out ones"}
+
+    def training(self, data: Any, extractor: Extractor, device: Any) -> Tensor:
+        """The features of all training images [n, F], on the CPU."""
+        key = [data.fingerprint("train"), extractor.name, extractor.weights_sha256]
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, features_of(data, "train", extractor, device)
+        return self._kept[1]
+
+    def unseen(self, data: Any, extractor: Extractor, device: Any) -> Tensor:
+        """The distance of each held-out image to its nearest training image; of none where there are too few."""
+        try:
+            key = [data.fingerprint("train"), data.fingerprint("test"), extractor.name, extractor.weights_sha256]
+            enough = data.num_images("test") >= HELD_OUT
+        except ValueError:  # there is no such split
+            return torch.zeros(0)
+        if not enough:
+            return torch.zeros(0)
+        if self._unseen is None or self._unseen[0] != key:
+            held_out = features_of(data, "test", extractor, device)
+            self._unseen = key, nearest(held_out, self.training(data, extractor, device)).distance
+        return self._unseen[1]
+
+    def values(self, seen: Seen) -> dict[str, float | Estimate]:
+        task = seen.task
+        if task is None or task.key != "samples" or not of_new_images(task.data):
+            return {}
+        training = self.training(task.data, seen.extractor, task.device)
+        fake = seen.fake.table.cpu()
+        distance, row = nearest(fake, training)
+        values: dict[str, float | Estimate] = {}
+        if len(unseen := self.unseen(task.data, seen.extractor, task.device)):
+            of_fakes = mean_of((distance < radius(unseen)).double())
+            copies = lambda fakes, held_out: float((distance[fakes] < radius(unseen[held_out])).double().mean())
+            by_groups = jackknife(copies, len(distance), len(unseen))
+            values[seen.named("memorisation")] = Estimate(of_fakes.value, of_fakes.fakes, by_groups.reals)
+        if len(training) > 1:
+            apart = nearest(training[row], training, but=row).distance
+            values[seen.named("authenticity")] = mean_of((distance > apart).double())
+        return values
+
+
+def of_new_images(data: Any) -> bool:
+    """Whether the data are images of which a generator makes new ones, and not pairs to be translated."""
+    return isinstance(first(data, "train"), LabelledImages)
+
+
+def first(data: Any, split: str) -> Any:
+    """The first image of a split, as a batch."""
+    return next(iter(data.evaluation_loader(split=split, num=1, rank=0, world_size=1, batch_size=1)))
+
+
+def features_of(data: Any, split: str, extractor: Extractor, device: Any) -> Tensor:
+    """Those of all images of a split [n, F], on the CPU."""
+    extractor.to(device)
+    settings = {"num": data.num_images(split), "rank": 0, "world_size": 1, "batch_size": 256}
+    loader = data.evaluation_loader(split=split, **settings)
+    return torch.cat([extractor(to_bytes(batch.image.to(device))).cpu() for batch in loader])
+
+
+def rows_of(data: Any, split: str, positions: Tensor) -> list[LabelledImages]:
+    """The rows of a split's evaluation at these positions, a batch of one each, in their order."""
+    settings = {"num": int(positions.max()) + 1, "rank": 0, "world_size": 1, "batch_size": 256}
+    wanted, found = set(positions.tolist()), dict[int, LabelledImages]()
+    for batch in data.evaluation_loader(split=split, **settings):
+        for row, position in enumerate(batch.index.tolist()):
+            if position in wanted:
+                found[position] = batch._make(field[row : row + 1] for field in batch)
+    return [found[position] for position in positions.tolist()]
