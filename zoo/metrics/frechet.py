@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.metrics.estimate import Estimate, contributions
 
-RANK = 1e-12  # eigenvalues below this part of the largest are none
+RANK = 1e-12  # eigenvalues below this part of their sum are none
 
 
 class Moments(NamedTuple):
@@ -54,7 +54,7 @@ def estimate(real: Moments, fake: Moments, real_rows: Tensor, fake_rows: Tensor,
     """
     value, roots, inverse, m, u = _solved(real, fake)
     apart = fake.mean - real.mean
-    quarter = torch.where(m > RANK * m.max(), m, torch.inf).pow(-0.25)
+    quarter = torch.where(m > RANK * m.sum(), m, torch.inf).pow(-0.25)
     y = fake_rows.double() - fake.mean
     of_fakes = 2 * y @ apart + y.square().sum(1) - (y @ roots @ u * quarter).square().sum(1)
     y = real_rows.double() - real.mean
@@ -66,12 +66,13 @@ def estimate(real: Moments, fake: Moments, real_rows: Tensor, fake_rows: Tensor,
 
 
 def _solved(real: Moments, fake: Moments) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
-    """The distance; S_r^(1/2), its pseudoinverse; eigenvalues and eigenvectors of M."""
+    """The distance; S_r^(1/2) and its pseudoinverse, [F, r], in the r directions in which S_r is not 0, so that square
+    roots of rounding errors in the others do not add up; eigenvalues and eigenvectors of M there."""
     e, v = torch.linalg.eigh(real.covariance)
-    e = e.clamp_min(0)
-    kept = torch.where(e > RANK * e.max(), e, torch.inf)
-    roots, inverse = v * e.sqrt() @ v.T, v * kept.rsqrt() @ v.T
-    m, u = torch.linalg.eigh(roots @ fake.covariance @ roots)
+    kept = e > RANK * e.sum()
+    e, v = e[kept], v[:, kept]
+    roots, inverse = v * e.sqrt(), v * e.rsqrt()
+    m, u = torch.linalg.eigh(roots.T @ fake.covariance @ roots)
     m = m.clamp_min(0)
     traces = real.covariance.trace() + fake.covariance.trace()
     value = (real.mean - fake.mean).square().sum() + traces - 2 * m.sqrt().sum()
