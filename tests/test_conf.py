@@ -30,8 +30,8 @@ def targets(node: Any) -> Iterator[Any]:
 def keyword_only(constructor: Any, written: Mapping[str, Any] | None = None) -> dict[str, inspect.Parameter]:
     """A constructor's own arguments: keyword-only and without defaults, which the YAML has.
 
-    A model's settings that came after its first checkpoints have one too, or those would not load: the same as the
-    YAML's, of which `written` has the values.
+    Settings that came after the first checkpoints have one too, or those would not load: the same as the YAML's, of
+    which `written` has the values.
     """
     parameters = inspect.signature(constructor).parameters
     settings = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
@@ -87,7 +87,7 @@ def test_the_game_is_the_same_for_the_command_line_and_in_python() -> None:
 @pytest.mark.parametrize(("group", "constructor"), [("regularizer", Regularizer), ("augment", Augment)])
 def test_each_row_of_a_table_is_whole(group: str, constructor: Any) -> None:
     for row in table(group).values():
-        assert row.keys() == keyword_only(constructor).keys()
+        assert row.keys() == keyword_only(constructor, row).keys()
         constructor(**row)
 
 
