@@ -271,7 +271,9 @@ def test_images_that_augmentation_did_not_make_are_refused_at_the_image() -> Non
     D = smooth().double()
     T, real, fake, *shown = through(D, flip=True)
     for wrong in (real, shown[1]), (shown[0].clone(), shown[1]):
-        with pytest.raises(ValueError, match=r"what self\.T returned, as it is, or set model\.regularizer\.at=augmented"):
+        with pytest.raises(
+            ValueError, match=r"what self\.T returned, as it is, or set model\.regularizer\.at=augmented"
+        ):
             Regularizer(**OFF | {"r1": 1.0})(D, *wrong, turn=1, generator=stream(), T=T)  # type: ignore[arg-type]
     Regularizer(**OFF | {"r1": 1.0}, at="augmented")(D, real, fake, turn=1, generator=stream(), T=T)  # type: ignore[arg-type]
     T.end_turn()

@@ -52,7 +52,7 @@ def test_the_path_length_s_penalty_its_mean_and_its_gradient() -> None:
 
 
 def test_the_ranks_derivatives_average_to_one_process_s() -> None:
-    """As the authors write it, with the mean of all lengths in the graph; two ranks have unlike halves of the images."""
+    """As the authors write it, with the mean of all lengths in the graph; the ranks have unlike images."""
     scale, base = torch.tensor([0.7, 2.0]), torch.rand(6, generator=stream(5)) + torch.arange(6)
     lengths = lambda c: base * c[0] + base.square() * c[1]
 

@@ -9,7 +9,7 @@ The published values of bicubic enlargement, x4, PSNR on Y, 4 pixels of border l
 
               published   here
     Set5      28.42 dB    28.43 (RGB resized; 28.42 with Y alone resized)
-    Set14     26.00 dB    25.99
+    Set14     26.00 dB    26.00
     BSD100    25.96 dB    25.96
 
 `Degradation` adds what real photographs have: blur, noise and JPEG, each of a strength drawn for each patch. What

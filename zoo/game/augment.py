@@ -21,6 +21,7 @@ Own rather than kornia's: kornia 0.9 draws from the global random stream, alike 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -132,11 +133,14 @@ class Augment(nn.Module):
         """
         for made, images, generator in self._shown:
             if made is shown:
-                return images, lambda images: self._transformed(images, repeated(generator))
+                return images, partial(self._again, generator)
         raise ValueError(
             "model.regularizer.at=image takes penalties at the images that self.T has augmented, and these are none of "
             "this turn's: give self.penalties what self.T returned, as it is, or set model.regularizer.at=augmented"
         )
+
+    def _again(self, generator: torch.Generator, images: Tensor) -> Tensor:
+        return self._transformed(images, repeated(generator))
 
     def _transformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         draw = _Draw(len(images), self.p, generator)

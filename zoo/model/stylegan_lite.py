@@ -17,13 +17,16 @@ growth=multi_scale   MSG-GAN, Karnewar and Wang 2020, arXiv:1903.06048, likewise
 
 Faithful: equalised learning rates, the mapping's at a hundredth, modulation and demodulation (2020, section 2.2), noise
           for each pixel with one learned strength a layer, the filter [1, 3, 3, 1], minibatch standard deviation in
-          groups of 4, style mixing, truncation towards the tracked mean of w, the mapping's normalised z; the
-          non-saturating loss with lazy R1 and lazy path length regularisation; Adam with beta1 = 0.
+          groups of 4, style mixing, truncation towards the tracked mean of w, which G's average has as it is, the
+          mapping's normalised z; the non-saturating loss with lazy R1 and lazy path length regularisation, in which
+          styles are mixed and the mean length is differentiated too; Adam with beta1 = 0.
 Departs:  a lazy penalty is a term of the turn's one step and not a step of its own, so neither Adam's rate nor its
-          betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z,
-          and mixing is drawn for each image. The mean of w is that of all classes. y enters D's projection by one
-          linear layer, unless `class_layers` asks for StyleGAN2-ADA's mapping of classes. "Lite" is the width by
-          default, not the method.
+          betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z, the
+          path length that of G's turn again, and mixing is drawn for each image, where the authors' code draws it for a
+          batch. The class of an image that G makes is that of the batch's real one. The mean of w is that of all
+          classes, moved once in each step. G's average warms up, as StyleGAN2-ADA's does by default and StyleGAN2's
+          does not. y enters D's projection by one linear layer, unless `class_layers` asks for StyleGAN2-ADA's mapping
+          of classes. "Lite" is the width by default, not the method.
 """
 
 import math
@@ -174,8 +177,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c), unless `residual` is False.
 
-    `group` is that of `minibatch_stddev`, None for none of it; `class_layers` and `rate` are of the mapping that a class goes through after
-    its embedding; the rest as `Generator`'s.
+    `group` is that of `minibatch_stddev`, None for none of it; `class_layers` and `rate` are of the mapping that a class
+    goes through after its embedding; the rest as `Generator`'s.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 Faithful to the code of StyleGAN2-ADA: styles are mixed in the images that are looked at, as in all that G makes in
 training, and `a`, in which the newest lengths have a part, is differentiated with them.
-Departs:  the images are the first of the turn's own, with their z and noise, where theirs draw others; under N processes
-          `a` is that of all ranks' lengths, where each of theirs has its own; and the term is a part of the turn's one
+Departs:  the images are the first of the turn's own, with their z and noise, where theirs draw others; with N
+          processes `a` is that of all ranks' lengths, where each of theirs has its own; and the term is a part of the turn's one
           step, see zoo/model/stylegan_lite.py.
 """
 
@@ -34,7 +34,8 @@ def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[
 
 class PathLength(nn.Module):
     """E[(||J_w^T y|| - a)^2], eq. (4), as a term of G's objective; `a`, the lengths' moving average up to the present
-    ones, is a part of the state. Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every` there.
+    ones, is a part of the state. Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every`
+    there.
 
     Args:
         weight: of the term; 0 is off.
