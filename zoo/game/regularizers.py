@@ -15,13 +15,13 @@ R3GAN's, and the gradient penalty's images in between go through that of the rea
 respect to T(x), as this project did before there was a choice. Both draw the same random numbers.
 
 Measured, E[||grad||^2] at the augmented image over that at the image, ADA with p = 0.6: 1.03 on real and fake digits
-for D of the run with "augmented" below (`python benchmarks/penalties.py RUN`), 0.93 for a D trained without augmentation
-(`... RUN --policy ada --p 0.6`), 0.51 for an untrained D on CIFAR-10, whose colours T stretches: no constant factor on
-gamma makes the two alike. And `model=stylegan_lite scale=small augment=ada model.augment.probability=0.6
-model.augment.speed=1_000_000_000_000 model.augment.flip=false model.augment.quarter_turn=false
-model.augment.rotation=10 model.augment.luma_flip=false data.image_size=16 data.batch_size=32 max_images=24_000 seed=1`
-has fid_mnist 50.6 with model.regularizer.at=image and 47.8 with augmented: one short run each, too few to tell
-them apart. So the default is what the papers' codes have.
+for D of the run with "augmented" below (`python benchmarks/penalties.py RUN`), 0.93 for a D trained without
+augmentation (`... RUN --policy ada --p 0.6`), 0.51 for an untrained D on CIFAR-10, whose colours T stretches: no
+constant factor on gamma makes the two alike. And `model=stylegan_lite scale=small augment=ada
+model.augment.probability=0.6 model.augment.speed=1_000_000_000_000 model.augment.flip=false
+model.augment.quarter_turn=false model.augment.rotation=10 model.augment.luma_flip=false data.image_size=16
+data.batch_size=32 max_images=24_000 seed=1` has fid_mnist 50.6 with model.regularizer.at=image and 47.8 with
+augmented: one short run each, too few to tell them apart. So the default is what the papers' codes have.
 """
 
 from collections.abc import Callable

@@ -177,8 +177,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c), unless `residual` is False.
 
-    `group` is that of `minibatch_stddev`, None for none of it; `class_layers` and `rate` are of the mapping that a class
-    goes through after its embedding; the rest as `Generator`'s.
+    `group` is that of `minibatch_stddev`, None for none of it; `class_layers` and `rate` are of the mapping that a
+    class goes through after its embedding; the rest as `Generator`'s.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 Faithful to the code of StyleGAN2-ADA: styles are mixed in the images that are looked at, as in all that G makes in
 training, and `a`, in which the newest lengths have a part, is differentiated with them.
-Departs:  the images are the first of the turn's own, with their z and noise, where theirs draw others; with N
-          processes `a` is that of all ranks' lengths, where each of theirs has its own; and the term is a part of the turn's one
+Departs:  the images are the first of the turn's own, with their z and noise, where theirs draw others; with N processes
+          `a` is that of all ranks' lengths, where each of theirs has its own; and the term is a part of the turn's one
           step, see zoo/model/stylegan_lite.py.
 """
 
