@@ -24,6 +24,8 @@ from zoo.run.checkpoint import WholeCheckpointIO
 
 # What each process decides for itself, switched off.
 ALIKE = {"cyclegan": ["model.history=0"], "pix2pix": ["model.dropout=0"]}
+# What is off by default, and looks at the lengths of all ranks.
+MORE = {"stylegan_lite": ["model.path_length.weight=2", "model.path_length.every=2", "model.mixing=0.9"]}
 
 
 def without_batch_statistics(module: nn.Module) -> None:
@@ -43,8 +45,9 @@ def normal_by_row(self: StyleGANLite, n: int, *shape: int) -> torch.Tensor:
     return torch.stack([torch.randn(shape, generator=seeded(row)) for row in self.rows[:n].tolist()])
 
 
-def uniform_by_row(self: StyleGANLite, n: int, *shape: int) -> torch.Tensor:
-    return torch.stack([torch.rand(shape, generator=seeded(row)) for row in self.rows[:n].tolist()])
+def mix_by_row(self: StyleGANLite, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    first = 1 + self.rows % self.G.num_ws  # the last number mixes nothing
+    return self.latent_of(self.rows + 500_000), torch.arange(self.G.num_ws) >= first[:, None]
 
 
 def seeded(row: int) -> torch.Generator:
@@ -79,9 +82,9 @@ def equality(folder: Path, model: str) -> None:
 
     dist.all_reduce = counted
     FromLatents.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
-    StyleGANLite.normal, StyleGANLite.uniform = normal_by_row, uniform_by_row  # type: ignore[method-assign]
+    StyleGANLite.normal, StyleGANLite.mix = normal_by_row, mix_by_row  # type: ignore[method-assign]
     for processes in (2, 1):
-        cfg = small(model, folder / f"run{processes}", "max_images=80", *ALIKE.get(model, []))
+        cfg = small(model, folder / f"run{processes}", "max_images=80", *ALIKE.get(model, []), *MORE.get(model, []))
         L.seed_everything(1, verbose=False)
         data, gan = train.build(cfg)
         without_batch_statistics(gan)

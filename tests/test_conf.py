@@ -30,8 +30,8 @@ def targets(node: Any) -> Iterator[Any]:
 def keyword_only(constructor: Any, written: Mapping[str, Any] | None = None) -> dict[str, inspect.Parameter]:
     """A constructor's own arguments: keyword-only and without defaults, which the YAML has.
 
-    A model's settings that came after its first checkpoints have one too, or those would not load: the same as the
-    YAML's, of which `written` has the values.
+    Settings that came after the first checkpoints have one too, or those would not load: the same as the YAML's, of
+    which `written` has the values.
     """
     parameters = inspect.signature(constructor).parameters
     settings = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
@@ -87,7 +87,7 @@ def test_the_game_is_the_same_for_the_command_line_and_in_python() -> None:
 @pytest.mark.parametrize(("group", "constructor"), [("regularizer", Regularizer), ("augment", Augment)])
 def test_each_row_of_a_table_is_whole(group: str, constructor: Any) -> None:
     for row in table(group).values():
-        assert row.keys() == keyword_only(constructor).keys()
+        assert row.keys() == keyword_only(constructor, row).keys()
         constructor(**row)
 
 
@@ -113,6 +113,46 @@ def test_a_recipe_sets_what_there_is_and_gives_way_to_the_command_line(recipe: s
         assert str(value).startswith("${") or isinstance(value, dict) or OmegaConf.select(cfg, key) == value
     model = compose(f"experiment={recipe}", "loss=minimax", "max_images=7", "model.lr.D=0.5", *free).model
     assert (model.loss, model.decay_end, model.lr.D) == ("minimax", 7, 0.5)
+
+
+def test_the_recipe_for_cifar_10_has_the_settings_of_stylegan2_ada() -> None:
+    """`--cfg=cifar --cond=1` of the authors' code, by its own names, and the defaults of their networks and losses."""
+    cfg = compose("experiment=stylegan_lite_cifar10", "data.root=x", "run_dir=x", "callbacks.report.overrides=[]")
+    model, data = cfg.model, cfg.data
+    channels = [min(model.channel_base // size, model.channel_max) for size in (4, 8, 16, 32)]
+    theirs = {
+        "mb": (data.batch_size, 64),
+        "mirror": (data.flip, False),
+        "mbstd": (model.stddev_group, 32),
+        "channel_base 32768, channel_max 512": (channels, [min(32768 // size, 512) for size in (4, 8, 16, 32)]),
+        "z_dim, w_dim": ([model.latent_dim, model.w_dim], [512, 512]),
+        "map": (model.mapping_layers, 2),
+        "lr_multiplier": (model.mapping_rate, 0.01),
+        "D's mapping.num_layers": (model.class_layers, 8),
+        "D's architecture 'orig'": (model.residual, False),
+        "conv_clamp": (model.clamp, 256),
+        "style_mixing_prob": (model.mixing, 0),
+        "pl_weight": (model.path_length.weight, 0),
+        "lrate": (dict(model.lr), {"D": 0.0025, "G": 0.0025}),
+        "betas": (list(model.betas), [0, 0.99]),
+        "gamma": (model.regularizer.r1, 0.01),
+        "D_reg_interval": (model.regularizer.every, 16),
+        "the gradient's image": (model.regularizer.at, "image"),
+        "ema": (model.ema_half_life, 500_000),
+        "augpipe 'bgc'": (dict(model.augment), table("augment")["ada"]),
+        "target": (model.augment.target, 0.6),
+        "ada_kimg": (model.augment.speed, 500_000),
+        "ada_interval": (model.augment.interval, 4 * 64),
+        "cond": (model.conditional, True),
+        "softplus losses": (model.loss, "non_saturating"),
+    }
+    assert {name: pair for name, pair in theirs.items() if pair[0] != pair[1]} == {}
+
+
+def test_the_recipe_after_r3gan_leaves_out_what_r3gan_does_not_have() -> None:
+    model = compose("experiment=stylegan_lite_r3gan").model
+    assert (model.stddev_group, model.noise, model.mixing, model.path_length.weight) == (None, False, 0, 0)
+    assert (model.regularizer.every, model.regularizer.at, model.loss) == (1, "image", "relativistic_pairing")
 
 
 def test_composing_while_train_py_runs() -> None:

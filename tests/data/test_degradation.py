@@ -54,6 +54,29 @@ def test_imresize_is_its_formula(scale: float, whole: bool) -> None:
     np.testing.assert_allclose(resized.numpy(), reference(image, scale, whole=whole), atol=1e-9)
 
 
+def weights(length: int, scale: int) -> np.ndarray:
+    """[length * scale, length] of one axis, in float64."""
+    return np.array([line(list(row), scale) for row in np.eye(length)]).T
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_an_enlargement_is_rounded_once(scale: int) -> None:
+    """Both axes by their matrices of weights, in float64: after each axis of its own it would be off by one here."""
+    image = np.random.default_rng(scale).integers(0, 256, (3, 9, 14)).astype(np.uint8)
+    exact = weights(9, scale) @ image.astype(float) @ weights(14, scale).T
+    large = enlarge(torch.from_numpy(image), scale)
+    assert large.dtype == torch.uint8
+    clear = np.abs(exact + 0.5 - np.round(exact + 0.5)) > 1e-6  # of a tie either neighbour is right
+    expected = np.clip(np.floor(exact + 0.5), 0, 255)
+    assert np.array_equal(large.numpy()[clear], expected[clear])
+    twice = imresize(torch.from_numpy(image), scale).numpy()
+    assert not np.array_equal(twice, expected), "MATLAB's, of 8 bits"
+    for dtype in (torch.float64, torch.float32):
+        whole = enlarge(torch.from_numpy(image).to(dtype), scale)
+        assert whole.dtype == dtype
+        np.testing.assert_allclose(whole.numpy(), exact, atol=1e-9 if dtype == torch.float64 else 1e-3)
+
+
 def test_imresize_keeps_constants_and_lines_and_commutes_with_turns() -> None:
     flat = torch.full((3, 12, 16), 200, dtype=torch.uint8)
     assert torch.equal(shrink(flat, 4), flat[:, :3, :4])

@@ -50,6 +50,27 @@ def test_buffers_are_averaged_and_counters_copied() -> None:
     assert ema.module.num_batches_tracked.item() == 7
 
 
+def test_buffers_that_a_module_names_are_copied() -> None:
+    """Wherever it is in the network, and no other buffer of that name."""
+
+    class Tracked(nn.Module):
+        copied_buffers = frozenset({"mean"})
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(2))
+            self.register_buffer("other", torch.zeros(2))
+
+    network = nn.Sequential(nn.Linear(1, 1), Tracked(), nn.Module())
+    network[2].register_buffer("mean", torch.zeros(2))
+    ema = EMA(network, half_life=10, warmup=0)
+    for value in (1.0, 5.0):
+        for buffer in network.buffers():
+            buffer.fill_(value)
+        ema.update(network, images=10)
+    assert [buffer[0].item() for buffer in ema.module.buffers()] == [5.0, 2.75, 2.75]
+
+
 def test_state_goes_on_where_it_was() -> None:
     straight, first = EMA(constant(1.0), half_life=100), EMA(constant(1.0), half_life=100)
     for k in range(3):

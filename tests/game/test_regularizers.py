@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.func import functional_call, grad, vmap
 
+from zoo.game.augment import Augment, repeated
 from zoo.game.regularizers import Regularizer, gradient_penalty, zero_centred
 from zoo.run.config import table
 
@@ -208,6 +209,78 @@ def test_spectral_normalisation_under_the_penalty() -> None:
     assert gradient_penalty(D, real, fake, generator=stream()).item() == pytest.approx(0.0, abs=1e-5)
 
 
+def through(D: nn.Module, **augment: Any) -> tuple[Augment, Tensor, Tensor, Tensor, Tensor]:
+    """T with these transformations, and 6 pairs of images before and after it."""
+    T = Augment(**{**table("augment")["none"], "probability": 1.0, **augment})
+    T.generator = stream(2)
+    real, fake = images(6, 1, 8, 8)
+    T.begin_turn(remember=True)
+    return T, real, fake, T(real), T(fake)
+
+
+def test_at_the_image_it_is_the_gradient_through_the_augmentation() -> None:
+    """T(x) = c x has the gradient c w where D has w: E[c^2] ||w||^2 / 2, for R1 and R2; at T(x) it is ||w||^2 / 2."""
+    D = Linear(*torch.linspace(-1, 1, 64).tolist())
+    T, real, fake, *shown = through(D, contrast=1.0)
+    squares = [(T_x / x).flatten(1)[:, 0].square().mean() for x, T_x in zip((real, fake), shown, strict=True)]
+    assert (squares[0] - squares[1]).abs() > 0.1
+    for at, factors in ("image", squares), ("augmented", [1.0, 1.0]):
+        regularizer = Regularizer(r1=1.0, r2=1.0, gradient_penalty=0.0, every=1, at=at)  # type: ignore[arg-type]
+        terms = regularizer(D, *shown, turn=1, generator=stream(), T=T)
+        for term, factor in zip(terms.values(), factors, strict=True):
+            torch.testing.assert_close(term, factor * D.w.square().sum() / 2, check_dtype=False)
+
+
+@pytest.mark.parametrize("policy", ["ada", "diffaugment"])
+def test_penalties_through_every_transformation_against_another_differentiation(policy: str) -> None:
+    """torch.func of D after T, whose stream begins where it began: values and D's gradients, of all three penalties."""
+    D = smooth().double()
+    T, real, fake, *shown = through(D, **{**table("augment")[policy], "probability": 0.8})
+    before = stream(2)
+    again = Augment(**{**table("augment")[policy], "probability": 0.8})
+
+    def slope(weights: dict[str, Tensor], x: Tensor, generator: torch.Generator) -> Tensor:
+        value = lambda x: functional_call(D, weights, (again(x, generator),)).mean(1).sum()
+        return grad(value)(x).flatten(1)
+
+    of_real, of_fake = stream(2), before
+    again(fake, of_fake)  # T(x) came first
+    e = torch.rand(6, 1, 1, 1, generator=stream()).double()
+    between = e * real + (1 - e) * fake
+    references = {
+        "r1": lambda weights: slope(weights, real, stream(2)).square().sum(1).mean() / 2,
+        "r2": lambda weights: slope(weights, fake, repeated(of_fake)).square().sum(1).mean() / 2,
+        "gradient_penalty": lambda weights: (slope(weights, between, of_real).norm(dim=1) - 1).square().mean(),
+    }
+    state = T.generator.get_state()
+    terms = Regularizer(r1=1.0, r2=1.0, gradient_penalty=1.0, every=1, at="image")(
+        D, *shown, turn=1, generator=stream(), T=T
+    )
+    assert torch.equal(T.generator.get_state(), state), "nothing is drawn"
+    assert T.calls == 2
+    weights = {name: value.detach() for name, value in D.named_parameters()}
+    for name, reference in references.items():
+        expected = dict(zip(weights, grad(reference)(weights).values(), strict=True))  # type: ignore[arg-type]
+        gradients = torch.autograd.grad(terms[name], list(D.parameters()), allow_unused=True, retain_graph=True)
+        for gradient, of_reference in zip(gradients, expected.values(), strict=True):
+            actual = torch.zeros_like(of_reference) if gradient is None else gradient
+            torch.testing.assert_close(actual, of_reference, rtol=1e-4, atol=1e-6)
+
+
+def test_images_that_augmentation_did_not_make_are_refused_at_the_image() -> None:
+    D = smooth().double()
+    T, real, fake, *shown = through(D, flip=True)
+    for wrong in (real, shown[1]), (shown[0].clone(), shown[1]):
+        with pytest.raises(
+            ValueError, match=r"what self\.T returned, as it is, or set model\.regularizer\.at=augmented"
+        ):
+            Regularizer(**OFF | {"r1": 1.0})(D, *wrong, turn=1, generator=stream(), T=T)  # type: ignore[arg-type]
+    Regularizer(**OFF | {"r1": 1.0}, at="augmented")(D, real, fake, turn=1, generator=stream(), T=T)  # type: ignore[arg-type]
+    T.end_turn()
+    with pytest.raises(ValueError, match="none of this turn's"):
+        T.origin(shown[0])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -215,6 +288,7 @@ def test_spectral_normalisation_under_the_penalty() -> None:
         ({"gradient_penalty": float("nan")}, r"regularizer.gradient_penalty=nan"),
         ({"every": 0}, r"regularizer.every=0 must be 1 or more"),
         ({"every": 1.5}, r"regularizer.every=1.5"),
+        ({"at": "shown"}, r"regularizer.at=shown must be one of image, augmented"),
     ],
 )
 def test_mistakes(wrong: dict[str, float], message: str) -> None:

@@ -39,6 +39,29 @@ def test_a_linear_generator_has_the_squared_length_of_its_paths() -> None:
         assert values_of(values) == {"ppl_pixels": pytest.approx(expected)}
 
 
+@pytest.mark.parametrize("beyond", [1.5, -3.0])
+def test_images_are_not_clipped(beyond: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """g(w) = A w + b, all of it whiter than white or blacker than black: as long as within, for any d, LPIPS too."""
+    monkeypatch.setattr(sys.modules["torchmetrics.functional.image.perceptual_path_length"], "_LPIPS", Unbounded)
+    slope = torch.tensor([0.3, 0.4, 0.0, 0.0]).double() / 100
+    g = lambda w: (w[:, :1] * slope + beyond).view(-1, 1, 2, 2)
+    squares = sum(i**2 for i in range(99)) / 99 / 100**2
+    values = perceptual_path_length(ends(100), g, Pixels(), batch_size=50, epsilon=1e-2)
+    assert values == {"ppl_pixels": pytest.approx(0.25 * squares)}
+    values = perceptual_path_length(ends(100), g, Inception(), batch_size=50, epsilon=1e-2)
+    assert values == {"ppl": pytest.approx(0.175**2 * squares)}
+
+
+class Unbounded(nn.Module):
+    """In place of LPIPS: the squared distance of mean levels."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).mean((1, 2, 3)).square()
+
+
 def test_it_sees_steps_that_8_bits_would_hide() -> None:
     """On a real extractor: a step half as long gives the same value to a few percents."""
     torch.manual_seed(0)

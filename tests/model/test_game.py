@@ -122,6 +122,21 @@ def test_penalties(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("model", OPEN)
+def test_where_penalties_are_taken(model: str, small: Small) -> None:
+    """With augmentation at the image or at the augmented one, which draw the same; without, that says nothing."""
+    settings = ["max_images=32", "regularizer=r1_r2", "model.augment.interval=16", "model.augment.probability=0.6"]
+    settings += ["model.growth=none"] if model == "stylegan_lite" else []
+    for augment, alike in ("ada", False), ("none", True):
+        chosen = [f"augment={augment}", *(settings if augment == "ada" else settings[:2])]
+        image, augmented = (
+            trained(small(model, *chosen, f"model.regularizer.at={at}")) for at in ("image", "augmented")
+        )
+        assert torch.equal(image.rng.get_state(), augmented.rng.get_state()), "the same is drawn"
+        pairs = zip(image.D.parameters(), augmented.D.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) is alike
+
+
+@pytest.mark.parametrize("model", OPEN)
 def test_d_sees_augmented_images_only_in_both_turns(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real and fake ones; ADA's strength moves with them."""
     augmented: set[int] = set()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from common import make, same, train_on
+from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
@@ -13,6 +14,7 @@ from zoo.game.abilities import Styles
 from zoo.model.stylegan_lite import Discriminator, Generator, StyleGANLite
 from zoo.networks.growth import Growth
 from zoo.networks.multi_scale import MultiScale
+from zoo.networks.path_length import path_lengths
 from zoo.networks.progressive import Progressive
 from zoo.networks.style import up2
 
@@ -234,6 +236,58 @@ def test_training_tracks_the_mean_of_w_and_the_path_length() -> None:
     assert (model.G.w_mean - mean).norm() < 0.3 * mean.norm() + 0.3
     assert "path_length.a" in model.state_dict()
     assert "G.w_mean" in model.state_dict()
+
+
+def test_the_path_length_is_that_of_the_images_with_their_mixed_styles() -> None:
+    """Against the lengths of ws that were mixed by hand; unmixed ones are others."""
+    model = gan("model.path_length.weight=2", "model.path_length.shrink=2", "model.noise=false")
+    model.turns = {"G": 1}
+    model.agreed = lambda value: value.item()  # type: ignore[method-assign, assignment]
+    z, other = torch.randn(2, 8, 8)
+    taken = torch.arange(model.G.num_ws) >= torch.arange(1, 9)[:, None] % model.G.num_ws
+    y = model.normal(4, 1, 16, 16)
+    model.normal = lambda n, *shape: y  # type: ignore[method-assign]
+
+    def expected(ws: Tensor) -> Tensor:
+        g = lambda ws: model.G.synthesize(ws, [])
+        lengths = path_lengths(g, ws, normal=model.normal)
+        return 2 * 4 * (lengths - 0.01 * lengths.mean()).square().mean()
+
+    def penalty(mix: tuple[Tensor, Tensor] | None) -> Tensor:
+        model.path_length.a.zero_()
+        return model.path_penalty(z, None, mix, [], model.stage(0))["path_length"]
+
+    plain = model.G.map(z[:4])[:, None].expand(-1, model.G.num_ws, -1)
+    mixed = torch.where(taken[:4, :, None], model.G.map(other[:4])[:, None], plain)
+    torch.testing.assert_close(penalty((other, taken)), expected(mixed))
+    torch.testing.assert_close(penalty(None), expected(plain))
+    assert not torch.allclose(expected(mixed), expected(plain))
+
+
+@pytest.mark.parametrize("half_life", [0, 100_000])
+def test_the_average_of_g_has_the_tracked_mean_of_w_itself(half_life: int) -> None:
+    """As NVIDIA's G_ema, which copies buffers; it is saved and loaded with the rest."""
+    model = gan(f"model.ema_half_life={half_life}", "model.w_mean_half_life=1e9")
+    tracked: list[Tensor] = []
+    track = model.track
+    model.track = lambda w, images: (tracked.append(w.detach()), track(w, images))  # type: ignore[method-assign, assignment]
+    train_on(model, [batch()] * 3)
+    torch.testing.assert_close(model.G_ema.module.w_mean, torch.cat(tracked).mean(0))
+    assert torch.equal(model.G_ema.module.w_mean, model.G.w_mean)
+    if half_life:
+        assert not torch.equal(model.G_ema.module.mapping[0].weight, model.G.mapping[0].weight)
+
+
+def test_without_minibatch_deviation_d_judges_each_image_alone() -> None:
+    """R3GAN's D has none: its last convolution then takes the features alone, and a batch is its images."""
+    x = torch.rand(6, 1, 16, 16) * 2 - 1
+    for group, alone in ("4", False), ("null", True):
+        D = gan(f"model.stddev_group={group}").D
+        assert D.conv.weight.shape[1] == D.blocks[0].down.weight.shape[0] + (not alone)
+        together, one_by_one = D(x), torch.cat([D(image[None]) for image in x])
+        assert torch.allclose(together, one_by_one, rtol=1e-4, atol=1e-5) is alone
+    train_on(model := gan("model.stddev_group=null", "regularizer=r1_r2"), [batch()] * 2)
+    assert model.turns == {"D": 2, "G": 2}
 
 
 def test_lazy_terms_come_in_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:

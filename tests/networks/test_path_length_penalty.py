@@ -32,7 +32,8 @@ def test_path_lengths_of_a_linear_generator() -> None:
 
 
 def test_the_path_length_s_penalty_its_mean_and_its_gradient() -> None:
-    """weight every E[(c l - a)^2], a moved first, by decay; its derivative by c is 2 weight every E[(c l - a) l]."""
+    """weight every E[(c l - a)^2], a moved first, by decay to the mean c m; its derivative by c, through a too, is
+    2 weight every E[(c l - a) (l - decay m)]."""
     A, ws = linear_generator()
     y = torch.randn(5, 1, 2, 3, generator=stream(4)).double()
     c = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
@@ -47,7 +48,27 @@ def test_the_path_length_s_penalty_its_mean_and_its_gradient() -> None:
     assert penalty.a.item() == pytest.approx(a)
     torch.testing.assert_close(value, 8 * (1.5 * lengths - a).square().mean())
     value.backward()
-    torch.testing.assert_close(c.grad, 16 * ((1.5 * lengths - a) * lengths).mean())
+    torch.testing.assert_close(c.grad, 16 * ((1.5 * lengths - a) * (lengths - 0.25 * lengths.mean())).mean())
+
+
+def test_the_ranks_derivatives_average_to_one_process_s() -> None:
+    """As the authors write it, with the mean of all lengths in the graph; the ranks have unlike images."""
+    scale, base = torch.tensor([0.7, 2.0]), torch.rand(6, generator=stream(5)) + torch.arange(6)
+    lengths = lambda c: base * c[0] + base.square() * c[1]
+
+    def derivative(part: slice) -> Tensor:
+        penalty, c = PathLength(weight=2.0, every=4, shrink=2, decay=0.25), scale.clone().requires_grad_()
+        penalty.a.fill_(3.0)
+        penalty(lengths(c)[part], mean=lengths(scale).mean().item()).backward()
+        return c.grad
+
+    c = scale.clone().requires_grad_()
+    a = torch.tensor(3.0).lerp(lengths(c).mean(), 0.25)
+    (8 * (lengths(c) - a).square().mean()).backward()
+    ranks = [derivative(slice(rank, None, 2)) for rank in range(2)]
+    assert not torch.allclose(ranks[0], ranks[1])
+    torch.testing.assert_close((ranks[0] + ranks[1]) / 2, c.grad)
+    torch.testing.assert_close(derivative(slice(None)), c.grad)
 
 
 def test_the_path_length_is_lazy_and_its_mean_is_that_of_all_ranks() -> None:

@@ -10,7 +10,8 @@ The rules, one a line:
   for 2 and 4. Embedded colour profiles are ignored.
 - Grey from colour is ITU-R 601-2 luma; colour from grey repeats it.
 - An image of more than `max_pixels` is refused before it is decoded: a small file can decode to many gigabytes.
-- Resampling is Lanczos with its support scaled to the reduction (antialiased), in one step from the original.
+- Resampling is Lanczos with its support scaled to the reduction (antialiased), in one step from the original. Pillow
+  resamples columns and rows after each other, and rounds to 8 bits after each, as it does for the authors' codes.
 """
 
 import os

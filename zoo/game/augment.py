@@ -20,6 +20,8 @@ Own rather than kornia's: kornia 0.9 draws from the global random stream, alike 
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -88,6 +90,8 @@ class Augment(nn.Module):
         self.colours = any((brightness, contrast, luma_flip, hue, saturation))
         self.images = 0  # seen since p's last step, over all ranks
         self.calls = 0  # of forward, in this turn
+        self.remembers = False  # within a turn, what it has made of which image, and by which draw
+        self._shown: list[tuple[Tensor, Tensor, torch.Generator]] = []
         self.generator: torch.Generator | None = None  # the stream that is drawn from unless another is named
         self.register_buffer("p", torch.tensor(float(probability)))
         self.register_buffer("signs", torch.zeros(()))
@@ -104,6 +108,41 @@ class Augment(nn.Module):
             return images
         generator = generator or self.generator
         assert generator is not None
+        before = repeated(generator) if self.remembers else None
+        shown = self._transformed(images, generator)
+        if before is not None:
+            self._shown.append((shown, images, before))
+        return shown
+
+    def begin_turn(self, *, remember: bool) -> None:
+        """Count calls from here on, and remember, until `end_turn`, what `origin` gives back."""
+        self.calls, self.remembers = 0, remember
+
+    def end_turn(self) -> None:
+        """Forget the turn's images."""
+        self.remembers = False
+        self._shown.clear()
+
+    def origin(self, shown: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The images x that `shown` = T(x) was made of in this turn, and T itself, by the very draw that made it.
+
+        The second call draws nothing from the run's random numbers, is not counted, and is of x's own precision.
+
+        Raises:
+            ValueError: for images that are not as T gave them in this turn.
+        """
+        for made, images, generator in self._shown:
+            if made is shown:
+                return images, partial(self._again, generator)
+        raise ValueError(
+            "model.regularizer.at=image takes penalties at the images that self.T has augmented, and these are none of "
+            "this turn's: give self.penalties what self.T returned, as it is, or set model.regularizer.at=augmented"
+        )
+
+    def _again(self, generator: torch.Generator, images: Tensor) -> Tensor:
+        return self._transformed(images, repeated(generator))
+
+    def _transformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         draw = _Draw(len(images), self.p, generator)
         size = torch.tensor([[images.shape[3]], [images.shape[2]]], device=images.device)  # [2, 1]: width, height
         with torch.autocast(images.device.type, enabled=False):
@@ -191,6 +230,11 @@ class Augment(nn.Module):
     def set_extra_state(self, state: int) -> None:
         """Restore the images since p's last step."""
         self.images = state
+
+
+def repeated(generator: torch.Generator) -> torch.Generator:
+    """A stream that will give what this one is about to give."""
+    return torch.Generator(generator.device).set_state(generator.get_state())
 
 
 class _Draw:

@@ -5,7 +5,9 @@ Averaging the generator's weights over its last updates removes most of the osci
 warm-up follow Karras et al. 2018 (arXiv:1710.10196) and 2020 (arXiv:2006.06676).
 
 Departure: floating-point buffers (BatchNorm's running statistics) are averaged as well, since averaged weights need the
-statistics that belong to them, not those of the last weights.
+statistics that belong to them, not those of the last weights. A buffer that is to be the network's own, as a mean that
+the network tracks itself and by which it is used, is named by its module, `copied_buffers = {"w_mean"}`: it is copied,
+as the authors of StyleGAN copy all.
 """
 
 import copy
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Place = tuple[dict[str, Any], str]  # a module's dict of parameters or buffers, and a name in it
+Place = tuple[dict[str, Any], str, bool]  # a module's dict of parameters or buffers, a name in it, whether it is copied
 
 
 class EMA(nn.Module):
@@ -59,15 +61,15 @@ class EMA(nn.Module):
         self.images += images
         if self._places is None or self._places[0] is not network:
             self._places = network, _places(self.module), _places(network)
-        average, source = ([tensors[name] for tensors, name in places] for places in self._places[1:])
-        torch._foreach_lerp_(
-            [mean for mean in average if mean.is_floating_point()],
-            [value for value in source if value.is_floating_point()],
-            weight,
-        )
-        for mean, value in zip(average, source, strict=True):
-            if not mean.is_floating_point():
-                mean.copy_(value)
+        means: list[Tensor] = []
+        values: list[Tensor] = []
+        for (tensors, name, copied), (sources, source, _) in zip(*self._places[1:], strict=True):
+            if copied or not tensors[name].is_floating_point():
+                tensors[name].copy_(sources[source])
+            else:
+                means.append(tensors[name])
+                values.append(sources[source])
+        torch._foreach_lerp_(means, values, weight)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The averaged network's output."""
@@ -101,6 +103,8 @@ def _places(network: nn.Module) -> list[Place]:
     the tensors, but not the places."""
     places: dict[int, Place] = {}
     for module in network.modules():
+        copied = getattr(module, "copied_buffers", ())
         for tensors in (module._parameters, module._buffers):
-            places |= {id(tensor): (tensors, name) for name, tensor in tensors.items() if tensor is not None}
+            named = [(name, tensor) for name, tensor in tensors.items() if tensor is not None]
+            places |= {id(tensor): (tensors, name, name in copied) for name, tensor in named}
     return list(places.values())

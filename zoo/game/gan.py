@@ -206,7 +206,7 @@ class GAN(L.LightningModule):
         self._turn = turn = Turn(player, is_critic=player == self.critic)
         T = self.T if isinstance(self.T, Augment) and self.T.active else None
         if T is not None:
-            T.calls = 0
+            T.begin_turn(remember=self.regularizer is not None and self.regularizer.through)
         others = [p for name, named in self._parameters_of.items() if name != player for _, p in named]
         trainable = [p for p in others if p.requires_grad]
         for parameter in trainable:
@@ -216,6 +216,8 @@ class GAN(L.LightningModule):
             turn.check(type(self).__name__, T, self.regularizer, paired=self.loss.paired)
         finally:
             self._turn = None
+            if T is not None:
+                T.end_turn()
             for parameter in trainable:
                 parameter.requires_grad_(True)
         self._judgements |= turn.judgements
@@ -239,13 +241,15 @@ class GAN(L.LightningModule):
 
         Args:
             D: images [N, ...] -> logits.
-            real, fake: images [N, ...]; no gradient reaches them.
+            real, fake: images [N, ...] as D sees them, T(x) and T(G(z)); no gradient reaches them.
         """
         if self._turn is None:
             raise ValueError("penalties belong into a turn: with self.turn('D') as minimize")
         terms: dict[str, Tensor] = {}
         if self.regularizer is not None and not self._skips(self._turn):
-            terms = self.regularizer(D, real, fake, turn=self.turns[self._turn.player], generator=self.rng)
+            T = self.T if isinstance(self.T, Augment) and self.T.active else None
+            turn = self.turns[self._turn.player]
+            terms = self.regularizer(D, real, fake, turn=turn, generator=self.rng, T=T)
         self._turn.penalties = frozenset(terms)
         return terms
 

@@ -8,8 +8,12 @@ VGG16, whose weights are downloaded (528 MB); it comes with the standard Incepti
 of this zoo d is the squared Euclidean distance between its features, and the value is named after it, `ppl_mnist`: not
 comparable with any paper's.
 
-Images are not rounded to 8 bits, which would hide so small a step. As in the authors' code, the noise is the same at
-both ends, w is not truncated, and the lowest and the highest hundredth of the distances are left out.
+Images are not rounded to 8 bits, which would hide so small a step. As in the authors' code (StyleGAN2's and
+StyleGAN2-ADA's), they are not clipped to [-1, 1] either, with no d: what a step moves beyond white or black counts. The
+noise is the same at both ends, w is not truncated, and the lowest and the highest hundredth of the distances are left
+out. Departs: the noise is the generator's fixed one, where the authors draw another for each batch; paths are between
+numbered seeds of one class, each class in turn, where theirs draw the class; and of n distances torchmetrics leaves out
+the one at the upper hundredth's end that the authors keep.
 """
 
 from collections.abc import Callable
@@ -43,8 +47,8 @@ class Paths(nn.Module):
         return next(self.ends)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Images in [0, 255], not rounded."""
-        images = self.images(w).clamp(-1, 1)
+        """Images that aim at [0, 255], neither rounded nor clipped."""
+        images = self.images(w)
         if self.lpips:
             images = avg_pool2d(images, max(1, max(images.shape[2:]) // LARGEST)).expand(-1, 3, -1, -1)
         return (images + 1) * 127.5

@@ -17,13 +17,16 @@ growth=multi_scale   MSG-GAN, Karnewar and Wang 2020, arXiv:1903.06048, likewise
 
 Faithful: equalised learning rates, the mapping's at a hundredth, modulation and demodulation (2020, section 2.2), noise
           for each pixel with one learned strength a layer, the filter [1, 3, 3, 1], minibatch standard deviation in
-          groups of 4, style mixing, truncation towards the tracked mean of w, the mapping's normalised z; the
-          non-saturating loss with lazy R1 and lazy path length regularisation; Adam with beta1 = 0.
+          groups of 4, style mixing, truncation towards the tracked mean of w, which G's average has as it is, the
+          mapping's normalised z; the non-saturating loss with lazy R1 and lazy path length regularisation, in which
+          styles are mixed and the mean length is differentiated too; Adam with beta1 = 0.
 Departs:  a lazy penalty is a term of the turn's one step and not a step of its own, so neither Adam's rate nor its
-          betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z,
-          and mixing is drawn for each image. The mean of w is that of all classes. y enters D's projection by one
-          linear layer, unless `class_layers` asks for StyleGAN2-ADA's mapping of classes. "Lite" is the width by
-          default, not the method.
+          betas need the correction of 2020, appendix B; see `zoo.game.regularizers`. Both turns use the same z, the
+          path length that of G's turn again, and mixing is drawn for each image, where the authors' code draws it for a
+          batch. The class of an image that G makes is that of the batch's real one. The mean of w is that of all
+          classes, moved once in each step. G's average warms up, as StyleGAN2-ADA's does by default and StyleGAN2's
+          does not. y enters D's projection by one linear layer, unless `class_layers` asks for StyleGAN2-ADA's mapping
+          of classes. "Lite" is the width by default, not the method.
 """
 
 import math
@@ -66,6 +69,7 @@ class Generator(nn.Module):
     """
 
     w_mean: Tensor  # [w_dim]: the mean of w over z, and over the classes of the training images, for truncation
+    copied_buffers = frozenset({"w_mean"})  # the average of G has this very mean, not one of its own
 
     def __init__(
         self, *, latent_dim: int, w_dim: int, classes: int, layers: int, rate: float,
@@ -101,11 +105,16 @@ class Generator(nn.Module):
             mix: another z [N, latent_dim], and bool [N, num_ws]: which layers are its (2019, section 3.1).
         """
         stage = stage or self.growth.end
+        ws, w = self.mixed(z, y, mix)
+        return self.growth.pack(self.images(ws, noise, stage, self.growth.seen(stage))), w
+
+    def mixed(self, z: Tensor, y: Tensor | None, mix: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """ws [N, num_ws, w_dim] of z, y and `mix`, as `forward` takes them, and w [N, w_dim] of z."""
         w = self.map(z, y)
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if mix is not None:
             ws = torch.where(mix[1][:, :, None], self.map(mix[0], y)[:, None], ws)
-        return self.growth.pack(self.images(ws, noise, stage, self.growth.seen(stage))), w
+        return ws, w
 
     @torch.no_grad()
     def grown_from(self, smaller: nn.Module) -> None:
@@ -168,12 +177,12 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(image [N, C, h, w], or packed, y) -> logit [N]: residual, 2020, Figure 7 (c), unless `residual` is False.
 
-    `group` is that of `minibatch_stddev`; `class_layers` and `rate` are of the mapping that a class goes through after
-    its embedding; the rest as `Generator`'s.
+    `group` is that of `minibatch_stddev`, None for none of it; `class_layers` and `rate` are of the mapping that a
+    class goes through after its embedding; the rest as `Generator`'s.
     """
 
     def __init__(
-        self, *, classes: int, sizes: list[int], group: int, growth: Growth, clamp: float | None = None,
+        self, *, classes: int, sizes: list[int], group: int | None, growth: Growth, clamp: float | None = None,
         class_layers: int = 0, rate: float = 1.0, residual: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -185,7 +194,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(
             [Block(inputs[k + 1], sizes[k], clamp=clamp, residual=residual) for k in range(self.top)]
         )
-        self.conv = Conv(inputs[0] + 1, sizes[0], 3)
+        self.conv = Conv(inputs[0] + (group is not None), sizes[0], 3)
         self.dense = Linear(sizes[0] * height * width, sizes[0])
         self.judge = Linear(sizes[0], sizes[0] if classes else 1)
         self.embed = Embed(classes, sizes[0]) if classes else None
@@ -207,7 +216,9 @@ class Discriminator(nn.Module):
         for k in reversed(range(stage[0])):
             h = self.blocks[k](h)  # half as high and wide
             h = self.growth.meet(h, k, images, stage, enter)
-        h = activate(self.conv(style.minibatch_stddev(h, self.group)), self.clamp)
+        if self.group is not None:
+            h = style.minibatch_stddev(h, self.group)
+        h = activate(self.conv(h), self.clamp)
         with torch.autocast(x.device.type, enabled=False):
             phi = self.judge(activate(self.dense(h.to(x.dtype).flatten(1))))  # [N, 1] or [N, sizes[0]]
             if self.embed is None:
@@ -236,7 +247,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         residual: D has skips; without, it is what StyleGAN2-ADA's authors train with on CIFAR-10.
         noise: whether G's layers take noise.
         mixing: the probability that an image has styles of two latents.
-        stddev_group: images in a group of D's minibatch standard deviation.
+        stddev_group: images in a group of D's minibatch standard deviation; None: D sees no such thing.
         growth: see the header.
         phase_images: of progressive growing: images of each phase, at 4 pixels, fading 8 in, at 8, fading 16 in, ...
         truncation: psi of `generate`; training knows none.
@@ -247,7 +258,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
     def __init__(
         self, *, image_size: ImageSize, channels: Count, classes: list[str] | None, conditional: bool,
         latent_dim: Count, w_dim: Count, mapping_layers: Layers, mapping_rate: Positive, channel_base: Count,
-        channel_max: Count, noise: bool, mixing: Share, stddev_group: Count,
+        channel_max: Count, noise: bool, mixing: Share, stddev_group: Count | None,
         growth: Literal["none", "progressive", "multi_scale"], phase_images: Count, truncation: Share,
         w_mean_half_life: Positive, path_length: dict[str, Any], widths: list[Count] | None = None,
         clamp: Positive | None = None, class_layers: Blocks = 0, residual: bool = True, **game: Unpack[Game],
@@ -295,7 +306,8 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         D = lambda image: self.D(image, y, stage=stage)
         z, noise = self.latent(len(x)), self.noise(len(x), stage)
         x = self.growth.shown(x, stage)  # [N, C, h, w], or packed
-        fake, w = self.G(z, y, mix=self.mix(len(x)), noise=noise, stage=stage)
+        mix = self.mix(len(x))
+        fake, w = self.G(z, y, mix=mix, noise=noise, stage=stage)
 
         # Ascend log D(x) + log(1 - D(g(w))); every 16th turn, say, with R1.
         with self.turn("D") as minimize:
@@ -308,9 +320,8 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
             with self.turn("G") as minimize:
                 real_logit = D(self.T(x)) if self.loss.paired else None
                 adversarial = self.loss.generator(D(self.T(fake)), real_logit)
-                minimize(adversarial=adversarial, **self.path_penalty(z, y, noise, stage))
+                minimize(adversarial=adversarial, **self.path_penalty(z, y, mix, noise, stage))
 
-        self.move_averages()  # before the mean of w moves
         self.track(w, images)
 
     def normal(self, n: int, *shape: int) -> Tensor:
@@ -333,15 +344,17 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         first = torch.where(happens < self.hparams["mixing"], first, layers)
         return self.latent(n), torch.arange(layers, device=self.device) >= first[:, None]
 
-    def path_penalty(self, z: Tensor, y: Tensor | None, noise: list[Tensor], stage: Stage) -> dict[str, Tensor]:
+    def path_penalty(
+        self, z: Tensor, y: Tensor | None, mix: tuple[Tensor, Tensor] | None, noise: list[Tensor], stage: Stage
+    ) -> dict[str, Tensor]:
         """The path length's term of this turn of G, on a part of the batch: a forward of its own, in float32, since the
         other one may be in bfloat16 or compiled; {} where it is not due."""
         if not self.path_length.due(self.turns["G"]):
             return {}
         n = self.path_length.part(len(z))
         with torch.autocast(z.device.type, enabled=False):
-            w = self.G.map(z[:n], None if y is None else y[:n])
-            ws = w[:, None].expand(-1, self.G.num_ws, -1)
+            first = None if mix is None else (mix[0][:n], mix[1][:n])
+            ws, _ = self.G.mixed(z[:n], None if y is None else y[:n], first)
             g = lambda ws: self.G.synthesize(ws, [layer[:n] for layer in noise], stage=stage)
             lengths = path_lengths(g, ws, normal=self.normal)
             return {"path_length": self.path_length(lengths, mean=self.agreed(lengths.mean()))}

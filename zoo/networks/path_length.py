@@ -1,4 +1,11 @@
-"""Path length regularisation of a style-based generator: Karras et al. 2020, arXiv:1912.04958, section 3.2."""
+"""Path length regularisation of a style-based generator: Karras et al. 2020, arXiv:1912.04958, section 3.2.
+
+Faithful to the code of StyleGAN2-ADA: styles are mixed in the images that are looked at, as in all that G makes in
+training, and `a`, in which the newest lengths have a part, is differentiated with them.
+Departs:  the images are the first of the turn's own, with their z and noise, where theirs draw others; with N processes
+          `a` is that of all ranks' lengths, where each of theirs has its own; and the term is a part of the turn's one
+          step, see zoo/model/stylegan_lite.py.
+"""
 
 import math
 from collections.abc import Callable
@@ -26,8 +33,9 @@ def path_lengths(g: Callable[[Tensor], Tensor], ws: Tensor, *, normal: Callable[
 
 
 class PathLength(nn.Module):
-    """E[(||J_w^T y|| - a)^2], eq. (4), as a term of G's objective; `a`, the lengths' moving average, is a part of the
-    state. Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every` there.
+    """E[(||J_w^T y|| - a)^2], eq. (4), as a term of G's objective; `a`, the lengths' moving average up to the present
+    ones, is a part of the state. Lazy (section 3.1): computed in G's turns 1, 1 + every, ... and multiplied by `every`
+    there.
 
     Args:
         weight: of the term; 0 is off.
@@ -62,7 +70,14 @@ class PathLength(nn.Module):
         return -(-n // self.shrink)
 
     def forward(self, lengths: Tensor, *, mean: float) -> Tensor:
-        """weight * every * penalty, a scalar, of `path_lengths` and of their mean over all ranks."""
+        """weight * every * penalty, a scalar, of `path_lengths` and of their mean over all ranks.
+
+        With m the mean of all lengths l and a = (1 - decay) a_before + decay m, the derivative of E[(l - a)^2] is
+        2 E[(l - a) dl] - 2 decay (m - a) dm: its second part is written out, with this rank's mean for m in dm, so that
+        the mean of all ranks' derivatives is that of one process.
+        """
         with torch.no_grad():
             self.a += self.decay * (mean - self.a)
-        return self.weight * self.every * (lengths - self.a).square().mean()
+        own = lengths.mean()
+        of_a = 2 * self.decay * (mean - self.a) * (own - own.detach())  # 0, but for its derivative
+        return self.weight * self.every * ((lengths - self.a).square().mean() - of_a)

@@ -27,6 +27,7 @@ from zoo.run.words import meant
 from zoo.text import printable, shortened
 
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
+PARTS = {"model.regularizer": "zoo.game.regularizers.Regularizer", "model.augment": "zoo.game.augment.Augment"}
 TABLES = {"loss": "model", "regularizer": "model.regularizer", "augment": "model.augment", "experiment": "_global_"}
 MAX_IMAGES = "time is counted in images: max_images="
 EVALUATION = "callbacks evaluate: callbacks.evaluate.every=, in images, and metrics.num_fake="
@@ -369,7 +370,7 @@ def _annotation(key: str, settings: Mapping[str, Any]) -> Any:
     parent, _, leaf = key.rpartition(".")
     if not parent:
         return get_type_hints(Run, include_extras=True).get(leaf, Any)
-    if target := settings.get(f"{parent}._target_"):
+    if target := settings.get(f"{parent}._target_") or PARTS.get(parent):
         return _annotations(target, of=parent).get(leaf, Any)
     outer = _annotation(parent, settings)
     while get_origin(outer) is Annotated:
