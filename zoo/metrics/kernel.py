@@ -94,9 +94,7 @@ class CMMD(Measure):
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         fake, real = (normalize(table(side)) for side in (seen.fake, seen.real))
-        return {
-            "cmmd" + seen.named("").removeprefix("_clip"): mmd(fake, real, gaussian, unbiased=False, paired=seen.paired)
-        }
+        return {seen.named("cmmd"): mmd(fake, real, gaussian, unbiased=False, paired=seen.paired)}
 
     def settings(self) -> dict[str, Plain]:
         return {"cmmd": "Gaussian of sigma 10, times 1,000, over all images that were drawn"}
