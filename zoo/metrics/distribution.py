@@ -110,6 +110,8 @@ class Distribution(Metric):
     def measures_of(self, task: Task) -> list[Measure]:
         """Those that can be made of a preview."""
         reals = "real" in task.fields
+        if "target" in task.fields and not task.fields & {"real", "label"}:
+            return []  # a reconstruction, which is held against its target alone
         return [m for m in self.chosen if (reals or not m.needs_reals) and m.fits(self.extractor)]
 
     def measures(self, task: Task) -> bool:

@@ -42,8 +42,9 @@ class Drawn(Counter):
     images: Tensor  # [n, C, H, W] uint8
     label: Tensor  # [n] of their classes; 0 where they have none
 
-    def __init__(self, num: int, shape: tuple[int, ...], home: torch.device | str) -> None:
+    def __init__(self, num: int, shape: tuple[int, ...], device: torch.device, home: torch.device | str) -> None:
         super().__init__(home)
+        self.device = device
         chosen = torch.randperm(num, generator=torch.Generator().manual_seed(0))[:DRAWN].sort().values
         self.row = torch.full((num,), -1)  # [num] position -> row, or -1
         self.row[chosen] = torch.arange(len(chosen))
@@ -91,19 +92,19 @@ class Diversity(Measure):
         return isinstance(extractor, Activates) or self.distance.is_there
 
     def counter(self, task: Task, extractor: Extractor, home: torch.device | str) -> Counter:
-        return Drawn(task.num_fake, task.shape, home)
+        return Drawn(task.num_fake, task.shape, task.device, home)
 
     def settings(self) -> dict[str, Plain]:
         return {"diversity": f"of {DRAWN // 2} pairs at most, of one class each where fakes have classes"}
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
-        first, second = seen.counted[self].pairs()
+        drawn, extractor = seen.counted[self], seen.extractor
+        first, second = drawn.pairs()
         if not len(first):
             return {}
-        extractor, device = seen.extractor, next(iter(seen.extractor.parameters())).device
         rows, activates = [], isinstance(extractor, Activates)
         for a, b in zip(first.split(50), second.split(50), strict=True):
-            a, b = a.to(device), b.to(device)
+            a, b = a.to(drawn.device), b.to(drawn.device)
             if isinstance(extractor, Activates):
                 rows.append(lpips.unweighted(extractor.activations(a), extractor.activations(b)))
             else:

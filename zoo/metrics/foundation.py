@@ -27,12 +27,12 @@ from zoo.metrics.extractors import Downloaded
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of red, green and blue in [0, 1]
 CLIPS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-BICUBIC = "bicubic with antialias, rounded to 8 bits, as Pillow's"
+BICUBIC = "bicubic with antialias, rounded to 8 bits, as Pillow before 13"
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images [N, C, H, W] -> float32 [N, 3, size, size] in [0, 1], as Pillow's bicubic gives them: rows first, then
-    columns, each rounded to 8 bits. Pillow's own integer weights put one pixel in a thousand one level off."""
+    """uint8 images [N, C, H, W] -> float32 [N, 3, size, size] in [0, 1], as Pillow's bicubic before version 13: rows
+    first, then columns, each rounded to 8 bits. Its integer weights put a few pixels in a thousand one level off."""
     levels = images.float()
     for shape in ((images.shape[2], size), (size, size)):
         if levels.shape[2:] != shape:
