@@ -164,7 +164,7 @@ def test_clip_embeds_images(clip: Path) -> None:
     # Most of the weights are read as float16, which they are in the published files.
     assert torch.allclose(extractor(batch), network(x), atol=1e-2)
     assert extractor.embeds
-    larger = CLIP("vit-l-14-336px", weights=str(clip))
+    larger = CLIP(network="vit-l-14-336px", weights=str(clip))
     assert (larger.name, extractor.name, larger.num_features) == ("clip_l14", "clip", 768)
 
 

@@ -110,7 +110,7 @@ class Downloaded(Extractor):
     where: str  # to find the file by hand: "torch-fidelity's v0.2.0 release on GitHub"
     needs_it = "The metric"
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, *, weights: str | None = None) -> None:
         super().__init__()
         self.network: Any = None
         self.path = Path(weights) if weights is not None else Path(torch.hub.get_dir(), "checkpoints", self.FILE)
@@ -173,6 +173,9 @@ class Inception(Downloaded):
     num_features = 2048
     num_logits = 1008
     resize = "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)"
+
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__(weights=weights)
 
     def build(self) -> nn.Module:
         # Its own torch.load may unpickle code, so the file is read once before in the safe way.

@@ -182,7 +182,9 @@ class CLIP(Downloaded):
     distance, embeds = "fd", True
     needs_it = "metrics=clip"
 
-    def __init__(self, network: Literal["vit-b-32", "vit-l-14-336px"] = "vit-b-32", weights: str | None = None) -> None:
+    def __init__(
+        self, *, network: Literal["vit-b-32", "vit-l-14-336px"] = "vit-b-32", weights: str | None = None
+    ) -> None:
         known = f"clip-{network}"
         self.URL = MODEL_URLS[known]
         self.FILE = f"{known}-{MODEL_METADATA[known]['hash']}.pt"  # torch-fidelity's name for its copy
@@ -193,7 +195,7 @@ class CLIP(Downloaded):
             "vit-l-14-336px": ("clip_l14", 768, 336),
         }[network]
         self.resize = f"to {self.size}x{self.size}, {BICUBIC}"
-        super().__init__(weights)
+        super().__init__(weights=weights)
 
     def build(self) -> nn.Module:
         # An archive of TorchScript, which torchfile does not read. It is the published one, by all of its hash.

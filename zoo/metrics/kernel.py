@@ -30,22 +30,21 @@ from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen, table
 from zoo.metrics.metric import Plain
 
-Kernel = Callable[[Tensor, Tensor], Tensor]  # [a, F], [b, F] -> [a, b]
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]  # [a, F], [b, F], where to put it [a, b] -> [a, b]
 
 ROWS = 100  # of a kernel's matrix at a time: 4 MB against 5,000 images
 SIGMA, TIMES = 10.0, 1000.0  # of CMMD
 
 
-def cubic(x: Tensor, y: Tensor) -> Tensor:
+def cubic(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
     """(x . y / F + 1)^3"""
-    base = (x @ y.T).div_(x.shape[1]).add_(1)
-    return base.square().mul_(base)
+    return torch.mm(x, y.T, out=out).div_(x.shape[1]).add_(1).pow_(3)
 
 
-def gaussian(x: Tensor, y: Tensor) -> Tensor:
+def gaussian(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
     """exp(-|x - y|^2 / (2 sigma^2)), times 1,000"""
-    squares = x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T
-    return squares.clamp_min(0).div(-2 * SIGMA**2).exp() * TIMES
+    torch.mm(x, y.T, out=out).mul_(-2).add_(x.square().sum(1, keepdim=True)).add_(y.square().sum(1))
+    return out.clamp_min_(0).div_(-2 * SIGMA**2).exp_().mul_(TIMES)
 
 
 def mmd(fake: Tensor, real: Tensor, kernel: Kernel, *, unbiased: bool = True, paired: bool = False) -> Estimate:
@@ -57,17 +56,24 @@ def mmd(fake: Tensor, real: Tensor, kernel: Kernel, *, unbiased: bool = True, pa
         paired: whether a fake and a real of one row belong together.
     """
     m, n = len(fake), len(real)
+    room = fake.new_empty(ROWS * max(m, n))  # fresh memory for each matrix would cost more than what fills it
+
+    def between(x: Tensor, y: Tensor) -> Tensor:
+        return kernel(x, y, room[: len(x) * len(y)].view(len(x), len(y)))
+
+    def within(side: Tensor, rows: Tensor) -> Tensor:
+        """The sums of the kernels of some rows with their own side."""
+        matrix = between(side[rows], side)
+        return matrix.sum(1) - unbiased * matrix[torch.arange(len(rows)), rows]
+
     own, across = torch.zeros(m).double(), torch.zeros(m).double()  # sums of each fake's kernels with fakes, reals
     of_reals, back = torch.zeros(n).double(), torch.zeros(n).double()
-    themselves = [torch.cat([kernel(x[None], x[None])[0] for x in side]) if unbiased else 0 for side in (fake, real)]
     for rows in torch.arange(m).split(ROWS):
-        own[rows] = kernel(fake[rows], fake).sum(1)
-        between = kernel(fake[rows], real)
-        across[rows], back = between.sum(1), back + between.sum(0)
+        own[rows] = within(fake, rows) / (m - unbiased)
+        matrix = between(fake[rows], real)
+        across[rows], back = matrix.sum(1), back + matrix.sum(0)
     for rows in torch.arange(n).split(ROWS):
-        of_reals[rows] = kernel(real[rows], real).sum(1)
-    own = (own - themselves[0]) / (m - unbiased)
-    of_reals = (of_reals - themselves[1]) / (n - unbiased)
+        of_reals[rows] = within(real, rows) / (n - unbiased)
     value = float(own.mean() + of_reals.mean() - 2 * across.mean() / n)
     fakes, reals = contributions(2 * (own - across / n)), contributions(2 * (of_reals - back / m))
     return Estimate(value, pairs=fakes + reals) if paired and m == n else Estimate(value, fakes=fakes, reals=reals)
