@@ -10,6 +10,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from zoo.batch import LabelledImages, Preview, from_bytes, to_bytes
+from zoo.metrics.distribution import MEASURES
 from zoo.metrics.evaluation import Evaluation
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.metric import Result
@@ -20,7 +21,7 @@ class Pixels(Extractor):
     """The first four pixels are the features; the brightest of them is the class."""
 
     name = "pixels"
-    num_features = 4
+    num_features = num_logits = 4
     classes = ("a", "b", "c", "d")
     resize = "none"
     weights_sha256 = "none"
@@ -35,6 +36,15 @@ class Pixels(Extractor):
 
     def classify(self, features: Tensor) -> Tensor:
         return features.argmax(1)
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        return 5 * features
+
+    def activations(self, images: Tensor) -> list[Tensor]:
+        return [images.float() / 255 + 0.1]
+
+
+OF_REALS = ["fid", "kid", "precision", "recall", "density", "coverage"]
 
 
 class Data:
@@ -154,10 +164,15 @@ def test_precision_and_recall_equal_their_definition():
 
 def test_equal_sets_are_at_distance_zero():
     result = evaluate(evaluation(num_fake=50), preview=lambda batch: {"samples": Preview(batch.image, batch.image)})
+    score, kid = (result.values.pop(f"{name}_pixels") for name in ("inception_score", "kid"))
+    assert 1 < score < 4
+    assert kid < 0  # unbiased: each image is nearer to itself, which counts across and not within
     assert result.values == {
         "fid_pixels": pytest.approx(0, abs=1e-6),
         "precision_pixels": 1.0,
         "recall_pixels": 1.0,
+        "density_pixels": pytest.approx(1.0, abs=0.02),  # what is exactly as far as a radius is inside or not
+        "coverage_pixels": 1.0,
         "classes_pixels": 1.0,
     }
 
@@ -181,7 +196,7 @@ def test_other_previews_prefix_their_values():
     values = evaluate(evaluation(), preview=both).values
     assert values["Y->X/recall_pixels"] > values["X->Y/recall_pixels"]
     assert list(values) == ["mean/fid_pixels"] + [
-        f"{p}/{m}_pixels" for p in ("X->Y", "Y->X") for m in ("fid", "precision", "recall", "classes")
+        f"{p}/{m}_pixels" for p in ("X->Y", "Y->X") for m in (*OF_REALS, "inception_score", "classes")
     ]
     assert values["mean/fid_pixels"] == (values["X->Y/fid_pixels"] + values["Y->X/fid_pixels"]) / 2
 
@@ -241,12 +256,12 @@ def test_accuracy_counts_the_fakes_of_the_class_that_was_asked_for():
 
 def test_labels_add_values_and_change_none():
     plain, told = evaluate(evaluation()), evaluate(evaluation(), preview=told_in_vain)
-    assert list(plain.values) == ["fid_pixels", "precision_pixels", "recall_pixels", "classes_pixels"]
-    assert list(told.values)[:6] == [*plain.values, "accuracy_pixels", "fid_pixels_per_class"]
-    assert list(told.values)[6:] == [f"fid_pixels/{name}" for name in "abcd"]
+    assert list(plain.values) == [f"{name}_pixels" for name in (*OF_REALS, "inception_score", "classes")]
+    assert list(told.values)[:10] == [*plain.values, "accuracy_pixels", "fid_pixels_per_class"]
+    assert list(told.values)[10:] == [f"fid_pixels/{name}" for name in "abcd"]
     assert {name: told.values[name] for name in plain.values} == pytest.approx(plain.values, rel=1e-9)
     assert evaluate(evaluation(per_class=False)).values == plain.values
-    assert list(evaluate(evaluation(per_class=False), preview=labelled).values)[4:] == ["accuracy_pixels"]
+    assert list(evaluate(evaluation(per_class=False), preview=labelled).values)[8:] == ["accuracy_pixels"]
 
 
 def told_in_vain(batch):
@@ -357,10 +372,10 @@ def translation(batch: LabelledImages) -> dict[str, Preview]:
 
 
 def test_each_entry_has_what_its_fields_allow(tmp_path):
-    of_reals = [f"{metric}_pixels" for metric in ("fid", "precision", "recall", "classes")]
+    of_reals = [f"{metric}_pixels" for metric in (*OF_REALS, "inception_score", "classes")]
     against_target = ["psnr", "l1", "pixel_accuracy"]
     wanted = [f"X->Y/{name}" for name in [*of_reals, "accuracy_pixels", *against_target]]
-    wanted += [f"X->Y->X/{name}" for name in against_target] + ["read/accuracy_pixels"]
+    wanted += [f"X->Y->X/{name}" for name in against_target] + ["read/inception_score_pixels", "read/accuracy_pixels"]
     wanted += [f"Y->X/{name}" for name in of_reals]
     judge = evaluation(cache_dir=str(tmp_path))
     result = evaluate(judge, preview=translation)
@@ -475,6 +490,7 @@ def test_several_processes_equal_one(tmp_path):
         {"num_fake": 51, "num_real": 41, "prc_images": 20},
         {"cache_dir": str(tmp_path / "cache")},
         {"num_real": 2, "num_fake": 2, "neighbours": 1},
+        {"measures": list(MEASURES), "num_fake": 51, "prc_images": 40},
     ]
     multiprocessing.set_forkserver_preload([evaluate_on.__module__, "zoo.metrics.evaluation"])  # import torch once
     torch.multiprocessing.start_processes(

@@ -17,19 +17,23 @@ They share one pass through the extractor, and what it gives of real images is k
 """
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor
 
 from zoo.batch import Preview
-from zoo.metrics import fid
+from zoo.metrics import fid, neighbours
+from zoo.metrics.diversity import Diversity
 from zoo.metrics.estimate import Estimate, share_of
 from zoo.metrics.extractors import Extractor
-from zoo.metrics.measure import Measure, Seen
+from zoo.metrics.kernel import CMMD, KID
+from zoo.metrics.measure import Counter, Measure, Seen
 from zoo.metrics.memorisation import Memorisation
 from zoo.metrics.metric import Features, Metric, Plain, Task
-from zoo.metrics.neighbours import PrecisionRecall
+from zoo.metrics.neighbours import DensityCoverage, PrecisionRecall
+from zoo.metrics.score import InceptionScore
 from zoo.metrics.side import Side
 
 CACHE_VERSION = 3  # of the kept real statistics: raise it when their meaning changes
@@ -38,10 +42,15 @@ COVERED = 0.1  # a class is covered from this ratio of its share among fakes to 
 # What metrics.measures may name, each made with k, the number of neighbours.
 MEASURES: dict[str, Callable[[int], Measure]] = {
     "fid": lambda k: fid.FID(),
+    "kid": lambda k: KID(),
     "precision_recall": PrecisionRecall,
+    "density_coverage": lambda k: DensityCoverage(neighbours.K),
+    "inception_score": lambda k: InceptionScore(),
+    "diversity": lambda k: Diversity(),
+    "cmmd": lambda k: CMMD(),
     "memorisation": lambda k: Memorisation(),
 }
-DEFAULT = ("fid", "precision_recall")
+DEFAULT = ("fid", "kid", "precision_recall", "density_coverage", "inception_score")
 
 
 class Distribution(Metric):
@@ -66,8 +75,11 @@ class Distribution(Metric):
         measures: Sequence[str] = DEFAULT,
     ) -> None:  # fmt: skip
         super().__init__()
-        if unknown := [name for name in measures if name not in MEASURES]:
-            raise ValueError(f"metrics.measures: there is no {unknown[0]}: choose from {', '.join(MEASURES)}")
+        for name in measures:
+            if name not in MEASURES:
+                near = get_close_matches(str(name), MEASURES, n=1, cutoff=0.5)
+                meant = f" (did you mean {near[0]}?)" if near else ""
+                raise ValueError(f"metrics.measures: there is no {name}{meant}: choose from {', '.join(MEASURES)}")
         self.extractor, self.prc_images, self.per_class = extractor, prc_images, per_class
         self.chosen = [MEASURES[name](neighbours) for name in dict.fromkeys(measures)]
         self.suffix = f"_{extractor.name}" if extractor.name else ""
@@ -76,6 +88,8 @@ class Distribution(Metric):
 
     def load(self) -> None:
         self.extractor.load()
+        for measure in self.chosen:
+            measure.load(self.extractor)
 
     def check_numbers(self, **numbers: int | None) -> None:
         for measure in self.chosen:
@@ -91,14 +105,16 @@ class Distribution(Metric):
     def settings(self) -> dict[str, Plain]:
         settings: dict[str, Plain] = self.extractor.protocol()
         for measure in self.chosen:
-            settings |= measure.settings()
+            if measure.fits(self.extractor):
+                settings |= measure.settings()
         return settings | {"prc_images": self.prc_images, "torch_fidelity": version("torch-fidelity")}
 
     def measures_of(self, task: Task) -> list[Measure]:
         """Those that can be made of a preview."""
-        reals, classes = "real" in task.fields, bool(self.extractor.classes)
-        fits = lambda measure: (reals or not measure.needs_reals) and (classes or not measure.needs_classes)
-        return [measure for measure in self.chosen if fits(measure)]
+        reals = "real" in task.fields
+        if "target" in task.fields and not task.fields & {"real", "label"}:
+            return []  # a reconstruction, which is held against its target alone
+        return [m for m in self.chosen if (reals or not m.needs_reals) and m.fits(self.extractor)]
 
     def measures(self, task: Task) -> bool:
         return bool(self.measures_of(task)) or self._classifies(task)
@@ -122,6 +138,11 @@ class Distribution(Metric):
         of_side |= {"drawn": self.prc_images, "home": self.home}
         self.real = Side("real", task.num_real if self.has_reals else 0, **of_side)
         self.fake = Side("fake", task.num_fake, **of_side)
+        self.counted: dict[Measure, Counter] = {}
+        for measure in self.measures_of(task):
+            if counter := measure.counter(task, self.extractor, self.home):
+                self.counted[measure] = counter
+        self.fake.counters += self.counted.values()
         self.reals = self.real if self.has_reals else None
         self.sides = ("real", "fake") if self.has_reals else ("fake",)
 
@@ -153,7 +174,7 @@ class Distribution(Metric):
                 )
         # Row by row, fakes and reals belong together where a fake's target is the real.
         paired = "target" in self.task.fields and self.real.num == self.fake.num
-        seen = Seen(self.real, self.fake, self.extractor, paired, self.task)
+        seen = Seen(self.real, self.fake, self.extractor, paired, self.counted, {}, self.task)
         values: dict[str, float | Estimate] = {}
         for measure in self.measures_of(self.task):
             values |= measure.values(seen)

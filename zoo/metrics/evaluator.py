@@ -139,8 +139,9 @@ class Evaluator:
             first = next(batches, None)  # None on a rank beyond the number of images
             previews = first[1] if first else {}
             self._check(previews)
-            fields = from_rank_0({key: fields_of(shown) for key, shown in previews.items()}, device)
-            tasks = [Task(key, names, data, *numbers, device, stamp) for key, names in fields.items()]
+            kinds = {key: (fields_of(shown), tuple(shown.fake.shape[1:])) for key, shown in previews.items()}
+            kinds = from_rank_0(kinds, device)
+            tasks = [Task(key, names, data, *numbers, device, stamp, shape) for key, (names, shape) in kinds.items()]
             metrics = [metric.begun(task) for task in tasks for metric in self.metrics if metric.measures(task)]
             # Only rank 0 looks into the cache: it tells the others.
             cached = from_rank_0([rank == 0 and self._take_up(metric) for metric in metrics], device)

@@ -34,7 +34,9 @@ class Extractor(nn.Module):
     name: str  # "" for the standard Inception; otherwise the suffix of its metrics' keys
     distance: str = "fid"  # what the Frechet distance is called: fid_mnist, fd_dinov2
     num_features: int
-    classes: Sequence[str] = ()  # their names, by number, where it classifies
+    classes: Sequence[str] = ()  # their names, by number, where it classifies into classes of data
+    num_logits: int = 0  # of `logits_of`; 0 where there is none
+    embeds = False  # whether the angle between features is what its network was trained for, as CLIP's
     resize: str  # what it does to the images, for the protocol
     weights_sha256: str  # of the weights' file; known once loaded
 
@@ -83,30 +85,32 @@ class Extractor(nn.Module):
         """Features [N, num_features] -> int64 classes [N]; only where there are `classes`."""
         raise NotImplementedError
 
+    def logits_of(self, features: Tensor) -> Tensor:
+        """Features [N, num_features] -> float32 logits [N, num_logits] of the classes that its network was trained on;
+        only where `num_logits` is not 0."""
+        raise NotImplementedError
 
-class Inception(Extractor):
-    """The Inception of the original FID (Heusel et al. 2017, arXiv:1706.08500), as torch-fidelity ported it.
 
-    torchmetrics' `NoTrainInceptionV3` with antialias=False, whose features equal torch-fidelity's exactly; its
-    default, antialias=True, shifts FID by about 1 % at 32 to 64 pixels. Grey images are repeated to three channels.
+class Downloaded(Extractor):
+    """Base of the extractors whose weights are a file that must be downloaded once. Subclasses write `build`.
 
     Args:
-        weights: a local copy of the standard weights' file, or None: the one in torch.hub's checkpoints folder
+        weights: a local copy of the file, or None: the one in torch.hub's checkpoints folder
             ($TORCH_HOME/hub/checkpoints), downloaded there if missing.
 
     Raises:
         MissingWeights: the local copy does not exist; from `load` or first use, the file can't be downloaded.
-        ValueError: the file is not the standard one, by its SHA-256.
+        ValueError: the file is not the right one, by its SHA-256.
     """
 
-    FILE = URL_INCEPTION_V3.rpartition("/")[2]  # weights-inception-2015-12-05-6726825d.pth
-    SHA256_PREFIX = "6726825d"  # by torch.hub's convention the file's name ends in it
+    FILE: str
+    URL: str
+    SHA256_PREFIX: str  # of the file, or all of it
+    what: str  # "the standard Inception"
+    where: str  # to find the file by hand: "torch-fidelity's v0.2.0 release on GitHub"
+    needs_it = "The metric"
 
-    name = ""
-    num_features = 2048
-    resize = "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)"
-
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, *, weights: str | None = None) -> None:
         super().__init__()
         self.network: Any = None
         self.path = Path(weights) if weights is not None else Path(torch.hub.get_dir(), "checkpoints", self.FILE)
@@ -115,33 +119,31 @@ class Inception(Extractor):
             self._check()
 
     def load(self) -> None:
-        """Downloads the weights if they are missing (91 MB), checks them, and builds the network."""
+        """Downloads the weights if they are missing, checks them, and builds the network."""
         if self.network is not None:
             return
         if not self.is_local_copy and not self.path.exists():
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(URL_INCEPTION_V3, str(self.path), hash_prefix=self.SHA256_PREFIX)
+                torch.hub.download_url_to_file(self.URL, str(self.path), hash_prefix=self.SHA256_PREFIX)
             except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
                 raise MissingWeights(
-                    f"FID needs the weights of the standard Inception, and they could not be downloaded ({error}). "
-                    f"Fetch the file {self.FILE} from torch-fidelity's v0.2.0 release on GitHub where there is a "
-                    f"network, and put it at {self.path}, or name it: metrics.extractor.weights=FILE. "
-                    "To train without: metrics=none"
+                    f"{self.needs_it} needs the weights of {self.what}, and they could not be downloaded ({error}). "
+                    f"Fetch the file {self.FILE} from {self.where} where there is a network, and put it at "
+                    f"{self.path}, or name it: metrics.extractor.weights=FILE. To train without: metrics=none"
                 ) from error
         self._check()
-        # The networks that torch-fidelity builds are initialised at random first: keep that out of the training's
-        # random state. Its own torch.load may unpickle code, so the file is read once before in the safe way.
+        # Networks are initialised at random first: keep that out of the training's random state.
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             try:
-                torchfile.load(self.path, archive=False)
-                network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path), antialias=False)
+                network = self.build()
             except Exception as error:  # whatever a damaged file makes it stumble over
-                raise ValueError(f"{self.path} does not hold the weights of the standard Inception: {error}") from error
-        self.network = network.requires_grad_(False)
+                raise ValueError(f"{self.path} does not hold the weights of {self.what}: {error}") from error
+        self.network = network.requires_grad_(False).eval()
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.network(images.expand(-1, 3, -1, -1))
+    def build(self) -> nn.Module:
+        """The network with the weights of `path`, whose hash has been checked. What fails in it is a damaged file."""
+        raise NotImplementedError
 
     def _check(self) -> None:
         if not self.path.is_file():
@@ -149,10 +151,44 @@ class Inception(Extractor):
         self.weights_sha256 = sha256(self.path)
         if not self.weights_sha256.startswith(self.SHA256_PREFIX):
             raise ValueError(
-                f"{self.path} is not {self.FILE} of torch-fidelity's v0.2.0 release: its SHA-256 begins "
-                f"{self.weights_sha256[:8]}, not {self.SHA256_PREFIX}. Remove it, or name the right file: "
-                "metrics.extractor.weights=FILE"
+                f"{self.path} is not {self.FILE} of {self.where}: its SHA-256 begins {self.weights_sha256[:8]}, not "
+                f"{self.SHA256_PREFIX[:8]}. Remove it, or name the right file: metrics.extractor.weights=FILE"
             )
+
+
+class Inception(Downloaded):
+    """The Inception of the original FID (Heusel et al. 2017, arXiv:1706.08500), as torch-fidelity ported it: 91 MB.
+
+    torchmetrics' `NoTrainInceptionV3` with antialias=False, whose features equal torch-fidelity's exactly; its
+    default, antialias=True, shifts FID by about 1 % at 32 to 64 pixels. Grey images are repeated to three channels.
+    """
+
+    URL = URL_INCEPTION_V3
+    FILE = URL_INCEPTION_V3.rpartition("/")[2]  # weights-inception-2015-12-05-6726825d.pth
+    SHA256_PREFIX = "6726825d"  # by torch.hub's convention the file's name ends in it
+    what, where = "the standard Inception", "torch-fidelity's v0.2.0 release on GitHub"
+    needs_it = "FID"
+
+    name = ""
+    num_features = 2048
+    num_logits = 1008
+    resize = "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)"
+
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__(weights=weights)
+
+    def build(self) -> nn.Module:
+        # Its own torch.load may unpickle code, so the file is read once before in the safe way.
+        torchfile.load(self.path, archive=False)
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path), antialias=False)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.network(images.expand(-1, 3, -1, -1))
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """Without the bias: what the Inception Score has been read off since the network of 2015, "logits_unbiased"."""
+        with torch.no_grad(), plain_float32(features.device.type):
+            return features @ self.network.fc.weight.T.to(features.device)
 
 
 class SmallNetwork(nn.Module):
@@ -178,6 +214,7 @@ class SmallClassifier(Extractor):
     FILE: Path
     Network: type[SmallNetwork]
     num_features = 64
+    num_logits = 10
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,11 +248,11 @@ class SmallClassifier(Extractor):
         return [*layers, x]
 
     def classify(self, features: Tensor) -> Tensor:
-        return self._head(features).argmax(1)
+        return self.logits_of(features).argmax(1)
 
     def logits(self, images: Tensor) -> Tensor:
         """uint8 images [N, C, H, W] -> logits [N, number of classes]."""
-        return self._head(self(images))
+        return self.logits_of(self(images))
 
     def log_odds(self, images: Tensor, index: int) -> Tensor:
         """log p / (1 - p) of a class, [N], float64: unlike p it tells 0.999 from 0.9999."""
@@ -223,7 +260,7 @@ class SmallClassifier(Extractor):
         others = torch.cat([logits[:, :index], logits[:, index + 1 :]], 1)
         return logits[:, index] - others.logsumexp(1)
 
-    def _head(self, features: Tensor) -> Tensor:
+    def logits_of(self, features: Tensor) -> Tensor:
         with torch.no_grad(), plain_float32(features.device.type):
             return self.network.head(features)
 

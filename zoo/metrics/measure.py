@@ -4,14 +4,31 @@ A new one is a class with `values`, under a name of zoo/metrics/distribution.py'
 evaluation share one pass of the images through the extractor.
 """
 
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from zoo.metrics.estimate import Estimate
 from zoo.metrics.extractors import Extractor
-from zoo.metrics.metric import Plain, Task
+from zoo.metrics.metric import Plain, States, Task
 from zoo.metrics.side import Side
+
+
+class Counter(States):
+    """What a measure counts of fakes as they pass, beside the sums and the table that all measures have."""
+
+    def update(self, images: Tensor, features: Tensor, index: Tensor, label: Tensor | None) -> None:
+        """Counts fakes into the states.
+
+        Args:
+            images: uint8 [N, C, H, W].
+            features: [N, F] float32, on the images' device.
+            index: their positions [N], on the CPU, each below the number of fakes.
+            label: [N] int64 where fakes have one, on `home`.
+        """
+        raise NotImplementedError
 
 
 class Seen(NamedTuple):
@@ -21,18 +38,38 @@ class Seen(NamedTuple):
     fake: Side
     extractor: Extractor
     paired: bool  # whether real and fake images belong together, row by row
+    counted: Mapping["Measure", Any] = {}  # the counters of the measures that have one
+    kept: dict[str, Any] | None = None  # what measures share
     task: Task | None = None  # what is evaluated, for those that look at other images of its data too
 
     def named(self, name: str) -> str:
         """The name of a value with that of the extractor: kid, kid_mnist."""
         return f"{name}_{self.extractor.name}" if self.extractor.name else name
 
+    def once(self, what: str, make: Callable[[], Any]) -> Any:
+        """What several measures need, made by the first of them."""
+        if self.kept is None:
+            return make()
+        if what not in self.kept:
+            self.kept[what] = make()
+        return self.kept[what]
+
 
 class Measure:
     """Base of all measures. What an instance holds are settings."""
 
     needs_reals: ClassVar[bool] = True
-    needs_classes: ClassVar[bool] = False  # of an extractor that classifies
+
+    def load(self, extractor: Extractor) -> None:
+        """Builds what it needs beside the extractor, and fetches what must be fetched."""
+
+    def fits(self, extractor: Extractor) -> bool:
+        """Whether it can be made with this extractor; asked after `load`."""
+        return True
+
+    def counter(self, task: Task, extractor: Extractor, home: torch.device | str) -> Counter | None:
+        """What it counts of the fakes of one preview; None where the sums and the table of all are enough."""
+        return None
 
     def check_numbers(self, **numbers: int | None) -> None:
         """Raises:
@@ -40,7 +77,7 @@ class Measure:
         """
 
     def settings(self) -> dict[str, Plain]:
-        """Its part of the protocol."""
+        """Its part of the protocol; asked after `load`."""
         return {}
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:

@@ -74,6 +74,7 @@ class Task(NamedTuple):
     num_fake: int
     device: torch.device  # where the previews lie
     stamp: Mapping[str, Plain]  # the protocol so far
+    shape: tuple[int, ...] = ()  # (C, H, W) of the fakes
 
 
 class States:

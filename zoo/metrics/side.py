@@ -1,5 +1,7 @@
 """One side of a comparison, real or fake: what is counted of its images as they pass through an extractor once."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ class Side(States):
     ) -> None:
         super().__init__(home)
         self.name, self.num, self.extractor = name, num, extractor
+        self.counters: list[Any] = []  # zoo.metrics.measure.Counter: what else is counted of the same images
         features = extractor.num_features
         # Drawn from all positions: a data set may come sorted by class.
         chosen = positions(num, drawn)
@@ -49,7 +52,8 @@ class Side(States):
         inside = (index < self.num).nonzero().squeeze(1)
         if not len(inside):
             return
-        features = self.extractor(to_bytes(images[inside.to(images.device)]))
+        images = to_bytes(images[inside.to(images.device)])
+        features = self.extractor(images)
         if label is not None:
             label = label.to(self.home)[inside.to(self.home)]
         if self.extractor.classes:
@@ -57,6 +61,8 @@ class Side(States):
             self.classes += classes.bincount(minlength=len(self.classes))
             if label is not None:
                 self.correct += (classes == label).sum()
+        for counter in self.counters:
+            counter.update(images, features, index[inside], label)
         features = features.to(self.home)
         row = self.row[index[inside]].to(self.home)
         self.table[row[row >= 0]] = features[row >= 0]
@@ -72,6 +78,11 @@ class Side(States):
     def rows(self, group: int) -> Tensor:
         """The features of the drawn images of a group, [k, F], on the CPU."""
         return self.table[self.labels == group].cpu() if len(self.count) > 1 else self.table.cpu()
+
+    def reduce(self) -> None:
+        super().reduce()
+        for counter in self.counters:
+            counter.reduce()
 
     def moments(self, groups: list[int] | None = None) -> Moments:
         """Of the features of all images, or of those of some groups."""

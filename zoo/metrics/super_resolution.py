@@ -8,7 +8,6 @@ PSNR falls as a game begins that shall make images look right, by design: there 
 without it none does, and the newest is the best.
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -17,12 +16,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from zoo.batch import to_bytes
+from zoo.metrics import lpips
 from zoo.metrics.estimate import intervals_of, mean_of
 from zoo.metrics.evaluator import Evaluator, Previews, on, ranks, undisturbed
 from zoo.metrics.metric import Metric, Plain, Result, Task
 from zoo.metrics.pixels import measure, without_border
-
-log = logging.getLogger(__name__)
 
 LEAST = 5  # images, for an interval
 
@@ -76,41 +74,21 @@ class LPIPS(OfWholeImages):
     names = ("lpips",)
     headline, higher_is_better = "lpips", False
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: lpips.Name) -> None:
         super().__init__()
-        self.name, self.tried = network, False
-        self.network: Any = None
+        self.distance = lpips.Distance(network, "lpips is not measured", "metrics.lpips=null is without")
 
     def load(self) -> None:
-        """Builds the network where its weights are there or can be downloaded; one sentence where not."""
-        if self.tried:
-            return
-        self.tried = True
-        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-        try:
-            with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
-                network = LearnedPerceptualImagePatchSimilarity(net_type=self.name, normalize=False)  # type: ignore[arg-type]
-        except (OSError, RuntimeError, ModuleNotFoundError) as error:  # URLError is an OSError
-            log.warning(
-                "lpips is not measured: the weights of %s could not be downloaded (%s); metrics.lpips=null is without",
-                self.name,
-                error,
-            )
-        else:
-            self.network = network.requires_grad_(False).eval()
+        self.distance.load()
 
     def measures(self, task: Task) -> bool:
-        return self.network is not None and super().measures(task)
+        return self.distance.is_there and super().measures(task)
 
     def settings(self) -> dict[str, Plain]:
-        return {"lpips": self.name} if self.network is not None else {}
+        return {"lpips": self.distance.name} if self.distance.is_there else {}
 
     def row(self, fake: Tensor, target: Tensor, border: int, *, is_grey: bool) -> Tensor:
-        images = [without_border(image.float() / 127.5 - 1, border)[:, :3] for image in (fake, target)]
-        distance = self.network.to(fake.device)(*(image.expand(-1, 3, -1, -1) for image in images))
-        self.network.reset()
-        return distance.double().view(1)
+        return self.distance(*(without_border(image, border)[:, :3] for image in (fake, target)))
 
 
 class SuperResolution(Evaluator):
