@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.common import with_remedy
+from zoo.cli.compare import compare
 from zoo.cli.convert import translate, upscale
 from zoo.cli.export import export
 from zoo.cli.generate import sample
@@ -31,6 +32,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (translate, "--size makes images smaller first"),
     (upscale, "smaller tiles need less, --tile"),
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
+    (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),
     (runs, "give fewer folders"),
     (interpolate, FEWER_SEEDS),

@@ -73,7 +73,7 @@ def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
         stored = {part: _completed(part, model.config, overrides) for part in ("data", "metrics")}
     except ValueError as error:
         raise ValueError(f"{path} is refused: {error}") from None
-    return _built(_with(stored, model.config["seed"], overrides), path)
+    return _built(with_overrides(stored, model.config["seed"], overrides), path)
 
 
 def generator(model: Any) -> dict[str, str]:
@@ -90,13 +90,13 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     from zoo.data import degradation
     from zoo.run.config import plain
 
-    data_settings = plain(_composed("data", "super_resolution_folder", 0, overrides).data)
+    data_settings = plain(composed("data", "super_resolution_folder", 0, overrides).data)
     data_settings |= {"root": str(folder), "test_fraction": 0.0, "channels": model.channels, "scale": model.scale}
     data_settings |= {"patch_size": model.scale, "batch_size": 1, "on_error": "skip"}
-    metrics = plain(_composed("metrics", "super_resolution", 0, overrides).metrics) | {"split": "train"}
+    metrics = plain(composed("metrics", "super_resolution", 0, overrides).metrics) | {"split": "train"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is left out, which is said below
-        data, evaluation = _built(_with({"data": data_settings, "metrics": metrics}, 0, overrides), path)
+        data, evaluation = _built(with_overrides({"data": data_settings, "metrics": metrics}, 0, overrides), path)
     result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> dict[str, Preview]:
@@ -136,7 +136,7 @@ def _built(config: dict[str, Any], path: Path) -> tuple[Any, Any]:
     return data, evaluation
 
 
-def _composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
+def composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
     """The project's settings with a group's choice, the seed of a run, and the user's cache."""
     from zoo.run.config import compose
     from zoo.run.grammar import value_of
@@ -159,7 +159,7 @@ def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[
 
     stored = config[part]
     for name in choices(part) if stored else ():
-        composed = _composed(part, name, config["seed"], overrides)
+        composed = composed(part, name, config["seed"], overrides)
         defaults = plain(composed[part])
         if targets(defaults) == targets(stored):
             check({part: stored}, {part: defaults})
@@ -169,7 +169,7 @@ def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[
     return stored
 
 
-def _with(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
+def with_overrides(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
 
@@ -180,7 +180,7 @@ def _with(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, 
         if group == "metrics":
             if name not in (names := choices("metrics")):
                 raise ValueError(f"there is no {override}: choose from {', '.join(names)}")
-            config = config | {"metrics": plain(_composed("metrics", name, seed, overrides).metrics)}
+            config = config | {"metrics": plain(composed("metrics", name, seed, overrides).metrics)}
     changed = OmegaConf.create(config)
     changed.merge_with_dotlist(
         [override for override in overrides if not override.startswith(("metrics=", "cache_dir="))]
