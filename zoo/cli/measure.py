@@ -22,13 +22,23 @@ def evaluate(
         int | None,
         typer.Option("--ppl", min=1, metavar="N", help="models with styles: the path length of N pairs"),
     ] = None,
+    protocols: Annotated[
+        bool, typer.Option("--protocols", help="one table of the distance by the protocols of the literature")
+    ] = False,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="of --protocols: write it as JSON; -: to stdout, alone")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
 
     Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement. An
     image that can't be measured is named and left out; the exit status is then 1.
+
+    --protocols: one set of fakes against training and test images, 5,000 to 50,000 of them (metrics.num_fake=N: N at
+    most), by each way of resizing, rounded and not, and extrapolated to infinitely many.
     """
+    from zoo.cli.protocols import by_protocols
     from zoo.game.abilities import Styles, Upscales
     from zoo.loading import load
     from zoo.metrics.evaluation import Evaluation
@@ -42,6 +52,10 @@ def evaluate(
         raise ValueError(f"{type(model).__name__} has no styles to measure paths between: leave --ppl out")
     if images is not None and not isinstance(model, Upscales):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution")
+    if protocols and (images is not None or ppl is not None):
+        raise ValueError("--protocols is a table of its own: leave --data and --ppl out")
+    if json_ is not None and not protocols:
+        raise ValueError(f"--json {json_} is for --protocols: add it, or leave --json out")
     if images is not None:
         _evaluate_images(model, path, images, overrides or [], device)
         return
@@ -50,6 +64,9 @@ def evaluate(
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
         )
+    if protocols:
+        by_protocols(model, path, data, evaluation, overrides or [], device, json_)
+        return
     if ppl is not None:
         if not isinstance(evaluation, Evaluation):
             raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
@@ -159,11 +176,11 @@ def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[
 
     stored = config[part]
     for name in choices(part) if stored else ():
-        composed = composed(part, name, config["seed"], overrides)
-        defaults = plain(composed[part])
+        current = composed(part, name, config["seed"], overrides)
+        defaults = plain(current[part])
         if targets(defaults) == targets(stored):
             check({part: stored}, {part: defaults})
-            users = {*trust.of_the_user(composed), "data.num_workers"}
+            users = {*trust.of_the_user(current), "data.num_workers"}
             own = {key for key, value in stored.items() if trust.is_the_users(f"{part}.{key}", value, users)}
             return defaults | {key: value for key, value in stored.items() if key not in own}
     return stored

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
@@ -114,7 +114,7 @@ class Inception(Extractor):
 
     name = ""
     num_features = 2048
-    RESIZES = {  # what the protocol says of each way
+    RESIZES: ClassVar = {  # what the protocol says of each way
         "tensorflow": "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)",
         "antialias": "to 299x299, bilinear with antialias, as torchmetrics' default",
         "clean": "to 299x299, bicubic with antialias on floats, as Pillow's and clean-fid's default",
