@@ -46,8 +46,8 @@ def compare(
 
     if json_ not in (None, "-") and Path(json_).is_dir():
         raise ValueError(f"--json {json_} is a folder: give a file")
-    comparison, batch_size = _comparison(metrics, overrides or [])
     generated, real = _sides(a, b, number, device)
+    comparison, batch_size = _comparison(metrics, overrides or [])
     try:
         comparison.load()
     except MissingWeights as error:
