@@ -219,11 +219,15 @@ def test_what_can_not_be_compared_is_a_sentence(
     }.items():
         with pytest.raises(ValueError, match=sentence):
             run(*arguments, "--metrics", "mnist")
-    for name, sentence in {"super_resolution": "compares no features", "none": "features", "minst": "mean mnist"}.items():
+    for name, sentence in {
+        "super_resolution": "compares no features",
+        "none": "features",
+        "minst": "mean mnist",
+    }.items():
         with pytest.raises(ValueError, match=sentence):
             run(a, b, "--metrics", name)
     monkeypatch.setattr(Inception, "load", lambda self: (_ for _ in ()).throw(MissingWeights("no file")))
-    with pytest.raises(ValueError, match="no file. Or compare by another extractor: --metrics mnist"):
+    with pytest.raises(ValueError, match=r"no file\. Or compare by another extractor: --metrics mnist"):
         run(a, b)
     with pytest.raises(ValueError, match="resize=bilinear is unknown: use tensorflow"):
         run(a, b, "metrics.extractor.resize=bilinear")

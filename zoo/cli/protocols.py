@@ -35,6 +35,7 @@ def by_protocols(
         data,
         evaluation.extractor,
         numbers=numbers,
+        num_real=evaluation.num_real,
         split=split,
         size=data.rows.image_size,
         batch_size=evaluation.batch_size,

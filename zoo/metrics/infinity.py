@@ -57,7 +57,7 @@ def subsets(features: Tensor, points: int = POINTS) -> list[Subset]:
     """
     if len(features) < 2 * POINTS:
         raise ValueError(f"{len(features)} fakes: to extrapolate their distance, make {2 * POINTS} or more")
-    numbers = numbers_of(*features.shape, points)
+    numbers = numbers_of(len(features), features.shape[1], points)
     generator = torch.Generator().manual_seed(SEED)
     rows = [torch.randperm(len(features), generator=generator)[:number] for number in numbers.tolist()]
     weights = weights_of(numbers).tolist()

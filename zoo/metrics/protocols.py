@@ -36,8 +36,8 @@ class Source(NamedTuple):
     """Who publishes by a protocol, and where it says so."""
 
     resize: str
-    split: str
-    number: int | None  # of fakes; None: as many as there are, or are given
+    split: str | None  # None: it does not say
+    number: int | None  # of fakes; None: as many as the user gives
     rounding: str
     who: str
     where: str
@@ -57,6 +57,9 @@ SOURCES = (
     Source("tensorflow", "test", 10_000, FLOAT, "compare_gan (CIFAR-10)",
            "github.com/google/compare_gan, compare_gan/eval_gan_lib.py and eval_utils.py: as many fakes as test "
            "images, times 255 and not rounded"),
+    Source("tensorflow", None, 5_000, UINT8, "SN-GAN's released code (another bilinear resize)",
+           "github.com/pfnet-research/sngan_projection, evaluation.py, calc_FID: 5,000 fakes, cut to 8 bits, resized "
+           "by Chainer, against statistics in a file; arXiv:1802.05957"),
     Source("antialias", "train", None, UINT8, "torchmetrics' default",
            "torchmetrics.image.fid.FrechetInceptionDistance, antialias=True; the numbers are the user's"),
     Source("clean", "train", None, UINT8, "clean-fid's default (mode clean)",
@@ -233,6 +236,7 @@ def measure(
     extractor: Extractor,
     *,
     numbers: Sequence[int] | None,
+    num_real: int | None,
     split: str,
     size: tuple[int, int],
     batch_size: int,
@@ -246,6 +250,7 @@ def measure(
     Args:
         preview, data, device, protocol: as `Evaluator.evaluate`.
         numbers: of fakes; None: one for each image of the split, where a model makes them of images.
+        num_real: of reals, of each split; None: all.
         split: whose rows fakes are made for: of the inputs of a translator, of the classes of a conditional model.
         size: height, width of the images.
         drawn: images of each side that intervals are made of, at most.
@@ -255,7 +260,7 @@ def measure(
     """
     extractor.load()
     ways, remarks = ways_of(extractor, size)
-    fixed: dict[str, Any] = {"batch_size": batch_size, "cache_dir": cache_dir, "num_real": None}
+    fixed: dict[str, Any] = {"batch_size": batch_size, "cache_dir": cache_dir, "num_real": num_real}
     arms = [Arm(of_resize, drawn, ("real", "fake")) for of_resize in ways]
     most = max(numbers) if numbers else None
     evaluator: Any = Evaluator(metrics=list[Metric](arms), split=split, num_fake=most, **fixed)  # type: ignore[arg-type]
@@ -308,8 +313,8 @@ def _is_of(source: Source, resize: str, split: str, n: int, rounding: str) -> bo
     """Whether a source publishes by a protocol, or counts so, where the extractor is another. Where the number is the
     user's, it stands at 50,000."""
     number = source.number or (max(NUMBERS) if resize != NATIVE else None)
-    resize = source.resize if resize == NATIVE else resize
-    return (source.resize, source.split, number, source.rounding) == (resize, split, n, rounding)
+    same = (source.split or split, number, source.rounding) == (split, n, rounding)
+    return same and resize in (source.resize, NATIVE)
 
 
 def _short(n: int) -> str:
