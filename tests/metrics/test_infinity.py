@@ -56,7 +56,7 @@ def test_the_true_distance_lies_in_its_interval_where_the_measured_one_is_biased
 def test_it_is_numpys_line_through_their_distances(worlds) -> None:
     real, real_root, fake, fake_root, _ = worlds
     fakes = drawn(fake, fake_root, 3_000, 1)
-    draws = subsets(fakes)
+    draws = subsets(fakes, 1)
     numbers = np.array([draw.moments.n for draw in draws])
     assert numbers.tolist() == np.linspace(300, 3_000, 15).astype(int).tolist()
     for draw in draws:
@@ -84,4 +84,6 @@ def test_the_intervals_of_some_fakes_are_those_of_all(worlds) -> None:
     assert some.value == every.value
     assert some.error == pytest.approx(every.error, rel=0.1)
     plain = estimate(real, of_fakes, rows, fakes)
-    assert every.error == pytest.approx(1.16 * plain.error, rel=0.05)
+    assert every.error == pytest.approx(1.01 * plain.error, rel=0.02)
+    single = extrapolated(real, of_fakes, subsets(fakes, 1), rows, fakes)
+    assert single.error == pytest.approx(1.16 * plain.error, rel=0.05)
