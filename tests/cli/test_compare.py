@@ -1,6 +1,7 @@
 """zoo compare on small sets of digits, by the classifier that needs no download."""
 
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,25 @@ def test_archives_give_what_their_folder_gives(sides: tuple[Path, Path], tmp_pat
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         for path in sorted(a.iterdir()):
             file.write(path, f"../../{path.name}")  # leads nowhere: nothing is unpacked
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for path in sorted(a.iterdir()):
+            file.add(path, f"../../{path.name}")
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
     values = report(a, b)["values"]
-    for name in ("a.npz", "a.npy", "a.zip"):
-        assert report(tmp_path / name, b)["values"] == pytest.approx(values, rel=1e-6), name
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.npz", "a.zip"]
+    for name in ("a.npz", "a.npy", "a.zip", "a.tar"):
+        found = report(tmp_path / name, b)
+        assert found["values"] == pytest.approx(values, rel=1e-6), name
+    assert found["generated"]["passed_over"] == "1 links"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.npz", "a.tar", "a.zip"]
+    cut = (tmp_path / "a.tar").read_bytes()[:3_000]
+    (tmp_path / "a.tar").write_bytes(cut)
+    with pytest.raises(ValueError, match=r"a\.tar"):
+        run(tmp_path / "a.tar", b, "--metrics", "mnist")
+    (tmp_path / "a.tar").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"a\.tar can't be read"):
+        run(tmp_path / "a.tar", b, "--metrics", "mnist")
 
 
 def test_sizes_modes_and_subfolders_may_be_mixed(sides: tuple[Path, Path], tmp_path: Path) -> None:
