@@ -97,6 +97,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"{name:<10} {side['path']}: {side['images']:,} images ({side['sizes']})")
         others = {key: value for key, value in side.items() if key not in ("path", "images", "sizes", "unreadable")}
         lines += [f"{'':<10} {key}: {value}" for key, value in others.items()]
+    lines.append(f"{'':<10} distances are the same the other way round; precision and recall change places")
     for name, value in report["values"].items():
         low_high = "  [{:.6g}, {:.6g}]".format(*report["intervals"][name]) if name in report["intervals"] else ""
         lines.append(f"  {name:<20} {'undefined' if value is None else format(value, '.6g')}{low_high}")
