@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.common import with_remedy
+from zoo.cli.compare import compare
 from zoo.cli.convert import translate, upscale
 from zoo.cli.export import export
 from zoo.cli.generate import sample
@@ -31,6 +32,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (translate, "--size makes images smaller first"),
     (upscale, "smaller tiles need less, --tile"),
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
+    (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),
     (runs, "give fewer folders"),
     (interpolate, FEWER_SEEDS),
@@ -63,7 +65,7 @@ def list_() -> None:
 
 @app.command("check-data")
 def check_data(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images, a .zip, .npz or .npy")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images, a .zip, .tar, .npz or .npy")],
     image_size: Annotated[int, typer.Option(min=1, help="the size to train at")] = 64,
 ) -> None:
     """Look through a folder or an archive of images before hours are spent: what is broken, too small, there twice."""

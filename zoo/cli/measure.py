@@ -31,6 +31,12 @@ def evaluate(
         typer.Option("--nearest", metavar="FILE", help="a picture of fakes beside their nearest training images"),
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, max=256, help="pairs in that picture, the closest first")] = 16,
+    protocols: Annotated[
+        bool, typer.Option("--protocols", help="one table of the distance by the protocols of the literature")
+    ] = False,
+    json_: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="of --protocols: write it as JSON; -: to stdout, alone")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Measure a trained generator once more, by the protocol of its run, and print every value with that protocol.
@@ -39,8 +45,12 @@ def evaluate(
 
     Super-resolution: --data FOLDER prints a table, each image of it and their mean, beside bicubic enlargement. An
     image that can't be measured is named and left out; the exit status is then 1.
+
+    --protocols: one set of fakes against training and test images, 5,000 to 50,000 of them (metrics.num_fake=N: N at
+    most), by each way of resizing, rounded and not, and extrapolated to infinitely many.
     """
     from zoo.cli import differ
+    from zoo.cli.protocols import by_protocols
     from zoo.game.abilities import Styles, Upscales
     from zoo.loading import load
     from zoo.weights.names import find
@@ -63,6 +73,10 @@ def evaluate(
         raise ValueError(f"{len(compared) + 1} runs are too many: give {len(differ.LABELS)} at most")
     if images is not None and not isinstance(model, Upscales):
         raise ValueError(f"{type(model).__name__} enlarges no images: --data is for super-resolution")
+    if protocols and (images is not None or ppl is not None or closest is not None or compared):
+        raise ValueError("--protocols is a table of its own, of one model: leave --data, --ppl, --nearest, others out")
+    if json_ is not None and not protocols:
+        raise ValueError(f"--json {json_} is for --protocols: add it, or leave --json out")
     if images is not None:
         _evaluate_images(model, path, images, overrides, device)
         return
@@ -71,6 +85,9 @@ def evaluate(
         raise ValueError(
             f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
         )
+    if protocols:
+        by_protocols(model, path, data, evaluation, overrides, device, json_)
+        return
     for its, another in compared:
         differ.check(another, its, data, evaluation, path, device)
     picture = _picture(closest, evaluation, data) if closest is not None else None
@@ -124,10 +141,7 @@ def _picture(path: Path, evaluation: Any, data: Any) -> Any:
         raise ValueError("--nearest compares features: give metrics that have some, such as metrics=inception")
     if not of_new_images(data):
         raise ValueError("--nearest is for generators of new images: what is made of images is near to these")
-    looks: Any = next((measure for measure in of_features.chosen if isinstance(measure, Memorisation)), None)
-    if looks is None:
-        looks = Memorisation()
-        of_features.chosen.append(looks)
+    looks: Any = of_features.chosen.setdefault("memorisation", Memorisation())
 
     def draw(model: Any, result: Any, path: Path, number: int, device: str) -> str:
         import torch
@@ -164,7 +178,7 @@ def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
         stored = {part: _completed(part, model.config, overrides) for part in ("data", "metrics")}
     except ValueError as error:
         raise ValueError(f"{path} is refused: {error}") from None
-    return _built(_with(stored, model.config["seed"], overrides), path)
+    return _built(with_overrides(stored, model.config["seed"], overrides), path)
 
 
 def generator(model: Any) -> dict[str, str]:
@@ -181,13 +195,13 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     from zoo.data import degradation
     from zoo.run.config import plain
 
-    data_settings = plain(_composed("data", "super_resolution_folder", 0, overrides).data)
+    data_settings = plain(composed("data", "super_resolution_folder", 0, overrides).data)
     data_settings |= {"root": str(folder), "test_fraction": 0.0, "channels": model.channels, "scale": model.scale}
     data_settings |= {"patch_size": model.scale, "batch_size": 1, "on_error": "skip"}
-    metrics = plain(_composed("metrics", "super_resolution", 0, overrides).metrics) | {"split": "train"}
+    metrics = plain(composed("metrics", "super_resolution", 0, overrides).metrics) | {"split": "train"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is left out, which is said below
-        data, evaluation = _built(_with({"data": data_settings, "metrics": metrics}, 0, overrides), path)
+        data, evaluation = _built(with_overrides({"data": data_settings, "metrics": metrics}, 0, overrides), path)
     result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> dict[str, Preview]:
@@ -227,7 +241,7 @@ def _built(config: dict[str, Any], path: Path) -> tuple[Any, Any]:
     return data, evaluation
 
 
-def _composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
+def composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
     """The project's settings with a group's choice, the seed of a run, and the user's cache."""
     from zoo.run.config import compose
     from zoo.run.grammar import value_of
@@ -250,17 +264,17 @@ def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[
 
     stored = config[part]
     for name in choices(part) if stored else ():
-        composed = _composed(part, name, config["seed"], overrides)
-        defaults = plain(composed[part])
+        current = composed(part, name, config["seed"], overrides)
+        defaults = plain(current[part])
         if targets(defaults) == targets(stored):
             check({part: stored}, {part: defaults})
-            users = {*trust.of_the_user(composed), "data.num_workers"}
+            users = {*trust.of_the_user(current), "data.num_workers"}
             own = {key for key, value in stored.items() if trust.is_the_users(f"{part}.{key}", value, users)}
             return defaults | {key: value for key, value in stored.items() if key not in own}
     return stored
 
 
-def _with(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
+def with_overrides(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
 
@@ -271,7 +285,7 @@ def _with(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, 
         if group == "metrics":
             if name not in (names := choices("metrics")):
                 raise ValueError(f"there is no {override}: choose from {', '.join(names)}")
-            config = config | {"metrics": plain(_composed("metrics", name, seed, overrides).metrics)}
+            config = config | {"metrics": plain(composed("metrics", name, seed, overrides).metrics)}
     changed = OmegaConf.create(config)
     changed.merge_with_dotlist(
         [override for override in overrides if not override.startswith(("metrics=", "cache_dir="))]

@@ -1,4 +1,4 @@
-"""Images that lie inside one file: the members of a .zip, the rows of the arrays in an .npz or .npy.
+"""Images that lie inside one file: the members of a .zip or .tar, the rows of the arrays in an .npz or .npy.
 
 An archive stands where a folder of images can stand: it lists the names of its images, and `archive / name` is a
 `Member`, which `zoo.data.reading.opened` opens. Nothing is ever written to the disk: a member's name leads nowhere.
@@ -6,6 +6,7 @@ An archive stands where a folder of images can stand: it lists the names of its 
 - .zip: images and .npy arrays by their extension, in folders or not. A file __MACOSX or one that begins with a dot is
   hidden. Where all lies in one folder of the archive, as in a zip of a folder of classes, that folder is its root. A
   path may lead into it, as into a folder: set.zip/train.
+- .tar, not compressed: as a .zip. Members that are no files, such as links, are passed over.
 - .npz: uint8, 16-bit or float images [N, H, W], [N, H, W, C] or [N, C, H, W], under one of the names IMAGES, and labels
   of the names LABELS, their names under CLASS_NAMES. A member's name is its row.
 - .npy: images of the same shapes, mapped into memory.
@@ -21,6 +22,7 @@ import math
 import os
 import stat
 import struct
+import tarfile
 import threading
 import zipfile
 import zlib
@@ -49,11 +51,21 @@ from zoo.machine import memory
 IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
 LABELS = ("labels", "label", "y", "Y", "targets", "y_train", "train_labels", "Y_train", "classes", "arr_1")
 CLASS_NAMES = ("class_names", "label_names")
-ARCHIVES = (".zip", ".npz", ".npy")
-WANTED = "a folder of images, a .zip, .npz or .npy"
+ARCHIVES = (".zip", ".tar", ".npz", ".npy")
+WANTED = "a folder of images, a .zip, .tar, .npz or .npy"
 DEAR = 2**28  # bytes: a member that inflates to more than that has to have the pixels for it
 BYTES_A_PIXEL = 16  # at most, of an uncompressed image
-DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, OSError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+)
 
 
 class Archive:
@@ -192,7 +204,7 @@ def opened_archive(path: Path) -> Archive:
             return Zip(path)
         if not stat.S_ISREG(path.stat().st_mode):
             raise MissingData(f"{path} is no regular file: give {WANTED}.")
-        return {".zip": Zip, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
+        return {".zip": Zip, ".tar": Tar, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
     except MissingData:
         raise
     except FileNotFoundError:
@@ -273,6 +285,50 @@ class Zip(Archive):
         if self._file is None or self._file[0] != os.getpid():
             self._file = os.getpid(), zipfile.ZipFile(self.file)
         return self._file[1]
+
+
+class Tar(Archive):
+    """The images of a .tar, each read from its place in the file, by any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with tarfile.open(path, "r:") as file:
+            members = [member for member in file if not member.isdir()]
+        others = Counter("links" if m.issym() or m.islnk() else "no files" for m in members if not _is_plain(m))
+        places = {_normal(m.name): (m.offset_data, m.size) for m in members if _is_plain(m)}
+        top = _common_folder([name for name in places if not _hidden(name)])
+        self.places = {name.removeprefix(top): place for name, place in places.items()}
+        self.names = sorted(name for name in self.places if name.lower().endswith(EXTENSIONS) and not _hidden(name))
+        rest = self.places.keys() - {*self.names, "dataset.json"}
+        self.passed_over = others + Counter("hidden" if _hidden(name) else kind_of(name) for name in rest)
+        self._date = path.stat().st_mtime_ns
+
+    def stamp(self, name: str) -> str:
+        offset, size = self.places[name]
+        return f"{self._date}\0{offset}\0{size}"
+
+    def read(self, name: str) -> bytes | None:
+        if name not in self.places:
+            return None
+        if self.places[name][1] > DEAR:
+            raise ValueError(f"{self}/{name} takes {_gib(self.places[name][1])}, too much for a table of labels")
+        return self._content(name)
+
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
+        content = io.BytesIO(self._content(name))
+        return pixels_of_npy(content, max_pixels) if name.lower().endswith(".npy") else content
+
+    def _content(self, name: str) -> bytes:
+        offset, size = self.places[name]
+        with opened_regular(self.path) as file:
+            if offset + size > os.fstat(file.fileno()).st_size:  # before so much memory is taken
+                raise EOFError("truncated: the archive ends before")
+            file.seek(offset)
+            return file.read(size)
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    return member.isreg() and not member.issparse()
 
 
 class Stack(Archive):

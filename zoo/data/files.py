@@ -14,10 +14,11 @@ import errno
 import hashlib
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -199,15 +200,17 @@ def in_lines(sentences: Iterable[str]) -> str:
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], *, ahead: int = 64) -> Iterator[Result]:
-    """`function` of each item, in order, by as many threads as there are CPUs; of `ahead` items for each thread, at
-    most, before they are taken: what waits lies in memory."""
+    """`function` of each item, in order, by as many threads as there are CPUs, which go on while results are taken; of
+    `ahead` items for each thread, at most, before they are taken: what waits lies in memory."""
     size = max(1, ahead // 4)  # a thread takes some at a time: small images are quickly decoded
-    parts = [items[start : start + size] for start in range(0, len(items), size)]
-    step = ahead // size * cpus()
+    parts = iter([items[start : start + size] for start in range(0, len(items), size)])
     pool = ThreadPoolExecutor(max_workers=cpus())
+    begin = lambda part: pool.submit(lambda: [function(item) for item in part])
+    waiting = deque(begin(part) for part in islice(parts, ahead // size * cpus()))
     try:
-        for start in range(0, len(parts), step):
-            for results in pool.map(lambda part: [function(item) for item in part], parts[start : start + step]):
-                yield from results
+        while waiting:
+            results = waiting.popleft().result()
+            waiting.extend(begin(part) for part in islice(parts, 1))
+            yield from results
     finally:
         pool.shutdown(cancel_futures=True)  # an error stops the rest

@@ -1,6 +1,6 @@
 """Images of a folder or an archive: any images (`ImageFolder`), or images with labels (`LabelledImageFolder`).
 
-What the images of a folder are: zoo/data/files.py; of a .zip, .npz or .npy: zoo/data/archives.py. Labels are those of a
+What the images of a folder are: zoo/data/files.py; of an archive: zoo/data/archives.py. Labels are those of a
 table, `labels` or the root's dataset.json (zoo/data/labels.py), those inside an .npz, or the first subfolder of each
 image. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads, into memory; a larger one once into
 a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers of the DataLoader.
@@ -25,7 +25,7 @@ from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_
 class FolderSettings(ImageSettings, Reading):
     """What a folder of images takes."""
 
-    root: str | None  # the folder, or a .zip, .npz or .npy; ~ is the home folder
+    root: str | None  # the folder, or a .zip, .tar, .npz or .npy; ~ is the home folder
     labels: str | None  # a CSV or a dataset.json, or the name of one in the root; None: see `Folder`
     label_column: str | Sequence[str] | None  # of a CSV, the columns to take; None: all, see zoo/data/labels.py
     test_fraction: float  # of the files, chosen by a hash of the relative path, so that a file never changes sides

@@ -76,7 +76,7 @@ class Folders(Source):
             raise MissingData(f"data.{argument} is null: name a folder of images below {self.root}.")
         folder = self.root / Path(name).expanduser()
         if not is_archive(folder):
-            check_is_folder(folder, f"name a folder of images, data.{argument}=NAME, or a .zip, .npz or .npy")
+            check_is_folder(folder, f"name a folder of images, data.{argument}=NAME, or a .zip, .tar, .npz or .npy")
         return folder
 
     def train_and_test(self, train: dict[str, str], test: dict[str, str | None]) -> tuple[list[Path], list[Path]]:

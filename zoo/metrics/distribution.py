@@ -81,18 +81,18 @@ class Distribution(Metric):
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 raise ValueError(f"metrics.measures: there is no {name}{meant}: choose from {', '.join(MEASURES)}")
         self.extractor, self.prc_images, self.per_class = extractor, prc_images, per_class
-        self.chosen = [MEASURES[name](neighbours) for name in dict.fromkeys(measures)]
+        self.chosen = {name: MEASURES[name](neighbours) for name in measures}
         self.suffix = f"_{extractor.name}" if extractor.name else ""
         self.headline: str = f"{extractor.distance}{self.suffix}"
         self.check_numbers(prc_images=prc_images)
 
     def load(self) -> None:
         self.extractor.load()
-        for measure in self.chosen:
+        for measure in self.chosen.values():
             measure.load(self.extractor)
 
     def check_numbers(self, **numbers: int | None) -> None:
-        for measure in self.chosen:
+        for measure in self.chosen.values():
             measure.check_numbers(**numbers)
 
     def check(self, shown: Preview, name: str) -> None:
@@ -104,7 +104,7 @@ class Distribution(Metric):
 
     def settings(self) -> dict[str, Plain]:
         settings: dict[str, Plain] = self.extractor.protocol()
-        for measure in self.chosen:
+        for measure in self.chosen.values():
             if measure.fits(self.extractor):
                 settings |= measure.settings()
         return settings | {"prc_images": self.prc_images, "torch_fidelity": version("torch-fidelity")}
@@ -114,7 +114,7 @@ class Distribution(Metric):
         reals = "real" in task.fields
         if "target" in task.fields and not task.fields & {"real", "label"}:
             return []  # a reconstruction, which is held against its target alone
-        return [m for m in self.chosen if (reals or not m.needs_reals) and m.fits(self.extractor)]
+        return [m for m in self.chosen.values() if (reals or not m.needs_reals) and m.fits(self.extractor)]
 
     def measures(self, task: Task) -> bool:
         return bool(self.measures_of(task)) or self._classifies(task)

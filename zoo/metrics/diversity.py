@@ -77,7 +77,7 @@ class Drawn(Counter):
 class Diversity(Measure):
     """It, of a classifier's activations where the extractor has some, else LPIPS."""
 
-    needs_reals = False
+    needs_reals, needs_model = False, True
 
     def __init__(self) -> None:
         self.distance = lpips.Distance(

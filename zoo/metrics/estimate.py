@@ -24,13 +24,15 @@ far another training would come out, and it does not take away the bias of a val
 2020, arXiv:1911.07023).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 GROUPS = 20  # of images, where contributions are those of groups
+SHARE = {"least": 0.0, "most": 1.0}
 WORDS = "95 %, over draws of as many images: see docs/metrics.md"
 
 
@@ -43,12 +45,15 @@ class Estimate:
         fakes: [m or groups], of generated images, which no other model has.
         reals: [n or groups], of real images, which are the same for another model measured alike.
         pairs: [n or groups], of images that belong together row by row; likewise the same for another model.
+        least, most: what the value can't be below or above, nor its interval.
     """
 
     value: float
     fakes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     reals: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     pairs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    least: float = -math.inf
+    most: float = math.inf
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +67,7 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Its ends."""
         half = student(self._degrees(), level) * self.error if self.error else 0.0
-        return self.value - half, self.value + half
+        return max(self.value - half, self.least), min(self.value + half, self.most)
 
     def _degrees(self) -> float:
         """Of freedom, of the variance: Welch and Satterthwaite's."""
@@ -105,7 +110,7 @@ def mean_of(rows: Tensor, *, pairs: bool = False) -> Estimate:
 
 def share_of(count: int, total: int) -> Estimate:
     """The share of the fakes that are so."""
-    return mean_of((torch.arange(total) < count).double())
+    return replace(mean_of((torch.arange(total) < count).double()), **SHARE)
 
 
 def of_groups(values: Sequence[float] | Tensor) -> Tensor:
@@ -122,7 +127,8 @@ def average(values: Sequence[float | Estimate]) -> float | Estimate:
     estimates = [value for value in values if isinstance(value, Estimate)]
     if len(estimates) < n:
         return mean
-    return Estimate(mean, *(torch.cat(part) / n for part in zip(*(e.parts for e in estimates), strict=True)))
+    parts = (torch.cat(part) / n for part in zip(*(e.parts for e in estimates), strict=True))
+    return Estimate(mean, *parts, least=min(e.least for e in estimates), most=max(e.most for e in estimates))
 
 
 def jackknife(value: Callable[[Tensor, Tensor], float], m: int, n: int, groups: int = GROUPS) -> Estimate:

@@ -8,17 +8,19 @@ that a value does not depend on the precision of a training run.
 `fid_mnist`. The two are never comparable.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 from zoo import torchfile
@@ -159,8 +161,22 @@ class Downloaded(Extractor):
 class Inception(Downloaded):
     """The Inception of the original FID (Heusel et al. 2017, arXiv:1706.08500), as torch-fidelity ported it: 91 MB.
 
-    torchmetrics' `NoTrainInceptionV3` with antialias=False, whose features equal torch-fidelity's exactly; its
-    default, antialias=True, shifts FID by about 1 % at 32 to 64 pixels. Grey images are repeated to three channels.
+    torchmetrics' `NoTrainInceptionV3`. Grey images are repeated to three channels. The ways of enlarging or reducing to
+    its 299x299 pixels, on which tools differ, and FID with them (Parmar et al. 2022, arXiv:2104.11222):
+
+        tensorflow  bilinear as in TensorFlow 1, without antialiasing: of the original, NVIDIA's codes, torch-fidelity
+                    (whose features it equals exactly) and clean-fid's mode legacy_tensorflow
+        antialias   bilinear with antialiasing: torchmetrics' default; 1 % from it in FID at 32 to 64 pixels
+        clean       Pillow's bicubic on floats, antialiased, clipped to [0, 255]: clean-fid's default
+        pytorch     bilinear as in PyTorch, without antialiasing, and values from 0 to 255 to [-1, 1] where the others
+                    take (v - 128) / 128: pytorch-fid, and clean-fid's mode legacy_pytorch
+
+    Args:
+        weights: see `Downloaded`.
+        resize: one of these.
+
+    Raises:
+        ValueError: a way of resizing that there is not.
     """
 
     URL = URL_INCEPTION_V3
@@ -172,10 +188,18 @@ class Inception(Downloaded):
     name = ""
     num_features = 2048
     num_logits = 1008
-    resize = "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)"
+    RESIZES: ClassVar = {  # what the protocol says of each way
+        "tensorflow": "to 299x299, bilinear as in TensorFlow 1 (align_corners=False, antialias=False)",
+        "antialias": "to 299x299, bilinear with antialias, as torchmetrics' default",
+        "clean": "to 299x299, bicubic with antialias on floats, as Pillow's and clean-fid's default",
+        "pytorch": "to 299x299, bilinear as in PyTorch (align_corners=False, antialias=False), as pytorch-fid",
+    }
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, *, weights: str | None = None, resize: str = "tensorflow") -> None:
+        if resize not in self.RESIZES:
+            raise ValueError(f"metrics.extractor.resize={resize} is unknown: use {', '.join(self.RESIZES)}")
         super().__init__(weights=weights)
+        self.mode, self.resize = resize, self.RESIZES[resize]
 
     def build(self) -> nn.Module:
         # Its own torch.load may unpickle code, so the file is read once before in the safe way.
@@ -183,12 +207,48 @@ class Inception(Downloaded):
         return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(self.path), antialias=False)
 
     def features(self, images: Tensor) -> Tensor:
-        return self.network(images.expand(-1, 3, -1, -1))
+        if self.mode == "tensorflow" and images.dtype == torch.uint8:
+            return self.network(images.expand(-1, 3, -1, -1))
+        x = self.inputs(images)
+        for stage in INCEPTION_STAGES:
+            x = getattr(self.network, stage)(x)
+        return x.flatten(1)
+
+    def smooth(self, images: Tensor) -> Tensor:
+        self.load()
+        with torch.no_grad(), plain_float32(images.device.type):
+            return self.features(images.float().add(1).mul(127.5))
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Images [N, 1 or 3, H, W] in [0, 255], uint8 or float, as the network sees them: float32 [N, 3, 299, 299]."""
+        x, size = images.expand(-1, 3, -1, -1).float(), (299, 299)
+        if self.mode == "tensorflow":
+            x = interpolate_bilinear_2d_like_tensorflow1x(x, size=size, align_corners=False)
+        elif self.mode == "clean":
+            x = x if x.device.type == "mps" else x.double()  # in float32 weights differ from Pillow's by 1e-5
+            x = F.interpolate(x, size, mode="bicubic", antialias=True).clamp(0, 255).float()
+        else:
+            x = F.interpolate(x, size, mode="bilinear", antialias=self.mode == "antialias")
+        return x / 127.5 - 1 if self.mode == "pytorch" else (x - 128) / 128
+
+    def with_resize(self, mode: str) -> "Inception":
+        """The same network with another way of resizing."""
+        self.load()
+        other = copy.copy(self)
+        other.mode, other.resize = mode, self.RESIZES[mode]
+        return other
 
     def logits_of(self, features: Tensor) -> Tensor:
         """Without the bias: what the Inception Score has been read off since the network of 2015, "logits_unbiased"."""
         with torch.no_grad(), plain_float32(features.device.type):
             return features @ self.network.fc.weight.T.to(features.device)
+
+
+INCEPTION_STAGES = (  # from pixels to the 2,048 features, by their names in torch-fidelity's network
+    *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2"),
+    *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
+    *("Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool"),
+)
 
 
 class SmallNetwork(nn.Module):

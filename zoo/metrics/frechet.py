@@ -52,20 +52,36 @@ def estimate(real: Moments, fake: Moments, real_rows: Tensor, fake_rows: Tensor,
         real_rows, fake_rows: features [k, F] of some that were drawn from them, or of all.
         paired: whether a real and a fake of one row belong together.
     """
-    value, roots, inverse, m, u = _solved(real, fake)
+    solved = _solved(real, fake)
+    of_reals, of_fakes = _influences(solved, real, fake, real_rows, fake_rows)
+    fakes, reals = contributions(of_fakes, fake.n), contributions(of_reals, real.n)
+    if paired and len(fakes) == len(reals):
+        return Estimate(solved[0], pairs=fakes + reals, least=0.0)
+    return Estimate(solved[0], fakes=fakes, reals=reals, least=0.0)
+
+
+def influences(real: Moments, fake: Moments, real_rows: Tensor, fake_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of some reals and fakes on the distance, [k] each, by their features [k, F]."""
+    return _influences(_solved(real, fake), real, fake, real_rows, fake_rows)
+
+
+Solved = tuple[float, Tensor, Tensor, Tensor, Tensor]
+
+
+def _influences(
+    solved: Solved, real: Moments, fake: Moments, real_rows: Tensor, fake_rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    _, roots, inverse, m, u = solved
     apart = fake.mean - real.mean
     quarter = torch.where(m > RANK * m.sum(), m, torch.inf).pow(-0.25)
     y = fake_rows.double() - fake.mean
     of_fakes = 2 * y @ apart + y.square().sum(1) - (y @ roots @ u * quarter).square().sum(1)
     y = real_rows.double() - real.mean
     of_reals = -2 * y @ apart + y.square().sum(1) - (y @ inverse @ u * m.pow(0.25)).square().sum(1)
-    fakes, reals = contributions(of_fakes, fake.n), contributions(of_reals, real.n)
-    if paired and len(fakes) == len(reals):
-        return Estimate(value, pairs=fakes + reals)
-    return Estimate(value, fakes=fakes, reals=reals)
+    return of_reals, of_fakes
 
 
-def _solved(real: Moments, fake: Moments) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
+def _solved(real: Moments, fake: Moments) -> Solved:
     """The distance; S_r^(1/2) and its pseudoinverse, [F, r], in the r directions in which S_r is not 0, so that square
     roots of rounding errors in the others do not add up; eigenvalues and eigenvectors of M there."""
     e, v = torch.linalg.eigh(real.covariance)

@@ -59,6 +59,7 @@ class Measure:
     """Base of all measures. What an instance holds are settings."""
 
     needs_reals: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = False  # it looks at a model's training data too, or at images of one size
 
     def load(self, extractor: Extractor) -> None:
         """Builds what it needs beside the extractor, and fetches what must be fetched."""

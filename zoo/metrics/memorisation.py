@@ -17,13 +17,14 @@ the training images are those that the generator has seen, which are no draw.
 Fakes that are made of images are no new ones, so that of translators and super-resolution nothing is measured.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, to_bytes
-from zoo.metrics.estimate import Estimate, jackknife, mean_of
+from zoo.metrics.estimate import SHARE, Estimate, jackknife, mean_of
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen
 from zoo.metrics.metric import Plain
@@ -69,6 +70,8 @@ def radius(unseen: Tensor) -> Tensor:
 class Memorisation(Measure):
     """Both shares. It keeps the features of the data that it has seen, for the next evaluation."""
 
+    needs_model = True
+
     def __init__(self) -> None:
         self._kept: tuple[list[Any], Tensor] | None = None
         self._unseen: tuple[list[Any], Tensor] | None = None
@@ -109,10 +112,10 @@ class Memorisation(Measure):
             of_fakes = mean_of((distance < radius(unseen)).double())
             copies = lambda fakes, held_out: float((distance[fakes] < radius(unseen[held_out])).double().mean())
             by_groups = jackknife(copies, len(distance), len(unseen))
-            values[seen.named("memorisation")] = Estimate(of_fakes.value, of_fakes.fakes, by_groups.reals)
+            values[seen.named("memorisation")] = Estimate(of_fakes.value, of_fakes.fakes, by_groups.reals, **SHARE)
         if len(training) > 1:
             apart = nearest(training[row], training, but=row).distance
-            values[seen.named("authenticity")] = mean_of((distance > apart).double())
+            values[seen.named("authenticity")] = replace(mean_of((distance > apart).double()), **SHARE)
         return values
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_prc import calc_cdist_part
 
-from zoo.metrics.estimate import GROUPS, Estimate, contributions, of_groups
+from zoo.metrics.estimate import GROUPS, SHARE, Estimate, contributions, of_groups
 from zoo.metrics.measure import Measure, Seen, table
 from zoo.metrics.metric import Plain
 
@@ -134,9 +134,13 @@ class PrecisionRecall(Neighbours):
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         value, fakes, reals, pairs = self._share(seen, "fake", "real")
-        precision = Estimate(value, pairs=pairs) if seen.paired else Estimate(value, fakes=fakes, reals=reals)
+        precision = (
+            Estimate(value, pairs=pairs, **SHARE) if seen.paired else Estimate(value, fakes=fakes, reals=reals, **SHARE)
+        )
         value, reals, fakes, pairs = self._share(seen, "real", "fake")
-        recall = Estimate(value, pairs=pairs) if seen.paired else Estimate(value, fakes=fakes, reals=reals)
+        recall = (
+            Estimate(value, pairs=pairs, **SHARE) if seen.paired else Estimate(value, fakes=fakes, reals=reals, **SHARE)
+        )
         return {seen.named("precision"): precision, seen.named("recall"): recall}
 
     def _share(self, seen: Seen, points: str, centres: str) -> tuple[float, Tensor, Tensor, Tensor]:
@@ -171,8 +175,8 @@ class DensityCoverage(Neighbours):
             }  # fmt: skip
             of_coverage = {"fakes": of_groups(fewer.double().mean(1)), "reals": of_groups(_of_rest(grown))}
         return {
-            seen.named("density"): Estimate(float(each.mean()), **of_density),
-            seen.named("coverage"): Estimate(float(covered.mean()), **of_coverage),
+            seen.named("density"): Estimate(float(each.mean()), **of_density, least=0.0),
+            seen.named("coverage"): Estimate(float(covered.mean()), **of_coverage, **SHARE),
         }
 
 

@@ -44,6 +44,7 @@ class Side(States):
         self.add_state("products", zeros(groups, features, features, dtype=double))
         self.add_state("table", zeros(len(chosen), features))
         self.add_state("labels", zeros(len(chosen) if groups > 1 else 0, dtype=whole))
+        self.filled = zeros(len(chosen), dtype=torch.bool).to(home)  # which rows of it are, on this rank
         self.add_state("classes", zeros(len(self.extractor.classes), dtype=whole))
         self.add_state("correct", zeros(1, dtype=whole))
 
@@ -52,22 +53,26 @@ class Side(States):
         inside = (index < self.num).nonzero().squeeze(1)
         if not len(inside):
             return
-        images = to_bytes(images[inside.to(images.device)])
-        features = self.extractor(images)
         if label is not None:
             label = label.to(self.home)[inside.to(self.home)]
+        self.add(to_bytes(images[inside.to(images.device)]), index[inside], label)
+
+    def add(self, images: Tensor, index: Tensor, label: Tensor | None = None) -> None:
+        """Counts uint8 images [N, C, H, W] at their positions [N], on the CPU, all of them below `num`."""
+        features = self.extractor(images)
         if self.extractor.classes:
             classes = self.extractor.classify(features).to(self.home)
             self.classes += classes.bincount(minlength=len(self.classes))
             if label is not None:
                 self.correct += (classes == label).sum()
         for counter in self.counters:
-            counter.update(images, features, index[inside], label)
+            counter.update(images, features, index, label)
         features = features.to(self.home)
-        row = self.row[index[inside]].to(self.home)
+        row = self.row[index].to(self.home)
         self.table[row[row >= 0]] = features[row >= 0]
         if label is not None and len(self.labels):
             self.labels[row[row >= 0]] = label[row >= 0]
+        self.filled[row[row >= 0]] = True
         features = features.double()
         for group in range(len(self.count)):
             part = features[label == group] if label is not None and len(self.count) > 1 else features
@@ -83,6 +88,11 @@ class Side(States):
         super().reduce()
         for counter in self.counters:
             counter.reduce()
+
+    def close(self) -> None:
+        """Leave out what was not counted, where some positions had no images: those that can't be read."""
+        if (counted := int(self.count.sum())) < self.num:
+            self.num, self.table = counted, self.table[self.filled]
 
     def moments(self, groups: list[int] | None = None) -> Moments:
         """Of the features of all images, or of those of some groups."""

