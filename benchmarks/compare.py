@@ -84,7 +84,7 @@ def timed(command: list[str], output: Path) -> tuple[float, float, float]:
         os.execv(command[0], command)
     _, status, usage = os.wait4(child, 0)
     seconds, text = time.perf_counter() - start, output.read_text()
-    found = re.search(r"(?:FID: |  fid  +)([-\d.e]+)", text)
+    found = re.search(r"(?:FID: +|  fid  +)([-\d.e]+)", text)
     if status or not found:
         raise SystemExit(f"{' '.join(command[3:])} failed:\n{text}")
     return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), float(found[1])
