@@ -32,7 +32,6 @@ import torch
 from torch import Tensor
 
 GROUPS = 20  # of images, where contributions are those of groups
-SHARE = {"least": 0.0, "most": 1.0}
 WORDS = "95 %, over draws of as many images: see docs/metrics.md"
 
 
@@ -76,8 +75,9 @@ class Estimate:
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The difference of two values on the same reals or pairs."""
-        common = [_minus(mine, theirs) for mine, theirs in zip(self.parts[1:], other.parts[1:], strict=True)]
-        return Estimate(self.value - other.value, torch.cat([self.fakes, -other.fakes]), *common)
+        fakes = torch.cat([self.fakes, -other.fakes])
+        reals, pairs = _minus(self.reals, other.reals), _minus(self.pairs, other.pairs)
+        return Estimate(self.value - other.value, fakes, reals, pairs)
 
 
 def _minus(a: Tensor, b: Tensor) -> Tensor:
@@ -105,12 +105,13 @@ def contributions(influence: Tensor, n: int | None = None) -> Tensor:
 def mean_of(rows: Tensor, *, pairs: bool = False) -> Estimate:
     """The mean of a value of each fake [m], or of each pair."""
     value = float(rows.double().mean())
-    return Estimate(value, **{"pairs" if pairs else "fakes": contributions(rows)})
+    each = contributions(rows)
+    return Estimate(value, pairs=each) if pairs else Estimate(value, fakes=each)
 
 
 def share_of(count: int, total: int) -> Estimate:
     """The share of the fakes that are so."""
-    return replace(mean_of((torch.arange(total) < count).double()), **SHARE)
+    return replace(mean_of((torch.arange(total) < count).double()), least=0.0, most=1.0)
 
 
 def of_groups(values: Sequence[float] | Tensor) -> Tensor:
@@ -127,8 +128,10 @@ def average(values: Sequence[float | Estimate]) -> float | Estimate:
     estimates = [value for value in values if isinstance(value, Estimate)]
     if len(estimates) < n:
         return mean
-    parts = (torch.cat(part) / n for part in zip(*(e.parts for e in estimates), strict=True))
-    return Estimate(mean, *parts, least=min(e.least for e in estimates), most=max(e.most for e in estimates))
+    fakes, reals, pairs = (torch.cat(part) / n for part in zip(*(e.parts for e in estimates), strict=True))
+    return Estimate(
+        mean, fakes, reals, pairs, least=min(e.least for e in estimates), most=max(e.most for e in estimates)
+    )
 
 
 def jackknife(value: Callable[[Tensor, Tensor], float], m: int, n: int, groups: int = GROUPS) -> Estimate:

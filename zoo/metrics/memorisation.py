@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, to_bytes
-from zoo.metrics.estimate import SHARE, Estimate, jackknife, mean_of
+from zoo.metrics.estimate import Estimate, jackknife, mean_of
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen
 from zoo.metrics.metric import Plain
@@ -112,10 +112,12 @@ class Memorisation(Measure):
             of_fakes = mean_of((distance < radius(unseen)).double())
             copies = lambda fakes, held_out: float((distance[fakes] < radius(unseen[held_out])).double().mean())
             by_groups = jackknife(copies, len(distance), len(unseen))
-            values[seen.named("memorisation")] = Estimate(of_fakes.value, of_fakes.fakes, by_groups.reals, **SHARE)
+            values[seen.named("memorisation")] = Estimate(
+                of_fakes.value, of_fakes.fakes, by_groups.reals, least=0.0, most=1.0
+            )
         if len(training) > 1:
             apart = nearest(training[row], training, but=row).distance
-            values[seen.named("authenticity")] = replace(mean_of((distance > apart).double()), **SHARE)
+            values[seen.named("authenticity")] = replace(mean_of((distance > apart).double()), least=0.0, most=1.0)
         return values
 
 

@@ -16,13 +16,14 @@ Stein 1981), and for balls it is too large: in what tests/metrics/test_measures.
 wide as the spread of the values asks for. Where all points are inside, or none, an interval has no width.
 """
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch_fidelity.metric_prc import calc_cdist_part
 
-from zoo.metrics.estimate import GROUPS, SHARE, Estimate, contributions, of_groups
+from zoo.metrics.estimate import GROUPS, Estimate, contributions, of_groups
 from zoo.metrics.measure import Measure, Seen, table
 from zoo.metrics.metric import Plain
 
@@ -133,14 +134,9 @@ class PrecisionRecall(Neighbours):
         return {"neighbours": self.neighbours, "precision_recall": "on this extractor; the paper's are on VGG16"}
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
-        value, fakes, reals, pairs = self._share(seen, "fake", "real")
-        precision = (
-            Estimate(value, pairs=pairs, **SHARE) if seen.paired else Estimate(value, fakes=fakes, reals=reals, **SHARE)
-        )
+        precision = share(*self._share(seen, "fake", "real"), paired=seen.paired)
         value, reals, fakes, pairs = self._share(seen, "real", "fake")
-        recall = (
-            Estimate(value, pairs=pairs, **SHARE) if seen.paired else Estimate(value, fakes=fakes, reals=reals, **SHARE)
-        )
+        recall = share(value, fakes, reals, pairs, paired=seen.paired)
         return {seen.named("precision"): precision, seen.named("recall"): recall}
 
     def _share(self, seen: Seen, points: str, centres: str) -> tuple[float, Tensor, Tensor, Tensor]:
@@ -166,6 +162,8 @@ class DensityCoverage(Neighbours):
         grown, fewer, both = (
             part > 0 for part in (counts.points_in_grown, counts.points_without, counts.points_without_pairs)
         )
+        of_density: dict[str, Any]
+        of_coverage: dict[str, Any]
         if seen.paired:
             of_density = {"pairs": of_groups(_of_rest(counts.balls_without / k))}
             of_coverage = {"pairs": of_groups(_of_rest(both))}
@@ -176,7 +174,7 @@ class DensityCoverage(Neighbours):
             of_coverage = {"fakes": of_groups(fewer.double().mean(1)), "reals": of_groups(_of_rest(grown))}
         return {
             seen.named("density"): Estimate(float(each.mean()), **of_density, least=0.0),
-            seen.named("coverage"): Estimate(float(covered.mean()), **of_coverage, **SHARE),
+            seen.named("coverage"): Estimate(float(covered.mean()), **of_coverage, least=0.0, most=1.0),
         }
 
 
@@ -184,3 +182,9 @@ def _of_rest(values: Tensor) -> Tensor:
     """The means [groups] of values [groups, n] of the images that are not of the group."""
     rest = torch.arange(values.shape[1]) % GROUPS != torch.arange(len(values))[:, None]
     return (values.double() * rest).sum(1) / rest.sum(1)
+
+
+def share(value: float, fakes: Tensor, reals: Tensor, pairs: Tensor, *, paired: bool) -> Estimate:
+    """A share with the contributions of pairs, or of fakes and reals."""
+    estimate = Estimate(value, pairs=pairs) if paired else Estimate(value, fakes=fakes, reals=reals)
+    return replace(estimate, least=0.0, most=1.0)
