@@ -47,7 +47,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "use": ({"atomic", "batch", "data", "game", "result", "text", "use", "weights"}, {"torchvision"}),
     "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
-        {"batch", "cli", "data", "formats", "game", "loading", "metrics", "run", "text", "use", "weights"},
+        {"batch", "cli", "data", "formats", "game", "loading", "machine", "metrics", "run", "text", "use", "weights"},
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"loading", "run"}, set()),

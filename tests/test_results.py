@@ -296,6 +296,7 @@ def test_a_check_fails_where_a_value_has_drifted(
     folder = copied(tiny, tmp_path)
     kept = json.loads((folder / "results.json").read_text())
     kept["tiny"][0]["values"]["fid_mnist"] *= 1.01
+    kept["tiny"][0]["intervals"] = {}
     (folder / "results.json").write_text(json.dumps(kept))
     run = results.Run(**json.loads((tiny / "results.json").read_text())["tiny"][0])
     monkeypatch.setattr(results.Book, "measure", lambda *_: run)
@@ -354,7 +355,8 @@ def test_pages_are_written_from_what_is_kept(tiny: Path, tmp_path: Path, capsys:
     assert "written: page.md" in capsys.readouterr().out
     page = (folder / "page.md").read_text()
     value = json.loads((folder / "results.json").read_text())["tiny"][0]["values"]["fid_mnist"]
-    assert f"The distance is {value:.1f} (`python train.py data=digits" in page
+    low, high = json.loads((folder / "results.json").read_text())["tiny"][0]["intervals"]["fid_mnist"]
+    assert f"The distance is {value:.1f} [{low:.1f}, {high:.1f}] (`python train.py data=digits" in page
     assert "seeds 3)." in page
     assert command(folder, "--write") == 0
     assert (folder / "page.md").read_text() == page

@@ -86,7 +86,7 @@ def test_a_translator_has_as_many_fakes_as_inputs() -> None:
 
 
 def test_what_does_not_go_together_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match="leave --data and --ppl out"):
+    with pytest.raises(ValueError, match="leave --data, --ppl, --nearest, others out"):
         run("stylegan_lite-mnist5k", "--ppl", 10)
     with pytest.raises(ValueError, match="metrics that have some"):
         run("srgan-photos")

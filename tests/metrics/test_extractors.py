@@ -41,7 +41,7 @@ def accept_random(monkeypatch, random_inception):
 
 @pytest.mark.usefixtures("accept_random")
 def test_inception_features_equal_torch_fidelitys(random_inception):
-    extractor = Inception(str(random_inception))
+    extractor = Inception(weights=str(random_inception))
     reference = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(random_inception))
     images = torch.randint(0, 256, (2, 3, 40, 32), dtype=torch.uint8)
 
@@ -61,9 +61,9 @@ def test_inception_features_equal_torch_fidelitys(random_inception):
 
 def test_inception_refuses_a_wrong_file(random_inception, tmp_path):
     with pytest.raises(ValueError, match=r"random\.pth is not weights-inception-2015-12-05-6726825d\.pth"):
-        Inception(str(random_inception))
+        Inception(weights=str(random_inception))
     with pytest.raises(MissingWeights, match=r"missing\.pth"):
-        Inception(str(tmp_path / "missing.pth"))
+        Inception(weights=str(tmp_path / "missing.pth"))
 
 
 def test_inception_refuses_a_file_that_is_no_state_dict(monkeypatch, tmp_path):
@@ -71,7 +71,7 @@ def test_inception_refuses_a_file_that_is_no_state_dict(monkeypatch, tmp_path):
     path.write_bytes(b"half a download")
     monkeypatch.setattr(Inception, "SHA256_PREFIX", sha256(path)[:8])
     with pytest.raises(ValueError, match=r"cut\.pth does not hold"):
-        Inception(str(path)).load()
+        Inception(weights=str(path)).load()
 
 
 def test_inception_without_network_says_what_to_do(monkeypatch, tmp_path):

@@ -41,7 +41,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inception(weights: Path) -> Inception:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Inception, "SHA256_PREFIX", sha256(weights)[:8])
-        extractor = Inception(str(weights))
+        extractor = Inception(weights=str(weights))
         extractor.load()
         return extractor
 

@@ -112,7 +112,7 @@ def _comparison(name: str, overrides: list[str]) -> tuple[Any, int]:
 
     from zoo.cli.measure import composed, with_overrides
     from zoo.metrics.comparison import Comparison
-    from zoo.metrics.distribution import DEFAULT, Distribution
+    from zoo.metrics.distribution import Distribution
     from zoo.run.config import choices, plain
 
     for override in overrides:
@@ -132,7 +132,6 @@ def _comparison(name: str, overrides: list[str]) -> tuple[Any, int]:
     settings = plain(composed("metrics", name, 0, overrides).metrics)
     if "extractor" not in settings:
         raise ValueError(f"--metrics {name} compares no features: choose from {', '.join(_with_features())}")
-    settings.setdefault("measures", list(DEFAULT))
     settings = with_overrides({"metrics": settings}, 0, overrides)["metrics"]
     settings |= {"per_class": False, "cache_dir": None, "num_real": None, "num_fake": None}
     try:
