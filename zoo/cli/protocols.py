@@ -25,10 +25,10 @@ def by_protocols(
     numbers: list[int] | None = [*(n for n in NUMBERS if n < most), most]
     remarks, split = [], "train"
     if not isinstance(model, FromLatents):
-        numbers, split = None, evaluation.split
+        numbers, split = ([evaluation.num_fake] if capped and evaluation.num_fake else None), evaluation.split
         remarks.append(
-            f"{type(model).__name__} makes one image of each input, so that there are as many fakes as inputs in the "
-            f"{split} split: 5k, 10k and 50k do not apply"
+            f"{type(model).__name__} makes one image of each input, so that there are no more fakes than inputs in "
+            f"the {split} split: 5k, 10k and 50k do not apply"
         )
     table = measure(
         model.preview,
