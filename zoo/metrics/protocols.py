@@ -294,7 +294,7 @@ def _rows(
     for arm in arms:
         for key, of_rounding in arm.fakes_of.items():
             for rounding, features in of_rounding.items():
-                for n in sorted({min(n, len(features)) for n in numbers or [len(features)]}, reverse=True):
+                for n in sorted(set(numbers or [len(features)]), reverse=True):
                     fakes = features[:n]
                     fake, some = moments(fakes), fakes[: arm.prc_images]
                     draws = subsets(fakes) if n >= 30 else None
