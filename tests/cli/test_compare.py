@@ -84,8 +84,10 @@ def test_two_folders_and_what_is_said_of_them(sides: tuple[Path, Path]) -> None:
 
 
 def test_a_folder_against_itself_is_at_no_distance(sides: tuple[Path, Path]) -> None:
-    itself = report(sides[0], sides[0])["values"]
-    assert abs(itself["fid_mnist"]) < 1e-6
+    found = report(sides[0], sides[0])
+    itself, (low, high) = found["values"], found["intervals"]["fid_mnist"]
+    assert 0 <= low <= itself["fid_mnist"] <= high < 1e-3
+    assert itself["fid_mnist"] < 1e-6
     assert itself["precision_mnist"] == itself["recall_mnist"] == 1
 
 
@@ -115,6 +117,25 @@ def test_archives_give_what_their_folder_gives(sides: tuple[Path, Path], tmp_pat
     (tmp_path / "a.tar").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"a\.tar can't be read"):
         run(tmp_path / "a.tar", b, "--metrics", "mnist")
+
+
+def test_arrays_whose_white_is_not_known_are_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    """As 16-bit integers, values up to 255 would be black, and the distance that of black images."""
+    a, b = sides
+    stacked = np.stack(read(b))
+    for name, images, sentence in [
+        ("wide", stacked.astype(np.int64), "wide.npz holds values 0 to 255, signed 64-bit integers, .* save them with"),
+        ("mask", (stacked > 127).astype(np.uint16), "mask.npz holds values 0 to 1, .*all but black"),
+        ("signed", stacked.astype(np.float32) / 127.5 - 1, "no image that can be read, of 65: 0: .*from -1 to 1"),
+    ]:
+        np.savez(tmp_path / f"{name}.npz", images)
+        with pytest.raises(ValueError, match=sentence):
+            run(a, tmp_path / f"{name}.npz", "--metrics", "mnist")
+    np.savez(tmp_path / "dark.npz", stacked.astype(np.uint16) * 16)
+    assert "nearly uniform" in report(a, tmp_path / "dark.npz", "metrics.measures=[fid]")["real"]["values"]
+    np.savez(tmp_path / "deep.npz", stacked.astype(np.uint16) * 257)
+    both = [report(a, place, "metrics.measures=[fid]")["values"] for place in (b, tmp_path / "deep.npz")]
+    assert both[0] == both[1]
 
 
 def test_sizes_modes_and_subfolders_may_be_mixed(sides: tuple[Path, Path], tmp_path: Path) -> None:
@@ -218,6 +239,7 @@ def test_what_can_not_be_compared_is_a_sentence(
     np.savez(tmp_path / "five.npz", images=np.zeros((9, 5, 5, 5), np.uint8))
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "table.csv").write_text("a,b")
+    (tmp_path / "set.tar.gz").write_bytes(b"\x1f\x8b")
     for arguments, sentence in {
         (tmp_path / "empty", b): "empty holds no images",
         (one, b): "one holds 1 image: to compare distributions, give two or more on each side",
@@ -227,7 +249,10 @@ def test_what_can_not_be_compared_is_a_sentence(
         (a, "dcgan-mnist5"): "did you mean dcgan-mnist5k",
         (tmp_path / "five.npz", b): "1 to 4 channels come second or last",
         (tmp_path / "pickled.npy", b): "Python objects",
-        (tmp_path / "table.csv", b): "table.csv",
+        (tmp_path / "table.csv", b): "table.csv holds neither a trained model nor images",
+        (tmp_path / "set.tar.gz", b): "set.tar.gz .*: unpack it",
+        (a / "001.png", b): "001.png .*: give a folder of images",
+        (a, b, "metrics.measures=[]"): "measures nothing",
         (a, b, "-n", 9): "neither .* nor .* is one",
         (a, b, "metrics.num_fake=9"): "takes all images of both sides",
         (a, b, "metrics.neighbors=9"): "neighbours",

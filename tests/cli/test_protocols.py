@@ -83,6 +83,9 @@ def test_a_translator_has_as_many_fakes_as_inputs() -> None:
     assert {row["preview"] for row in content["rows"]} == {"X->Y", "Y->X"}
     assert {(row["fakes"], row["infinity"]) for row in content["rows"]} == {(6, None)}
     assert {row["split"] for row in content["rows"]} == {"train", "test"}
+    for asked, made in ((5, 5), (600, 6)):  # of the six inputs
+        result = run("cyclegan-colour_digits", "metrics.num_real=6", f"metrics.num_fake={asked}", "--json", "-")
+        assert {row["fakes"] for row in json.loads(result.stdout)["rows"]} == {made}
 
 
 def test_what_does_not_go_together_is_a_sentence() -> None:
@@ -90,6 +93,8 @@ def test_what_does_not_go_together_is_a_sentence() -> None:
         run("stylegan_lite-mnist5k", "--ppl", 10)
     with pytest.raises(ValueError, match="metrics that have some"):
         run("srgan-photos")
+    with pytest.raises(ValueError, match=r"--json .* is a folder: give a file"):
+        run("vanilla-mnist5k", "--json", Path(__file__).parent)
     with pytest.raises(ValueError, match="--json x is for --protocols"):
         CliRunner().invoke(app, ["evaluate", "vanilla-mnist5k", "--json", "x"], catch_exceptions=False)
 

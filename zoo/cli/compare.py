@@ -11,9 +11,12 @@ import typer
 from typer import Option
 
 from zoo.cli.common import Device
+from zoo.data.files import EXTENSIONS
 
 SHOWN = 10  # files that are named as not measured
 NOT_HERE = ("split", "num_real", "num_fake", "per_class", "cache_dir")  # of conf/metrics: what belongs to a training
+PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
+OTHERS = (*PACKED, *EXTENSIONS, ".txt", ".md", ".json", ".yaml", ".csv")  # that hold no model, whatever is in them
 WHAT = "a folder of images, a .zip, .tar, .npz or .npy, or a RUN"
 
 
@@ -133,6 +136,8 @@ def _comparison(name: str, overrides: list[str]) -> tuple[Any, int]:
     if "extractor" not in settings:
         raise ValueError(f"--metrics {name} compares no features: choose from {', '.join(_with_features())}")
     settings = with_overrides({"metrics": settings}, 0, overrides)["metrics"]
+    if not settings["measures"]:
+        raise ValueError(f"metrics.measures=[] measures nothing: name some, such as [{', '.join(DEFAULT)}]")
     settings |= {"per_class": False, "cache_dir": None, "num_real": None, "num_fake": None}
     try:
         evaluation = instantiate(settings, _convert_="all")
@@ -168,6 +173,9 @@ def _sides(a: Path, b: Path, number: int | None, device: str) -> tuple[Any, Any]
         if path in files:
             return files[path]
         refuse_exported(path, "zoo compare")
+        if path.is_file() and path.suffix.lower() in OTHERS:
+            remedy = "unpack it, and give the folder" if path.suffix.lower() in PACKED else f"give {WHAT}"
+            raise ValueError(f"{path} holds neither a trained model nor images that zoo compare reads: {remedy}")
         model = load(path, device=device)
         require(
             model,

@@ -18,6 +18,8 @@ def by_protocols(
     from zoo.use.pictures import whole
     from zoo.use.runs import Table
 
+    if json_ not in (None, "-") and Path(str(json_)).is_dir():
+        raise ValueError(f"--json {json_} is a folder: give a file")
     if not isinstance(evaluation, Evaluation):
         raise ValueError("--protocols compares features: give metrics that have some, such as metrics=inception")
     capped = any(override.startswith("metrics.num_fake=") for override in overrides)
@@ -26,9 +28,11 @@ def by_protocols(
     remarks, split = [], "train"
     if not isinstance(model, FromLatents):
         numbers, split = None, evaluation.split
+        if capped and evaluation.num_fake:  # beyond the inputs it would be the same images again
+            numbers = [min(evaluation.num_fake, evaluation.num_real or data.num_images(split))]
         remarks.append(
-            f"{type(model).__name__} makes one image of each input, so that there are as many fakes as inputs in the "
-            f"{split} split: 5k, 10k and 50k do not apply"
+            f"{type(model).__name__} makes one image of each input, so that there are no more fakes than inputs in "
+            f"the {split} split: 5k, 10k and 50k do not apply"
         )
     table = measure(
         model.preview,

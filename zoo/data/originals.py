@@ -56,6 +56,9 @@ class Originals:
         """All readable images: uint8 [N, C, H, W], N at most `size` and C 1 or 3, and their positions int64 [N].
 
         Images of a shape come together, those of rare shapes in small batches in the end.
+
+        Raises:
+            UnreadableImage: in the end, where all are of 8 bits in integers of more: is white 255?
         """
         self._forget()
         groups: dict[tuple[Any, ...], list[tuple[int, np.ndarray]]] = {}
@@ -85,6 +88,11 @@ class Originals:
                 yield taken(shape)
         for shape in list(groups):
             yield taken(shape)
+        levels = self.levels
+        if levels.images and not levels.shallow and levels.low >= 0 and levels.high <= 255 < levels.known[1]:
+            raise UnreadableImage(
+                f"{self.path} holds {levels.in_words(None)}, which makes them all but black{NO_SCALE}"
+            )
 
     def _read(self, position: int) -> tuple[np.ndarray, bool] | UnreadableImage:
         """An image uint8 [C, H, W] and whether it has transparency, or why there is none."""
@@ -103,6 +111,8 @@ class Originals:
             notes["transparent"] = f"{self.transparent:,}, laid over white"
         if self.levels.images:
             notes["values"] = self.levels.in_words(None)
+            if self.levels.complaint(None) and not self.levels.shallow:
+                notes["values"] += f": so small a part of it that the images are nearly uniform{NO_SCALE}"
         if self.unreadable:
             notes["not_read"] = len(self.unreadable)
         if self.passed_over:

@@ -64,6 +64,12 @@ class Comparison(Distribution):
             for side, images in ((metric.fake, generated), (metric.real, real)):
                 _count(side, images, device, batch_size)
             counted = metric.fake.num, metric.real.num
+            for name, number, given in zip(names, counted, (generated, real), strict=True):
+                unreadable = getattr(given, "unreadable", {})
+                if number < 2 and unreadable:
+                    file, why = next(iter(unreadable.items()))
+                    few = "1 image" if number else "no image"
+                    raise ValueError(f"{name} holds {few} that can be read, of {len(given):,}: {file}: {why}")
             self._check_sides(names, counted)
             values: dict[str, float | Estimate] = dict(metric.values())
         estimates = {name: value for name, value in values.items() if isinstance(value, Estimate)}

@@ -92,4 +92,4 @@ def _solved(real: Moments, fake: Moments) -> Solved:
     m = m.clamp_min(0)
     traces = real.covariance.trace() + fake.covariance.trace()
     value = (real.mean - fake.mean).square().sum() + traces - 2 * m.sqrt().sum()
-    return float(value), roots, inverse, m, u
+    return max(float(value), 0.0), roots, inverse, m, u  # of equal moments rounding may leave less than 0
