@@ -275,7 +275,7 @@ def warp(images: Tensor, origins: Tensor) -> Tensor:
     theta = (origins * half / half[:, None])[:, :2].to(images.dtype)  # the image's sides at -1 and 1
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     fine = _refine(h, images) @ images @ _refine(w, images).mT  # [N, C, 2H + 1, 2W + 1]
-    return _Sampled.apply(fine, grid)  # type: ignore[no-any-return]
+    return _Sampled.apply(fine, grid)
 
 
 class _Sampled(torch.autograd.Function):
@@ -284,10 +284,13 @@ class _Sampled(torch.autograd.Function):
     taken through T need it twice."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        ctx.shape = images.shape
+    def forward(images: Tensor, grid: Tensor) -> Tensor:
         return grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.shape = inputs[0].shape
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -298,13 +301,16 @@ class _Spread(torch.autograd.Function):
     """The transpose of `_Sampled`."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(grid)
+    def forward(gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
         images = gradient.new_empty(shape)  # their values do not matter
         bilinear, reflection, align_corners = 0, 2, True
         return torch.ops.aten.grid_sampler_2d_backward(
             gradient, images, grid, bilinear, reflection, align_corners, [True, False]
         )[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.Size], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
