@@ -11,9 +11,10 @@ import torch.distributed as dist
 from common import same
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.functional import grid_sample
 from torchvision.transforms.v2.functional import erase
 
-from zoo.game.augment import Augment, cut, recolour, rotation, scaling, translate, translation, warp
+from zoo.game.augment import Augment, _Sampled, cut, recolour, rotation, scaling, translate, translation, warp
 from zoo.run.config import table
 
 POLICIES = table("augment")
@@ -302,6 +303,24 @@ def test_the_gradient_equals_finite_differences_and_so_does_its_gradient() -> No
 
 
 # The steering of p --------------------------------------------------------------------------------------------------
+
+
+def test_resampling_leaves_no_derivative_to_torch_that_its_oldest_version_lacks() -> None:
+    """torch 2.11 has no derivative of grid_sample's derivative: with it, penalties through T would end in an error."""
+    x, grid = pictures(2, 3, 9, 9), torch.rand(2, 5, 7, 2, generator=seeded()) * 3 - 1.5
+    own, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out, reference = _Sampled.apply(own, grid), grid_sample(theirs, grid, padding_mode="reflection", align_corners=True)
+    weight = pictures(*out.shape).requires_grad_()
+    (first,) = torch.autograd.grad((out * weight).sum(), own, create_graph=True)
+    assert same(out, reference)
+    assert same(first, torch.autograd.grad((reference * weight).sum(), theirs)[0])
+    names, waiting = set(), [out.grad_fn, first.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None:
+            names.add(node.name())
+            waiting += [following for following, _ in node.next_functions]
+    assert not [name for name in names if "GridSampler" in name]
 
 
 def adaptive(**keys: Any) -> Augment:

@@ -334,6 +334,20 @@ def test_without_weights_it_is_half_the_distance_of_directions() -> None:
 # The list.
 
 
+@pytest.mark.parametrize("measures", [None, [], "fid"])
+def test_what_is_no_list_of_measures_is_refused(measures: Any) -> None:
+    with pytest.raises(ValueError, match=r"metrics\.measures=.* must be a list of one or more of fid, kid"):
+        Distribution(DigitClassifier(), 3, 100, False, measures)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_frechet_distance_without_a_covariance_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match=f"num_fake={number}: .* two images or more"):
+        Distribution(DigitClassifier(), 3, 100, False, ["fid"]).check_numbers(num_fake=number)
+    with pytest.raises(ValueError, match="prc_images=-5 must be at least 1"):
+        Distribution(DigitClassifier(), 3, -5, False, ["kid"])
+
+
 def test_an_unknown_measure_is_refused_with_the_nearest() -> None:
     with pytest.raises(
         ValueError, match=r"metrics\.measures: there is no precision \(did you mean precision_recall\?\)"

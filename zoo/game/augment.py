@@ -22,7 +22,7 @@ Own rather than kornia's: kornia 0.9 draws from the global random stream, alike 
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
@@ -275,7 +275,46 @@ def warp(images: Tensor, origins: Tensor) -> Tensor:
     theta = (origins * half / half[:, None])[:, :2].to(images.dtype)  # the image's sides at -1 and 1
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     fine = _refine(h, images) @ images @ _refine(w, images).mT  # [N, C, 2H + 1, 2W + 1]
-    return grid_sample(fine, grid, padding_mode="reflection", align_corners=True)
+    return _Sampled.apply(fine, grid)
+
+
+class _Sampled(torch.autograd.Function):
+    """Images [N, C, h, w] at the places of a grid, bilinear, reflected beyond their border: linear in the images, so
+    that it is differentiable in them as often as asked. torch 2.11's own is so once: penalties that are
+    taken through T need it twice."""
+
+    @staticmethod
+    def forward(images: Tensor, grid: Tensor) -> Tensor:
+        return grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Spread.apply(gradient, *ctx.saved_tensors, ctx.shape), None
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Sampled`."""
+
+    @staticmethod
+    def forward(gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        images = gradient.new_empty(shape)  # their values do not matter
+        bilinear, reflection, align_corners = 0, 2, True
+        return torch.ops.aten.grid_sampler_2d_backward(
+            gradient, images, grid, bilinear, reflection, align_corners, [True, False]
+        )[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.Size], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Sampled.apply(gradient, *ctx.saved_tensors), None, None
 
 
 def _refine(n: int, like: Tensor) -> Tensor:

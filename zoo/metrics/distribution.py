@@ -75,6 +75,13 @@ class Distribution(Metric):
         measures: Sequence[str] = DEFAULT,
     ) -> None:  # fmt: skip
         super().__init__()
+        if isinstance(measures, str) or not measures:
+            raise ValueError(
+                f"metrics.measures={measures} must be a list of one or more of {', '.join(MEASURES)}; metrics=none "
+                "measures nothing"
+            )
+        if prc_images < 1:
+            raise ValueError(f"prc_images={prc_images} must be at least 1")
         for name in measures:
             if name not in MEASURES:
                 near = get_close_matches(str(name), MEASURES, n=1, cutoff=0.5)

@@ -322,7 +322,7 @@ class SmallClassifier(Extractor):
 
     def logits_of(self, features: Tensor) -> Tensor:
         with torch.no_grad(), plain_float32(features.device.type):
-            return self.network.head(features)
+            return self.network.head(features.to(next(self.network.parameters()).device))
 
 
 def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:

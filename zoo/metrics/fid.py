@@ -20,6 +20,11 @@ from zoo.metrics.side import Side
 class FID(Measure):
     """It, with its interval from the images that were drawn."""
 
+    def check_numbers(self, **numbers: int | None) -> None:
+        for argument, number in numbers.items():
+            if number is not None and number < 2:
+                raise ValueError(f"{argument}={number}: a Frechet distance and its interval need two images or more")
+
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         real, fake = seen.real, seen.fake
         rows = real.table.cpu(), fake.table.cpu()

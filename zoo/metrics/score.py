@@ -74,7 +74,8 @@ class InceptionScore(Measure):
         p, log_p = probabilities(seen.extractor.logits_of(seen.fake.table).cpu())
         marginal = (classes.sum.sum(0) / classes.count.sum()).cpu()
         divergence = (p * log_p).sum(1) - torch.xlogy(p, marginal).sum(1)  # of log(score), the influence of an image
-        return {seen.named("inception_score"): Estimate(score, contributions(score * divergence, seen.fake.num))}
+        fakes, most = contributions(score * divergence, seen.fake.num), float(p.shape[1])
+        return {seen.named("inception_score"): Estimate(score, fakes, least=1.0, most=most)}
 
 
 def probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
