@@ -136,8 +136,6 @@ def _comparison(name: str, overrides: list[str]) -> tuple[Any, int]:
     if "extractor" not in settings:
         raise ValueError(f"--metrics {name} compares no features: choose from {', '.join(_with_features())}")
     settings = with_overrides({"metrics": settings}, 0, overrides)["metrics"]
-    if not settings["measures"]:
-        raise ValueError(f"metrics.measures=[] measures nothing: name some, such as [{', '.join(DEFAULT)}]")
     settings |= {"per_class": False, "cache_dir": None, "num_real": None, "num_fake": None}
     try:
         evaluation = instantiate(settings, _convert_="all")

@@ -271,7 +271,7 @@ def measure(
     other = "test" if split == "train" else "train"
     try:
         others = [Arm(of_resize[:1], drawn, ("real",)) for of_resize in ways]
-        evaluator = Evaluator(metrics=list[Metric](others), split=other, num_fake=1, **fixed)  # type: ignore[arg-type]
+        evaluator = Evaluator(metrics=list[Metric](others), split=other, num_fake=2, **fixed)  # type: ignore[arg-type]
         evaluator.evaluate(preview, data, device=device)
         reals[other] = {arm.resize: arm.reals_of for arm in others}
     except ValueError as error:
