@@ -2,7 +2,8 @@
 
     d^2 = |mu_r - mu_f|^2 + tr(S_r + S_f - 2 (S_r^(1/2) S_f S_r^(1/2))^(1/2))        Heusel et al. 2017,
                                                                     arXiv:1706.08500, eq. 6; Dowson and Landau 1982
-In the symmetric form above, by two eigenvalue decompositions: as exact as the product's, and quicker.
+In the symmetric form above, by two decompositions, whose eigenvectors the influences need too: torchmetrics, which it
+equals (tests/metrics/test_frechet.py), gives the value alone.
 
 Its influence functions follow from d^2's derivatives. With T the optimal map between the two normal distributions,
 T_f = S_r^(1/2) M^(-1/2) S_r^(1/2) with M = S_r^(1/2) S_f S_r^(1/2), and T_r its inverse, the derivative by S_f is

@@ -158,7 +158,7 @@ class Way(NamedTuple):
 class Arm(Distribution):
     """The features of one way of resizing: of all fakes in order, rounded or not, and the moments of the reals.
 
-    `kept` is filled as the evaluation ends: {preview: {rounding: features [n, F]}}, and the real side.
+    As the evaluation ends `fakes_of` is filled, {preview: {rounding: features [n, F]}}, and `reals_of` with real sides.
     """
 
     def __init__(self, ways: Sequence[Way], drawn: int, sides: tuple[str, ...]) -> None:
