@@ -41,6 +41,15 @@ def test_a_share_has_the_binomial_s_error() -> None:
     assert found.error == pytest.approx((0.3 * 0.7 / 99) ** 0.5)
 
 
+def test_a_share_of_none_or_all_has_clopper_and_pearson_s_interval() -> None:
+    """0 of 500: at most p with (1 - p)^500 = 0.025."""
+    low, high = share_of(0, 500).interval()
+    assert low == 0
+    assert (1 - high) ** 500 == pytest.approx(0.025)
+    assert share_of(500, 500).interval() == pytest.approx((1 - high, 1))
+    assert share_of(1, 500).interval()[0] == 0, "it is cut off there"
+
+
 def test_the_interval_of_a_difference_of_two_means_is_welch_s() -> None:
     """With its degrees of freedom: fakes of one, reals of the other, where they are two sides of one value."""
     a, b = drawn(20), 3 * drawn(9, seed=1)

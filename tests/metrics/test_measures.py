@@ -366,3 +366,23 @@ def test_what_does_not_fit_the_extractor_is_left_out() -> None:
     alone = task._replace(fields=frozenset({"fake"}))
     assert metric.measures_of(alone) == []
     assert [type(m).__name__ for m in Distribution(Reader(), 3, 10, False).measures_of(alone)] == ["InceptionScore"]
+
+
+def test_what_sums_up_an_evaluation_without_the_distance() -> None:
+    def headline(*measures: str) -> tuple[str | None, bool]:
+        metric = Distribution(Reader(), 3, 100, False, measures)
+        return metric.headline, metric.higher_is_better
+
+    assert headline("inception_score", "fid") == ("fid_read", False)
+    assert headline("precision_recall", "kid") == ("kid_read", False)
+    assert headline("inception_score", "kid") == ("inception_score_read", True)
+    assert headline("precision_recall") == (None, True)
+
+
+def test_what_an_extractor_can_not_have_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    metric = Distribution(Reader(), 3, 100, False, ("fid", "cmmd"))
+    metric.load()
+    metric.load()
+    assert [record.getMessage() for record in caplog.records] == [
+        "cmmd needs an extractor whose features are an embedding, such as metrics=clip, and is not measured on read"
+    ]

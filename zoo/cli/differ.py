@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from zoo.metrics.difference import equal, verdict
+from zoo.metrics.difference import differ, equal, verdict
 from zoo.metrics.metric import Result
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -133,6 +133,10 @@ def lines(measured: Sequence[Measured], headlines: Callable[[Sequence[str]], Map
                 written.append(verdict(name, of_first.estimates[name], result.estimates[name], sign, ("A", label)))
             else:
                 written.append(f"{name}: without an interval, whether A and {label} differ is not known")
+        rest = [name for name in names if name not in signs and name in of_first.estimates and name in result.estimates]
+        apart = [name for name in rest if differ(of_first.estimates[name] - result.estimates[name])]
+        if rest:
+            written.append(f"of the other values these differ between A and {label}: {', '.join(apart) or 'none'}")
     several = " Each interval is of 95 % by itself: of 20 values that do not differ, one looks as if it did."
     written += [
         "",

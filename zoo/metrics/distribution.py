@@ -16,6 +16,7 @@ zoo/metrics/fid.py) and accuracy_of_reals in the protocol: what the extractor ma
 They share one pass through the extractor, and what it gives of real images is kept: so they are one metric.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from zoo.batch import Preview
 from zoo.metrics import fid, neighbours
 from zoo.metrics.diversity import Diversity
 from zoo.metrics.estimate import Estimate, share_of
+from zoo.metrics.evaluator import from_rank_0
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.kernel import CMMD, KID
 from zoo.metrics.measure import Counter, Measure, Seen
@@ -37,6 +39,8 @@ from zoo.metrics.score import InceptionScore
 from zoo.metrics.side import Side
 
 CACHE_VERSION = 3  # of the kept real statistics: raise it when their meaning changes
+log = logging.getLogger(__name__)
+
 COVERED = 0.1  # a class is covered from this ratio of its share among fakes to its share among reals
 
 # What metrics.measures may name, each made with k, the number of neighbours.
@@ -68,8 +72,6 @@ class Distribution(Metric):
         ValueError: a number of neighbours or of images that leaves a value undefined; a measure that there is not.
     """
 
-    higher_is_better = False
-
     def __init__(
         self, extractor: Extractor, neighbours: int, prc_images: int, per_class: bool,
         measures: Sequence[str] = DEFAULT,
@@ -88,15 +90,26 @@ class Distribution(Metric):
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 raise ValueError(f"metrics.measures: there is no {name}{meant}: choose from {', '.join(MEASURES)}")
         self.extractor, self.prc_images, self.per_class = extractor, prc_images, per_class
+        self._said: list[Measure] = []  # that can't be made with the extractor, and of which that was said
         self.chosen = {name: MEASURES[name](neighbours) for name in measures}
         self.suffix = f"_{extractor.name}" if extractor.name else ""
-        self.headline: str = f"{extractor.distance}{self.suffix}"
+        self.distance = f"{extractor.distance}{self.suffix}"
+        # The distance where it is measured, or else what sums up the first measure that something does.
+        summed = next((measure for measure in self.chosen.values() if measure.headline), None)
+        if "fid" in self.chosen:
+            self.headline, self.higher_is_better = self.distance, False
+        elif summed:
+            self.headline, self.higher_is_better = f"{summed.headline}{self.suffix}", summed.higher_is_better
         self.check_numbers(prc_images=prc_images)
 
     def load(self) -> None:
         self.extractor.load()
         for measure in self.chosen.values():
             measure.load(self.extractor)
+            if measure.lacks and not measure.fits(self.extractor) and measure not in self._said:
+                self._said.append(measure)
+                what = f"{measure.headline} needs an extractor {measure.lacks}"
+                log.warning("%s, and is not measured on %s", what, self.extractor.name or "the standard Inception")
 
     def check_numbers(self, **numbers: int | None) -> None:
         for measure in self.chosen.values():
@@ -132,12 +145,12 @@ class Distribution(Metric):
         return "label" in task.fields and bool(classes) and classes == list(task.data.classes)
 
     def panel(self, name: str) -> str | None:
-        return "fid of classes" if f"/{self.headline}/" in f"/{name}" else None
+        return "fid of classes" if f"/{self.distance}/" in f"/{name}" else None
 
     def begin(self) -> None:
         task = self.task
         self.has_reals, self.classifies = "real" in task.fields, self._classifies(task)
-        wanted = self.per_class and task.fields >= {"label", "real_label"}
+        wanted = self.per_class and "fid" in self.chosen and task.fields >= {"label", "real_label"}
         self.classes = list(task.data.classes) if wanted else []
         self.of_classes = bool(self.classes)
         self.extractor.to(task.device)
@@ -146,7 +159,9 @@ class Distribution(Metric):
         self.real = Side("real", task.num_real if self.has_reals else 0, **of_side)
         self.fake = Side("fake", task.num_fake, **of_side)
         self.counted: dict[Measure, Counter] = {}
-        for measure in self.measures_of(task):
+        here = self.measures_of(task)
+        there = from_rank_0([measure in here for measure in self.chosen.values()], task.device)  # it may have weights
+        for measure in (m for m, is_there in zip(self.chosen.values(), there, strict=True) if is_there):
             if counter := measure.counter(task, self.extractor, self.home):
                 self.counted[measure] = counter
         self.fake.counters += self.counted.values()
@@ -192,7 +207,7 @@ class Distribution(Metric):
         if self.classifies:
             values[f"accuracy{self.suffix}"] = share_of(int(self.fake.correct), self.fake.num)
         if self.of_classes:
-            values |= fid.of_classes(self.headline, self.classes, self.real, self.fake)
+            values |= fid.of_classes(self.distance, self.classes, self.real, self.fake)
         return values
 
     def protocol(self) -> dict[str, Plain]:

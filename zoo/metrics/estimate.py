@@ -45,6 +45,7 @@ class Estimate:
         reals: [n or groups], of real images, which are the same for another model measured alike.
         pairs: [n or groups], of images that belong together row by row; likewise the same for another model.
         least, most: what the value can't be below or above, nor its interval.
+        draws: of a share, how many images it is of: where it is 0 or 1 its interval is Clopper and Pearson's of these.
     """
 
     value: float
@@ -53,6 +54,7 @@ class Estimate:
     pairs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     least: float = -math.inf
     most: float = math.inf
+    draws: int = 0
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,6 +67,9 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Its ends."""
+        if self.draws and not self.error and self.value in (0, 1):
+            beyond = 1 - (0.5 - level / 2) ** (1 / self.draws)
+            return (0.0, beyond) if self.value == 0 else (1 - beyond, 1.0)
         half = student(self._degrees(), level) * self.error if self.error else 0.0
         return max(self.value - half, self.least), min(self.value + half, self.most)
 
@@ -111,7 +116,12 @@ def mean_of(rows: Tensor, *, pairs: bool = False) -> Estimate:
 
 def share_of(count: int, total: int) -> Estimate:
     """The share of the fakes that are so."""
-    return replace(mean_of((torch.arange(total) < count).double()), least=0.0, most=1.0)
+    return as_share(mean_of((torch.arange(total) < count).double()), total)
+
+
+def as_share(estimate: Estimate, draws: int) -> Estimate:
+    """A value that is a share of so many images."""
+    return replace(estimate, least=0.0, most=1.0, draws=draws)
 
 
 def of_groups(values: Sequence[float] | Tensor) -> Tensor:

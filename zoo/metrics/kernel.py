@@ -82,6 +82,8 @@ def mmd(fake: Tensor, real: Tensor, kernel: Kernel, *, unbiased: bool = True, pa
 class KID(Measure):
     """The kernel (Inception) distance, of the images that were drawn; with one image of a side there is none."""
 
+    headline = "kid"
+
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         fake, real = table(seen.fake), table(seen.real)
         if min(len(fake), len(real)) < 2:
@@ -94,6 +96,8 @@ class KID(Measure):
 
 class CMMD(Measure):
     """CLIP's maximum mean discrepancy: of an extractor whose features are an embedding."""
+
+    headline, lacks = "cmmd", "whose features are an embedding, such as metrics=clip"
 
     def fits(self, extractor: Extractor) -> bool:
         return extractor.embeds

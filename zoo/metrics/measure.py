@@ -58,6 +58,9 @@ class Seen(NamedTuple):
 class Measure:
     """Base of all measures. What an instance holds are settings."""
 
+    headline: ClassVar[str | None] = None  # the value that sums it up, without the extractor's name
+    higher_is_better: ClassVar[bool] = False  # of that
+    lacks: ClassVar[str] = ""  # what an extractor has to have that it does not fit, in words; "": it says so itself
     needs_reals: ClassVar[bool] = True
     needs_model: ClassVar[bool] = False  # it looks at a model's training data too, or at images of one size
 

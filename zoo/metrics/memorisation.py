@@ -17,14 +17,13 @@ the training images are those that the generator has seen, which are no draw.
 Fakes that are made of images are no new ones, so that of translators and super-resolution nothing is measured.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from zoo.batch import LabelledImages, to_bytes
-from zoo.metrics.estimate import Estimate, jackknife, mean_of
+from zoo.metrics.estimate import Estimate, as_share, jackknife, mean_of
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen
 from zoo.metrics.metric import Plain
@@ -112,12 +111,11 @@ class Memorisation(Measure):
             of_fakes = mean_of((distance < radius(unseen)).double())
             copies = lambda fakes, held_out: float((distance[fakes] < radius(unseen[held_out])).double().mean())
             by_groups = jackknife(copies, len(distance), len(unseen))
-            values[seen.named("memorisation")] = Estimate(
-                of_fakes.value, of_fakes.fakes, by_groups.reals, least=0.0, most=1.0
-            )
+            copied = Estimate(of_fakes.value, of_fakes.fakes, by_groups.reals)
+            values[seen.named("memorisation")] = as_share(copied, len(distance))
         if len(training) > 1:
             apart = nearest(training[row], training, but=row).distance
-            values[seen.named("authenticity")] = replace(mean_of((distance > apart).double()), least=0.0, most=1.0)
+            values[seen.named("authenticity")] = as_share(mean_of((distance > apart).double()), len(distance))
         return values
 
 

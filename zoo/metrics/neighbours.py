@@ -16,14 +16,13 @@ Stein 1981), and for balls it is too large: in what tests/metrics/test_measures.
 wide as the spread of the values asks for. Where all points are inside, or none, an interval has no width.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch_fidelity.metric_prc import calc_cdist_part
 
-from zoo.metrics.estimate import GROUPS, Estimate, contributions, of_groups
+from zoo.metrics.estimate import GROUPS, Estimate, as_share, contributions, of_groups
 from zoo.metrics.measure import Measure, Seen, table
 from zoo.metrics.metric import Plain
 
@@ -134,9 +133,11 @@ class PrecisionRecall(Neighbours):
         return {"neighbours": self.neighbours, "precision_recall": "on this extractor; the paper's are on VGG16"}
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
-        precision = share(*self._share(seen, "fake", "real"), paired=seen.paired)
+        value, fakes, reals, pairs = self._share(seen, "fake", "real")
+        precision = Estimate(value, pairs=pairs) if seen.paired else Estimate(value, fakes=fakes, reals=reals)
         value, reals, fakes, pairs = self._share(seen, "real", "fake")
-        recall = share(value, fakes, reals, pairs, paired=seen.paired)
+        recall = Estimate(value, pairs=pairs) if seen.paired else Estimate(value, fakes=fakes, reals=reals)
+        precision, recall = as_share(precision, len(seen.fake.table)), as_share(recall, len(seen.real.table))
         return {seen.named("precision"): precision, seen.named("recall"): recall}
 
     def _share(self, seen: Seen, points: str, centres: str) -> tuple[float, Tensor, Tensor, Tensor]:
@@ -174,7 +175,7 @@ class DensityCoverage(Neighbours):
             of_coverage = {"fakes": of_groups(fewer.double().mean(1)), "reals": of_groups(_of_rest(grown))}
         return {
             seen.named("density"): Estimate(float(each.mean()), **of_density, least=0.0),
-            seen.named("coverage"): Estimate(float(covered.mean()), **of_coverage, least=0.0, most=1.0),
+            seen.named("coverage"): as_share(Estimate(float(covered.mean()), **of_coverage), len(covered)),
         }
 
 
@@ -182,9 +183,3 @@ def _of_rest(values: Tensor) -> Tensor:
     """The means [groups] of values [groups, n] of the images that are not of the group."""
     rest = torch.arange(values.shape[1]) % GROUPS != torch.arange(len(values))[:, None]
     return (values.double() * rest).sum(1) / rest.sum(1)
-
-
-def share(value: float, fakes: Tensor, reals: Tensor, pairs: Tensor, *, paired: bool) -> Estimate:
-    """A share with the contributions of pairs, or of fakes and reals."""
-    estimate = Estimate(value, pairs=pairs) if paired else Estimate(value, fakes=fakes, reals=reals)
-    return replace(estimate, least=0.0, most=1.0)

@@ -279,7 +279,7 @@ def measure(
     stamp = {
         key: value for key, value in result.protocol.items() if key not in ("split", "num_real", "num_fake", "resize")
     }
-    distance = arms[0].headline
+    distance = arms[0].distance
     rows = list(_rows(arms, distance, reals, numbers))
     stamp = {"fakes_of": f"the {split} split's rows", "intervals_of": f"{drawn} images of each side"} | stamp
     return Table(distance, rows, remarks, stamp)

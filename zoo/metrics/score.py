@@ -57,6 +57,7 @@ class Classes(Counter):
 class InceptionScore(Measure):
     """It, of all fakes, with its interval from those that were drawn."""
 
+    headline, higher_is_better, lacks = "inception_score", True, "that classifies"
     needs_reals = False
 
     def fits(self, extractor: Extractor) -> bool:
