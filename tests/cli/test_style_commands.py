@@ -245,7 +245,7 @@ def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: 
         (["interpolate", styled, "--label", "3"], "makes images without classes"),
         (["mix", plain], "DCGAN has no styles, which zoo mix needs: train model=stylegan_lite"),
         (["mix", styled, "--layers", "rough"], "--layers=rough must be coarse, middle, fine, all"),
-        (["mix", styled, "-o", "mix"], "-o mix must be a picture, such as mix.png"),
+        (["mix", styled, "-o", "mix"], "mix must be a picture, such as mix.png"),
         (["project", styled, tmp_path / "none.png", "-o", "p.png"], "none.png does not exist"),
         (["project", styled, tmp_path / "loop.png", "-o", "p.png"], "loop.png: a link that leads in a circle"),
         (["project", styled, tmp_path / "a.png", "-o", "p.png", "--features", "vgg"], "no classifier vgg: choose from"),

@@ -64,13 +64,13 @@ class Distance:
         distances = []
         with plain_float32(a.device.type):
             for row in range(len(a)):
-                distances.append(network(a[row : row + 1], b[row : row + 1]).double().view(1))
+                distances.append(network(a[row : row + 1], b[row : row + 1]).cpu().double().view(1))
                 network.reset()
         return torch.cat(distances)
 
 
 def unweighted(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Eq. (1) with all weights 1, of what the layers put out [N, C, ...] for two batches: [N], float64."""
-    apart = (normalize(x, dim=1).sub(normalize(y, dim=1)).double() for x, y in zip(a, b, strict=True))
+    apart = (normalize(x, dim=1).sub(normalize(y, dim=1)).cpu().double() for x, y in zip(a, b, strict=True))
     layers = [difference.square().sum(1).view(len(a[0]), -1) for difference in apart]
-    return sum((layer.mean(1) for layer in layers), torch.zeros(len(a[0]), dtype=torch.float64, device=a[0].device))
+    return sum((layer.mean(1) for layer in layers), torch.zeros(len(a[0]), dtype=torch.float64))

@@ -51,7 +51,7 @@ def _refused(path: Path) -> Iterator[None]:
 def check_picture(path: Path) -> None:
     """Refuse a path that no picture can be written to."""
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"-o {path} must be a picture, such as {path.stem}.png")
+        raise ValueError(f"{path} must be a picture, such as {path.stem}.png")
     make_folder(path)
 
 
