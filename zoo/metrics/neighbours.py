@@ -126,8 +126,8 @@ class PrecisionRecall(Neighbours):
         for argument, number in numbers.items():
             if number is not None and number <= self.neighbours:
                 raise ValueError(
-                    f"{argument}={number}: precision and recall need more than neighbours={self.neighbours} images: give "
-                    "more, or measures without them, such as metrics.measures=[fid]"
+                    f"{argument}={number}: precision and recall need more than neighbours={self.neighbours} images: "
+                    "give more, or measures without them, such as metrics.measures=[fid]"
                 )
 
     def settings(self) -> dict[str, Plain]:
