@@ -73,8 +73,8 @@ def write_images(data: Path, images: int, folders: list[Path]) -> None:
             Image.fromarray(pixels).save(folders[position % 2] / f"{position:06d}.png")
 
 
-def timed(command: list[str], output: Path) -> tuple[float, float, float]:
-    """Seconds, MiB and the value that a command prints."""
+def timed(command: list[str], output: Path) -> tuple[float, float, float, float]:
+    """Seconds, seconds of the processor, MiB and the value that a command prints."""
     start, child = time.perf_counter(), os.fork()
     if not child:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -87,7 +87,8 @@ def timed(command: list[str], output: Path) -> tuple[float, float, float]:
     found = re.search(r"(?:FID: +|  fid  +)([-\d.e]+)", text)
     if status or not found:
         raise SystemExit(f"{' '.join(command[3:])} failed:\n{text}")
-    return seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), float(found[1])
+    memory = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return seconds, usage.ru_utime + usage.ru_stime, memory, float(found[1])
 
 
 def main() -> None:
@@ -111,17 +112,19 @@ def main() -> None:
                 *(f"metrics.extractor.weights={weights}", *settings),
             ],
         }
-        results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+        results: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in commands}
         for number in range(arguments.rounds):
             for name in sorted(commands, reverse=bool(number % 2)):
                 results[name].append(timed(commands[name], root / "output.txt"))
     print(f"{arguments.images:,} against {arguments.images:,} images, {arguments.rounds} rounds")
-    print(f"{'':<12}{'seconds':>10}{'MiB':>10}  FID")
+    print(f"{'':<12}{'seconds':>10}{'CPU s':>10}{'MiB':>10}  FID")
     for name, rows in results.items():
-        seconds, memory, value = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{name:<12}{seconds:>10.1f}{memory:>10.0f}  {value:.6g}")
-    ratios = [ours[0] / theirs[0] for ours, theirs in zip(results["zoo compare"], results["pytorch-fid"], strict=True)]
-    print(f"ratio of seconds {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]")
+        seconds, spent, memory, value = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{name:<12}{seconds:>10.1f}{spent:>10.1f}{memory:>10.0f}  {value:.6g}")
+    for column, what in enumerate(("seconds", "CPU seconds")):
+        pairs = zip(results["zoo compare"], results["pytorch-fid"], strict=True)
+        ratios = [ours[column] / theirs[column] for ours, theirs in pairs]
+        print(f"ratio of {what} {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]")
 
 
 if __name__ == "__main__":
