@@ -1,12 +1,17 @@
 """Copies of training images, planted and found."""
 
+import multiprocessing
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 from scipy.spatial import cKDTree
 from test_evaluation import Data, Pixels, evaluate, evaluation
 from torch import Tensor
 
 from zoo.batch import LabelledImages, Preview, from_bytes
+from zoo.metrics import memorisation
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.memorisation import HELD_OUT, Memorisation, nearest, radius
 
@@ -119,3 +124,35 @@ def test_what_is_made_of_images_is_not_judged() -> None:
     translated = lambda batch: {"X->Y": shows(data)(batch)["samples"]}
     assert not [name for name in evaluate(evaluation(**SETTINGS), data, translated).values if "memoris" in name]
     assert Memorisation().settings().keys() == {"memorisation"}
+
+
+def on_rank(rank: int, world_size: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    memorisation.CHUNK = 150  # the features reach rank 0 in several pieces, the last of them shorter
+    store = dist.FileStore(f"{folder}/store", world_size)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)
+    data, judge, results, seen = Split(), evaluation(**SETTINGS), [], []
+    for copies in (0.1, 0.2):
+        before = judge.extractor.seen  # type: ignore[attr-defined]
+        result = evaluate(judge, data, shows(data, copies))
+        results.append((result.values, result.intervals))
+        seen.append(judge.extractor.seen - before)  # type: ignore[attr-defined]
+    torch.save((results, seen), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_three_processes_share_the_training_images_and_equal_one(tmp_path: Path) -> None:
+    data, judge = Split(), evaluation(**SETTINGS)
+    expected = [evaluate(judge, data, shows(data, copies)) for copies in (0.1, 0.2)]
+    multiprocessing.set_forkserver_preload([__name__, "zoo.metrics.evaluation"])  # import torch once
+    torch.multiprocessing.start_processes(on_rank, (3, str(tmp_path)), nprocs=3, start_method="forkserver")
+    counted = []
+    for rank in range(3):
+        results, seen = torch.load(tmp_path / f"{rank}.pt")
+        counted.append(seen)
+        for (values, intervals), one in zip(results, expected, strict=True):
+            assert values == pytest.approx(one.values, rel=1e-6)
+            assert intervals["memorisation_pixels"] == pytest.approx(one.intervals["memorisation_pixels"])
+    every = [1_000 + 500 + 500 + 400, 1_000]  # fakes, reals, training and held-out images; then fakes alone
+    assert [sum(seen) for seen in zip(*counted, strict=True)] == every
+    assert max(seen[0] for seen in counted) <= every[0] / 3 + 4, "each its share"

@@ -162,6 +162,7 @@ class Distribution(Metric):
         here = self.measures_of(task)
         there = from_rank_0([measure in here for measure in self.chosen.values()], task.device)  # it may have weights
         for measure in (m for m, is_there in zip(self.chosen.values(), there, strict=True) if is_there):
+            measure.look(task, self.extractor)
             if counter := measure.counter(task, self.extractor, self.home):
                 self.counted[measure] = counter
         self.fake.counters += self.counted.values()

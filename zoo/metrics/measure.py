@@ -75,6 +75,9 @@ class Measure:
         """What it counts of the fakes of one preview; None where the sums and the table of all are enough."""
         return None
 
+    def look(self, task: Task, extractor: Extractor) -> None:
+        """Takes in what it needs of the data beside the images that are shown, before they are; every rank calls it."""
+
     def check_numbers(self, **numbers: int | None) -> None:
         """Raises:
         ValueError: numbers of images, by the arguments' names, that leave a value undefined. None is not known yet.

@@ -20,13 +20,15 @@ Fakes that are made of images are no new ones, so that of translators and super-
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from zoo.batch import LabelledImages, to_bytes
 from zoo.metrics.estimate import Estimate, as_share, jackknife, mean_of
+from zoo.metrics.evaluator import from_rank_0, ranks
 from zoo.metrics.extractors import Extractor
 from zoo.metrics.measure import Measure, Seen
-from zoo.metrics.metric import Plain
+from zoo.metrics.metric import Plain, Task
 
 HELD_OUT = 300  # images, without which chance alone would make copies
 QUANTILE = 0.01  # of held-out images: what is nearer to a training image than these is a copy
@@ -67,47 +69,54 @@ def radius(unseen: Tensor) -> Tensor:
 
 
 class Memorisation(Measure):
-    """Both shares. It keeps the features of the data that it has seen, for the next evaluation."""
+    """Both shares. Rank 0 keeps the features of the data that it has seen, for the next evaluation."""
 
     needs_model = True
 
     def __init__(self) -> None:
-        self._kept: tuple[list[Any], Tensor] | None = None
+        self._kept: dict[str, tuple[list[Any], Tensor]] = {}  # by split
         self._unseen: tuple[list[Any], Tensor] | None = None
 
     def settings(self) -> dict[str, Plain]:
         return {"memorisation": f"nearer to a training image than {1 - QUANTILE:.0%} of held-out ones"}
 
-    def training(self, data: Any, extractor: Extractor, device: Any) -> Tensor:
-        """The features of all training images [n, F], on the CPU."""
-        key = [data.fingerprint("train"), extractor.name, extractor.weights_sha256]
-        if self._kept is None or self._kept[0] != key:
-            self._kept = key, features_of(data, "train", extractor, device)
-        return self._kept[1]
+    def look(self, task: Task, extractor: Extractor) -> None:
+        if task.key != "samples" or not of_new_images(task.data):
+            return
+        self.training(task.data, extractor, task.device)
+        if _held_out(task.data):
+            self._features(task.data, "test", extractor, task.device)
 
-    def unseen(self, data: Any, extractor: Extractor, device: Any) -> Tensor:
-        """The distance of each held-out image to its nearest training image; of none where there are too few."""
-        try:
-            key = [data.fingerprint("train"), data.fingerprint("test"), extractor.name, extractor.weights_sha256]
-            enough = data.num_images("test") >= HELD_OUT
-        except ValueError:  # there is no such split
+    def training(self, data: Any, extractor: Extractor, device: Any) -> Tensor:
+        """The features of all training images [n, F], on the CPU. Of several ranks each calls it; rank 0 has them."""
+        return self._features(data, "train", extractor, device)
+
+    def _features(self, data: Any, split: str, extractor: Extractor, device: Any) -> Tensor:
+        key = [data.fingerprint(split), extractor.name, extractor.weights_sha256]
+        # As rank 0 has it, so that all of them look at the images or none does.
+        if not from_rank_0(split in self._kept and self._kept[split][0] == key, torch.device(device)):
+            self._kept[split] = key, features_of(data, split, extractor, device)
+        return self._kept[split][1]
+
+    def unseen(self, data: Any) -> Tensor:
+        """The distance of each held-out image to its nearest training image, of what `look` has taken in; of none where
+        there are too few."""
+        if not _held_out(data):
             return torch.zeros(0)
-        if not enough:
-            return torch.zeros(0)
-        if self._unseen is None or self._unseen[0] != key:
-            held_out = features_of(data, "test", extractor, device)
-            self._unseen = key, nearest(held_out, self.training(data, extractor, device)).distance
+        (of_train, train), (of_test, held_out) = self._kept["train"], self._kept["test"]
+        if self._unseen is None or self._unseen[0] != of_train + of_test:
+            self._unseen = of_train + of_test, nearest(held_out, train).distance
         return self._unseen[1]
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         task = seen.task
         if task is None or task.key != "samples" or not of_new_images(task.data):
             return {}
-        training = self.training(task.data, seen.extractor, task.device)
+        training = self._kept["train"][1]
         fake = seen.fake.table.cpu()
         distance, row = nearest(fake, training)
         values: dict[str, float | Estimate] = {}
-        if len(unseen := self.unseen(task.data, seen.extractor, task.device)):
+        if len(unseen := self.unseen(task.data)):
             of_fakes = mean_of((distance < radius(unseen)).double())
             copies = lambda fakes, held_out: float((distance[fakes] < radius(unseen[held_out])).double().mean())
             by_groups = jackknife(copies, len(distance), len(unseen))
@@ -129,12 +138,39 @@ def first(data: Any, split: str) -> Any:
     return next(iter(data.evaluation_loader(split=split, num=1, rank=0, world_size=1, batch_size=1)))
 
 
+def _held_out(data: Any) -> bool:
+    """Whether there are enough images that no generator has seen."""
+    try:
+        return bool(data.num_images("test") >= HELD_OUT)
+    except ValueError:  # there is no such split
+        return False
+
+
 def features_of(data: Any, split: str, extractor: Extractor, device: Any) -> Tensor:
-    """Those of all images of a split [n, F], on the CPU."""
+    """Those of all images of a split [n, F], on the CPU: each rank's share, all of them on rank 0, its own on others."""
     extractor.to(device)
-    settings = {"num": data.num_images(split), "rank": 0, "world_size": 1, "batch_size": 256}
-    loader = data.evaluation_loader(split=split, **settings)
-    return torch.cat([extractor(to_bytes(batch.image.to(device))).cpu() for batch in loader])
+    (rank, world_size), num = ranks(), data.num_images(split)
+    loader = data.evaluation_loader(split=split, num=num, rank=rank, world_size=world_size, batch_size=256)
+    own = [extractor(to_bytes(batch.image.to(device))).cpu() for batch in loader]
+    features = torch.cat(own) if own else torch.zeros(0, extractor.num_features)
+    return _on_rank_0(features, num, torch.device(device)) if world_size > 1 else features
+
+
+def _on_rank_0(own: Tensor, num: int, device: torch.device) -> Tensor:
+    """The rows [num, F] of all ranks on rank 0, of which each has `own`, range(rank, num, world_size); piece by piece,
+    so that no other rank has memory for all of them, nor an accelerator."""
+    rank, world_size = ranks()
+    home = device if device.type == "cuda" else torch.device("cpu")
+    whole, positions = own.new_zeros(num if rank == 0 else 0, own.shape[1]), torch.arange(rank, num, world_size)
+    for start in range(0, num, CHUNK):
+        part = own.new_zeros(min(CHUNK, num - start), own.shape[1])
+        inside = (positions >= start) & (positions < start + len(part))
+        part[positions[inside] - start] = own[inside]
+        part = part.to(home)
+        dist.reduce(part, 0)
+        if rank == 0:
+            whole[start : start + len(part)] = part.cpu()
+    return whole if rank == 0 else own
 
 
 def rows_of(data: Any, split: str, positions: Tensor) -> list[LabelledImages]:
