@@ -142,7 +142,7 @@ def test_who_publishes_is_named_with_the_source() -> None:
     a = torch.randn(50, 3)
     value = estimate(moments(a), moments(a + 1), a, a + 1)
     sources = {
-        (resize, split, n, rounding): [s for s in protocols.SOURCES if protocols._is_of(s, resize, split, n, rounding)]
+        (resize, split, n, rounding): list(protocols.publishing(resize, split, n, rounding, 50_000))
         for resize in ("tensorflow", "antialias", "clean", "pytorch", "native")
         for split in ("train", "test")
         for n in protocols.NUMBERS
@@ -161,6 +161,47 @@ def test_who_publishes_is_named_with_the_source() -> None:
     assert table.sources() == published
     assert table.markdown().splitlines()[2].startswith("| fid-50k | ")
     assert table.markdown().splitlines()[0].endswith("| published by |")
+
+
+def test_who_publishes_but_for_the_number_is_named_with_theirs() -> None:
+    def words(n: int, resize: str = "tensorflow", split: str = "train", most: int = 0) -> str:
+        value, sources = estimate(*[moments(torch.eye(3))] * 2, *[torch.eye(3)] * 2), protocols.publishing
+        found = sources(resize, split, n, "uint8", most or n)
+        return Row("fid", "samples", resize, split, n, 9, "uint8", value, None, found).published_by
+
+    assert words(1_000).startswith(
+        "but for the number: StyleGAN2-ADA (fid50k_full), of 50,000; mimicry, of 50,000; TTUR"
+    )
+    assert words(1_000, "clean") == words(50_000, "clean") == "clean-fid's default (mode clean)"
+    assert words(10_000, "clean") == words(10_000, "clean", most=10_000), "the most that there are"
+    assert words(10_000, "clean", most=50_000) == ""
+    assert words(10_000, "pytorch", "test") == "StudioGAN in 2020 (CIFAR-10)"
+    assert words(300, "pytorch", "test") == "but for the number: StudioGAN in 2020 (CIFAR-10), of 10,000"
+    assert words(10_000) == "TTUR (the least it recommends)"
+    assert words(300, "native", "test").startswith("but for the number: SN-GAN"), (
+        "no default of a resize that is not here"
+    )
+
+
+def test_of_a_translator_of_pairs_a_pair_is_one_draw() -> None:
+    """With the intervals of zoo evaluate, to the last digit, where images are drawn from more."""
+    name = "pix2pix-masked_digits"
+    model = zoo.load(name)
+    data, evaluation = of_run(model, find(name), ["metrics.num_real=60", "metrics.prc_images=35", "cache_dir=null"])
+    expected = evaluation.evaluate(model.preview, data, device="cpu").estimates
+    table = protocols.measure(
+        model.preview, data, evaluation.extractor, numbers=None, num_real=60, split=evaluation.split,
+        size=data.rows.image_size, batch_size=20, drawn=35, cache_dir=None, device="cpu", protocol={},
+    )  # fmt: skip
+    same, *_ = (row for row in table.rows if (row.split, row.rounding) == (evaluation.split, "uint8"))
+    (one,) = (value for key, value in expected.items() if key.endswith(table.distance))
+    assert len(one.pairs) == 35
+    assert same.value.interval() == pytest.approx(one.interval(), rel=1e-6)
+    assert same.infinity is not None
+    assert len(same.infinity.pairs) == 35
+    for row in table.rows:
+        others = row.split != evaluation.split
+        assert bool(len(row.value.fakes)) == others, "of the other split's reals there are no pairs"
 
 
 def test_real_features_are_kept_from_one_table_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,14 +72,19 @@ def subsets(features: Tensor, draws: int | None = None) -> list[Subset]:
     return [Subset(moments(features[rows]), rows, weight) for rows, weight in drawn]
 
 
-def extrapolated(real: Moments, fake: Moments, draws: list[Subset], real_rows: Tensor, fake_rows: Tensor) -> Estimate:
+def extrapolated(
+    real: Moments, fake: Moments, draws: list[Subset], real_rows: Tensor, fake_rows: Tensor,
+    chosen: Tensor | None = None, *, paired: bool = False,
+) -> Estimate:  # fmt: skip
     """FID_infinity, with the contributions of images.
 
     Args:
         real, fake: the moments of all images.
         draws: `subsets` of the fakes.
         real_rows: features of some reals, drawn from all.
-        fake_rows: features of the first fakes, or of all, as they were given to `subsets`.
+        fake_rows: features of some fakes, or of all.
+        chosen: [k] which of those that were given to `subsets`; None: the first ones.
+        paired: whether a real and a fake of one row belong together.
     """
     value = sum(draw.weight * frechet(real, draw.moments) for draw in draws)
     share = torch.zeros(fake.n, dtype=torch.float64)  # what the value has of each fake's influence
@@ -87,5 +92,9 @@ def extrapolated(real: Moments, fake: Moments, draws: list[Subset], real_rows: T
         share[draw.rows] += draw.weight / draw.moments.n
     of_reals, of_fakes = influences(real, fake, real_rows, fake_rows)
     k = len(fake_rows)
-    fakes = (of_fakes - of_fakes.mean()) * share[:k] * (fake.n / max(k - 1, 1)) ** 0.5
-    return Estimate(value, fakes=fakes, reals=contributions(of_reals, real.n))
+    share = share[:k] if chosen is None else share[chosen]
+    fakes = (of_fakes - of_fakes.mean()) * share * (fake.n / max(k - 1, 1)) ** 0.5
+    reals = contributions(of_reals, real.n)
+    if paired and len(fakes) == len(reals):
+        return Estimate(value, pairs=fakes + reals)
+    return Estimate(value, fakes=fakes, reals=reals)

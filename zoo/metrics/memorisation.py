@@ -147,7 +147,8 @@ def _held_out(data: Any) -> bool:
 
 
 def features_of(data: Any, split: str, extractor: Extractor, device: Any) -> Tensor:
-    """Those of all images of a split [n, F], on the CPU: each rank's share, all of them on rank 0, its own on others."""
+    """Those of all images of a split [n, F], on the CPU, each rank having looked at its share; on other ranks than 0
+    those of the share alone."""
     extractor.to(device)
     (rank, world_size), num = ranks(), data.num_images(split)
     loader = data.evaluation_loader(split=split, num=num, rank=rank, world_size=world_size, batch_size=256)

@@ -24,7 +24,7 @@ from zoo.metrics.extractors import Extractor, Inception
 from zoo.metrics.frechet import Moments, estimate, moments
 from zoo.metrics.infinity import extrapolated, subsets
 from zoo.metrics.metric import Metric, Plain, Task
-from zoo.metrics.side import Side
+from zoo.metrics.side import Side, positions
 
 NUMBERS = (5_000, 10_000, 50_000)  # of fakes
 FLOAT = "float"  # fakes that are not rounded
@@ -87,11 +87,14 @@ class Row:
     rounding: str  # of the fakes
     value: Estimate
     infinity: Estimate | None  # None where there are too few fakes to extrapolate from
-    sources: tuple[Source, ...]  # who publishes so
+    sources: tuple[Source, ...]  # who publishes so, or else with another number of fakes alone
 
     @property
     def published_by(self) -> str:
-        return "; ".join(source.who for source in self.sources)
+        others = [source for source in self.sources if source.number not in (None, self.fakes)]
+        words = [source.who for source in self.sources if source not in others]
+        but = "; ".join(f"{source.who}, of {source.number:,}" for source in others)
+        return "; ".join([*words, *([f"but for the number: {but}"] if but else [])])
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Table:
         rows = [
             {key: getattr(row, key) for key in plain}
             | {self.distance: of(row.value), "infinity": of(row.infinity)}
-            | {"published_by": [{"who": source.who, "where": source.where} for source in row.sources]}
+            | {"published_by": [source._asdict() for source in row.sources]}
             for row in self.rows
         ]
         return {"distance": self.distance, "rows": rows, "remarks": self.remarks, "protocol": self.protocol}
@@ -158,7 +161,8 @@ class Way(NamedTuple):
 class Arm(Distribution):
     """The features of one way of resizing: of all fakes in order, rounded or not, and the moments of the reals.
 
-    As the evaluation ends `fakes_of` is filled, {preview: {rounding: features [n, F]}}, and `reals_of` with real sides.
+    As the evaluation ends `fakes_of` is filled, {preview: {rounding: features [n, F]}}, and `reals_of` with real sides;
+    `pairs` are the previews in which a fake belongs to the real at its position.
     """
 
     def __init__(self, ways: Sequence[Way], drawn: int, sides: tuple[str, ...]) -> None:
@@ -166,6 +170,7 @@ class Arm(Distribution):
         self.resize, self.ways, self.wanted = ways[0].resize, ways, sides
         self.reals_of: dict[str, Side] = {}
         self.fakes_of: dict[str, dict[str, Tensor]] = {}
+        self.pairs: set[str] = set()
 
     def measures(self, task: Task) -> bool:
         return "real" in task.fields
@@ -198,6 +203,8 @@ class Arm(Distribution):
         """None: they are of several arms."""
         if "real" in self.wanted:
             self.reals_of[self.task.key] = self.real
+            if "target" in self.task.fields:
+                self.pairs.add(self.task.key)
         if "fake" in self.wanted:
             states = self.states()
             self.fakes_of[self.task.key] = {way.rounding: states[way.rounding].cpu() for way in self.ways}
@@ -280,7 +287,7 @@ def measure(
         key: value for key, value in result.protocol.items() if key not in ("split", "num_real", "num_fake", "resize")
     }
     distance = arms[0].distance
-    rows = list(_rows(arms, distance, reals, numbers))
+    rows = list(_rows(arms, distance, reals, numbers, split))
     stamp = {"fakes_of": f"the {split} split's rows", "intervals_of": f"{drawn} images of each side"} | stamp
     return Table(distance, rows, remarks, stamp)
 
@@ -290,31 +297,49 @@ def _rows(
     distance: str,
     reals: Mapping[str, Mapping[str, Mapping[str, Side]]],
     numbers: Iterable[int] | None,
+    of_fakes: str,
 ) -> Iterator[Row]:
+    """
+    Args:
+        of_fakes: the split whose rows fakes are made for.
+    """
     for arm in arms:
         for key, of_rounding in arm.fakes_of.items():
             for rounding, features in of_rounding.items():
-                for n in sorted(set(numbers or [len(features)]), reverse=True):
-                    fakes = features[:n]
-                    fake, some = moments(fakes), fakes[: arm.prc_images]
+                given = sorted(set(numbers or [len(features)]), reverse=True)
+                for n in given:
+                    fakes, chosen = features[:n], positions(n, arm.prc_images)  # as an evaluation draws them
+                    fake, some = moments(fakes), fakes[chosen]
                     draws = subsets(fakes) if n >= 30 else None
                     for split in sorted(reals, reverse=True):  # train, test
                         side = reals[split][arm.resize][key]
                         real: Moments = side.moments()
                         table = side.table.cpu()
-                        value = estimate(real, fake, table, some)
-                        infinity = extrapolated(real, fake, draws, table, some) if draws else None
+                        # Of as many reals, whose rows were drawn alike: a pair is then one draw.
+                        paired = key in arm.pairs and split == of_fakes and n == real.n
+                        value = estimate(real, fake, table, some, paired=paired)
+                        infinity = (
+                            extrapolated(real, fake, draws, table, some, chosen, paired=paired) if draws else None
+                        )
                         name = f"{distance}-{_short(n)}-{split}-{arm.resize}-{rounding}"
-                        sources = tuple(s for s in SOURCES if _is_of(s, arm.resize, split, n, rounding))
+                        sources = publishing(arm.resize, split, n, rounding, given[0])
                         yield Row(name, key, arm.resize, split, n, real.n, rounding, value, infinity, sources)
 
 
-def _is_of(source: Source, resize: str, split: str, n: int, rounding: str) -> bool:
-    """Whether a source publishes by a protocol, or counts so, where the extractor is another. Where the number is the
-    user's, it stands at 50,000."""
-    number = source.number or (max(NUMBERS) if resize != NATIVE else None)
-    same = (source.split or split, number, source.rounding) == (split, n, rounding)
-    return same and resize in (source.resize, NATIVE)
+def publishing(resize: str, split: str, n: int, rounding: str, most: int) -> tuple[Source, ...]:
+    """Who publishes by a protocol, or counts so, where the extractor is another: with as many fakes, or where nobody
+    is known for a number like this, all those who differ in it alone. Where the number is the user's, it stands at the
+    most of the table, or at one that is nobody's.
+
+    Args:
+        most: fakes of a row of the table.
+    """
+    alike = [s for s in SOURCES if (s.split or split, s.rounding) == (split, rounding) and resize in (s.resize, NATIVE)]
+    of_users = [s for s in alike if s.number is None and resize != NATIVE]
+    of_number = [s for s in alike if s.number is not None]
+    if n in NUMBERS:
+        of_number = [s for s in of_number if s.number == n]
+    return (*of_number, *(of_users if n == most or n not in NUMBERS else ()))
 
 
 def _short(n: int) -> str:
