@@ -274,3 +274,63 @@ def test_what_can_not_be_compared_is_a_sentence(
         run(a, b)
     with pytest.raises(ValueError, match="resize=bilinear is unknown: use tensorflow"):
         run(a, b, "metrics.extractor.resize=bilinear")
+
+
+def test_statistics_of_other_tools_are_a_side(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    """As pytorch-fid writes them, of images that are there: the value is that of the images."""
+    a, b = sides
+    features = {
+        side: DigitClassifier()(torch.from_numpy(np.stack(read(side))[:, None])).double().numpy() for side in sides
+    }
+    for side, table in features.items():
+        np.savez(tmp_path / f"{side.name}.npz", mu=table.mean(0), sigma=np.cov(table, rowvar=False))
+    fid = report(a, b)["values"]["fid_mnist"]
+    of_a, of_b = tmp_path / "a.npz", tmp_path / "b.npz"
+    for sides_, with_interval in (((a, of_b), True), ((of_a, b), True), ((of_a, of_b), False)):
+        found = report(*sides_)
+        assert found["values"]["fid_mnist"] == pytest.approx(fid, abs=1e-6)
+        assert ("fid_mnist" in found["intervals"]) == with_interval
+        assert "kid_mnist" not in found["values"]
+        assert len(found["remarks"]) == 1
+        assert "classes_mnist" not in found["values"]
+    plain, one_side = report(a, b, "metrics.measures=[fid]"), report(a, of_b, "metrics.measures=[fid]")
+    widths = [high - low for low, high in (r["intervals"]["fid_mnist"] for r in (plain, one_side))]
+    assert widths[1] < widths[0], "it holds A's images alone"
+    text = run(a, of_b, "--metrics", "mnist").stdout
+    assert f"real       {of_b}: mu and sigma of 64 features, without images" in text
+    assert (
+        f"{of_b} holds statistics of an unknown number of images, so that the interval is of the other side's images "
+        "alone: what needs images is left out, kid, precision_recall, density_coverage"
+    ) in text
+    assert "inception_score_mnist" in text, "it looks at the generated images alone"
+    assert report("vanilla-mnist5k", of_b, "metrics.measures=[fid]", "-n", 30)["generated"]["images"] == 30
+
+
+def test_what_are_no_statistics_is_a_sentence(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    a = sides[0]
+    mean, covariance = np.zeros(64), np.eye(64)
+    skew, negative = covariance.copy(), -covariance
+    skew[0, 1] = 1
+    for name, arrays, sentence in [
+        ("few", {"mu": mean[:8], "sigma": np.eye(8)}, "few.npz holds statistics of 8 features, and mnist has 64"),
+        (
+            "shape",
+            {"mu": mean, "sigma": np.eye(8)},
+            r"shape.npz can't be read: mu \[64\] and sigma \[8, 8\] are no mean",
+        ),
+        ("skew", {"mu": mean, "sigma": skew}, "skew.npz can't be read: sigma is not symmetric"),
+        ("negative", {"mu": mean, "sigma": negative}, "negative.npz can't be read: sigma has variances below 0"),
+        ("nan", {"mu": mean * np.nan, "sigma": covariance}, "nan.npz can't be read: .* no numbers"),
+        ("words", {"mu": mean.astype(str), "sigma": covariance}, "words.npz can't be read: mu is an array of"),
+        ("objects", {"mu": mean.astype(object), "sigma": covariance}, "objects.npz can't be read: it holds Python"),
+        ("alone", {"mu": mean}, "alone.npz can't be read: it holds mu"),
+    ]:
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        with pytest.raises(ValueError, match=sentence):
+            run(a, tmp_path / f"{name}.npz", "--metrics", "mnist", "metrics.measures=[fid]")
+    np.savez(tmp_path / "right.npz", mu=mean, sigma=covariance)
+    with pytest.raises(ValueError, match=r"left out, kid, and no measure is left: add fid to metrics\.measures"):
+        run(a, tmp_path / "right.npz", "--metrics", "mnist", "metrics.measures=[kid]")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "right.npz").read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"cut\.npz can't be read"):
+        run(a, tmp_path / "cut.npz", "--metrics", "mnist")

@@ -187,18 +187,18 @@ def test_of_a_translator_of_pairs_a_pair_is_one_draw() -> None:
     """With the intervals of zoo evaluate, to the last digit, where images are drawn from more."""
     name = "pix2pix-masked_digits"
     model = zoo.load(name)
-    data, evaluation = of_run(model, find(name), ["metrics.num_real=60", "metrics.prc_images=35", "cache_dir=null"])
+    data, evaluation = of_run(model, find(name), ["metrics.num_real=36", "metrics.prc_images=20", "cache_dir=null"])
     expected = evaluation.evaluate(model.preview, data, device="cpu").estimates
     table = protocols.measure(
-        model.preview, data, evaluation.extractor, numbers=None, num_real=60, split=evaluation.split,
-        size=data.rows.image_size, batch_size=20, drawn=35, cache_dir=None, device="cpu", protocol={},
+        model.preview, data, evaluation.extractor, numbers=None, num_real=36, split=evaluation.split,
+        size=data.rows.image_size, batch_size=36, drawn=20, cache_dir=None, device="cpu", protocol={},
     )  # fmt: skip
     same, *_ = (row for row in table.rows if (row.split, row.rounding) == (evaluation.split, "uint8"))
     (one,) = (value for key, value in expected.items() if key.endswith(table.distance))
-    assert len(one.pairs) == 35
+    assert len(one.pairs) == 20
     assert same.value.interval() == pytest.approx(one.interval(), rel=1e-6)
     assert same.infinity is not None
-    assert len(same.infinity.pairs) == 35
+    assert len(same.infinity.pairs) == 20
     for row in table.rows:
         others = row.split != evaluation.split
         assert bool(len(row.value.fakes)) == others, "of the other split's reals there are no pairs"

@@ -17,7 +17,7 @@ SHOWN = 10  # files that are named as not measured
 NOT_HERE = ("split", "num_real", "num_fake", "per_class", "cache_dir")  # of conf/metrics: what belongs to a training
 PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 OTHERS = (*PACKED, *EXTENSIONS, ".txt", ".md", ".json", ".yaml", ".csv")  # that hold no model, whatever is in them
-WHAT = "a folder of images, a .zip, .tar, .npz or .npy, or a RUN"
+WHAT = "a folder of images, a .zip, .tar, .npz or .npy, statistics (.npz of mu and sigma), or a RUN"
 
 
 def compare(
@@ -41,8 +41,8 @@ def compare(
 
     A is taken for generated, B for real: FID is the same the other way round, precision and recall change places.
     By default metrics=inception; mnist, cifar10 and colour_digits need no download. As pytorch-fid has it:
-    metrics.extractor.resize=pytorch; as clean-fid: metrics.extractor.resize=clean. A file that can't be read is named
-    and left out; the exit status is then 1.
+    metrics.extractor.resize=pytorch; as clean-fid: metrics.extractor.resize=clean. Their statistics (.npz of mu and
+    sigma) may be a side, for FID alone. A file that can't be read is named and left out; the exit status is then 1.
     """
     from zoo.metrics.extractors import MissingWeights
     from zoo.use.pictures import whole
@@ -61,10 +61,12 @@ def compare(
     result = comparison.compare(generated, real, device=device, batch_size=batch_size, names=(str(a), str(b)))
     sides = {"generated": (a, generated), "real": (b, real)}
     protocol = {key: value for key, value in result.protocol.items() if key not in ("num_fake", "num_real")}
+    remarks = comparison.left_out((generated, real), (str(a), str(b)))
     report = {
         "values": {name: value if math.isfinite(value) else None for name, value in result.values.items()},
         "intervals": result.intervals,
         **{name: {"path": str(path), **side.notes(), **_left_out(side)} for name, (path, side) in sides.items()},
+        **({"remarks": remarks} if remarks else {}),
         "protocol": protocol,
     }
     if json_ == "-":
@@ -97,14 +99,18 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = []
     for name in ("generated", "real"):
         side = report[name]
-        lines.append(f"{name:<10} {side['path']}: {side['images']:,} images ({side['sizes']})")
-        others = {key: value for key, value in side.items() if key not in ("path", "images", "sizes", "unreadable")}
+        what = f"{side['images']:,} images ({side['sizes']})" if "images" in side else side["statistics"]
+        lines.append(f"{name:<10} {side['path']}: {what}")
+        said = ("path", "images", "sizes", "unreadable", "statistics")
+        others = {key: value for key, value in side.items() if key not in said}
         lines += [f"{'':<10} {key}: {value}" for key, value in others.items()]
-    lines.append(f"{'':<10} distances are the same the other way round; precision and recall change places")
+    if "remarks" not in report:
+        lines.append(f"{'':<10} distances are the same the other way round; precision and recall change places")
     for name, value in report["values"].items():
         low_high = "  [{:.6g}, {:.6g}]".format(*report["intervals"][name]) if name in report["intervals"] else ""
         lines.append(f"  {name:<20} {'undefined' if value is None else format(value, '.6g')}{low_high}")
     lines += [f"  {name:<20} {value}" for name, value in report["protocol"].items()]
+    lines += report.get("remarks", [])
     return lines
 
 
@@ -163,7 +169,7 @@ def _sides(a: Path, b: Path, number: int | None, device: str) -> tuple[Any, Any]
     from zoo.use.sample import Drawn
 
     check_device(device)
-    files = {path: Originals(path.expanduser()) for path in (a, b) if not _is_run(path)}
+    files = {path: _in_files(path.expanduser()) for path in (a, b) if not _is_run(path)}
     if number is not None and len(files) == len({a, b}):
         raise ValueError(f"-n {number} is for images that a RUN makes, and neither {a} nor {b} is one: leave it out")
 
@@ -183,10 +189,23 @@ def _sides(a: Path, b: Path, number: int | None, device: str) -> tuple[Any, Any]
         )
         if getattr(model, "missing", None):
             raise ValueError(f"{path} has a discriminator alone, which makes no images: it is for start=")
-        return Drawn(model, number or (len(files[other]) if other in files else 5_000), str(path))
+        as_many = len(files[other]) if isinstance(files.get(other), Originals) else 5_000
+        return Drawn(model, number or as_many, str(path))
 
     first = side(a, b)
     return first, first if a == b else side(b, a)
+
+
+def _in_files(path: Path) -> Any:
+    """The images of a folder or archive, or the statistics of a file."""
+    import torch
+
+    from zoo.data.originals import Originals
+    from zoo.data.statistics import statistics_in
+    from zoo.metrics.comparison import Statistics
+
+    found = statistics_in(path)
+    return Statistics(*map(torch.from_numpy, found)) if found else Originals(path)
 
 
 def _is_run(path: Path) -> bool:

@@ -201,7 +201,7 @@ class Distribution(Metric):
         values: dict[str, float | Estimate] = {}
         for measure in self.measures_of(self.task):
             values |= measure.values(seen)
-        if self.has_reals and len(self.real.classes):
+        if self.has_reals and len(self.real.classes) and self.real.num and self.fake.num:
             real, fake = (side.classes / side.num for side in (self.real, self.fake))
             present = real > 0
             values[f"classes{self.suffix}"] = (fake[present] >= COVERED * real[present]).double().mean().item()

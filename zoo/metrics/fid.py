@@ -27,10 +27,14 @@ class FID(Measure):
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         real, fake = seen.real, seen.fake
-        rows = real.table.cpu(), fake.table.cpu()
-        return {
-            seen.named(seen.extractor.distance): estimate(real.moments(), fake.moments(), *rows, paired=seen.paired)
-        }
+        name, of_all, rows = (
+            seen.named(seen.extractor.distance),
+            (real.moments(), fake.moments()),
+            (real.table, fake.table),
+        )
+        if not max(map(len, rows)):  # of statistics alone there are no images for an interval
+            return {name: frechet(*of_all)}
+        return {name: estimate(*of_all, *(table.cpu() for table in rows), paired=seen.paired)}
 
 
 ROWS = 10  # drawn images of a class on each side, below which its distance is without an interval
