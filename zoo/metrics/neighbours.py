@@ -13,7 +13,7 @@ the delete-a-group jackknife (zoo/metrics/estimate.py). A radius without a group
 which are kept with their groups, and what lies in which ball is known from one look at the distances. Where a fake and
 a real belong together, both leave with their group. The jackknife's variance is never too small on average (Efron and
 Stein 1981), and for balls it is too large: in what tests/metrics/test_measures.py draws, intervals are up to twice as
-wide as the spread of the values asks for. Where all points are inside, or none, an interval has no width.
+wide as the spread of the values asks for. Where all points are inside, or none, it is Clopper and Pearson's.
 """
 
 from typing import Any, NamedTuple
