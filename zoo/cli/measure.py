@@ -277,6 +277,8 @@ def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[
 def with_overrides(config: dict[str, Any], seed: int, overrides: list[str]) -> dict[str, Any]:
     """A run's settings with `metrics=inception` and `metrics.num_fake=100` applied, held to the names that exist."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from zoo.run.config import check, choices, plain
 
@@ -287,8 +289,15 @@ def with_overrides(config: dict[str, Any], seed: int, overrides: list[str]) -> d
                 raise ValueError(f"there is no {override}: choose from {', '.join(names)}")
             config = config | {"metrics": plain(composed("metrics", name, seed, overrides).metrics)}
     changed = OmegaConf.create(config)
-    changed.merge_with_dotlist(
-        [override for override in overrides if not override.startswith(("metrics=", "cache_dir="))]
-    )
+    for override in overrides:
+        if override.startswith(("metrics=", "cache_dir=")):
+            continue
+        try:
+            changed.merge_with_dotlist([override])
+            plain(changed)
+        except (YAMLError, OmegaConfBaseException, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"{override} can't be read as a setting: give NAME=VALUE, lists as in metrics.measures=[fid,kid]"
+            ) from error
     check(plain(changed), config)
     return plain(changed)
