@@ -295,7 +295,7 @@ def with_overrides(config: dict[str, Any], seed: int, overrides: list[str]) -> d
         try:
             changed.merge_with_dotlist([override])
             plain(changed)
-        except (YAMLError, OmegaConfBaseException, TypeError, AttributeError, IndexError) as error:
+        except (YAMLError, OmegaConfBaseException, ValueError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(
                 f"{override} can't be read as a setting: give NAME=VALUE, lists as in metrics.measures=[fid,kid]"
             ) from error

@@ -143,7 +143,7 @@ class Comparison(Distribution):
             counted = metric.fake.num, metric.real.num
             for name, number, given in zip(names, counted, sides, strict=True):
                 unreadable = getattr(given, "unreadable", {})
-                if number < 2 and unreadable:
+                if number < 2 and unreadable and not isinstance(given, Statistics):
                     file, why = next(iter(unreadable.items()))
                     few = "1 image" if number else "no image"
                     raise ValueError(f"{name} holds {few} that can be read, of {len(given):,}: {file}: {why}")
