@@ -32,6 +32,7 @@ from zoo.game.averages import EMA, evaluated
 from zoo.game.freeze import freeze
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
+from zoo.game.schedule import BurnIn
 from zoo.game.settings import Game, check_annotated, completed, decay
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
@@ -76,6 +77,8 @@ class GAN(L.LightningModule):
         regularizer, augment = self.game["regularizer"], self.game["augment"]
         self.regularizer = Regularizer(**regularizer) if regularizer else None
         self.T = Augment(**augment) if augment else nn.Identity()
+        self.burn_in = BurnIn.of(self.game["burn_in"])
+        self._refuse_burn_in_of_nothing()
         self.images = 0  # shown to the discriminator so far, over all ranks, the present batch included
         self.turns: dict[str, int] = {}  # each player's turns so far, the present one included
         self.lr_factor = 1.0  # on every learning rate, beside the schedule: lowered to recover from divergence
@@ -250,6 +253,9 @@ class GAN(L.LightningModule):
             T = self.T if isinstance(self.T, Augment) and self.T.active else None
             turn = self.turns[self._turn.player]
             terms = self.regularizer(D, real, fake, turn=turn, generator=self.rng, T=T)
+            if self.burn_in is not None:
+                factor = self.burn_in.between(1.0, self.burn_in.penalties, self.images_before)
+                terms = {name: factor * term for name, term in terms.items()}
         self._turn.penalties = frozenset(terms)
         return terms
 
@@ -361,6 +367,8 @@ class GAN(L.LightningModule):
         if self.game["ema_half_life"] is None:
             return None
         average = EMA(network, half_life=self.game["ema_half_life"])
+        if self.burn_in is not None and self.burn_in.ema_half_life is not None:
+            average.warmup = 0.0  # it has this one
         self._averages.append((average, network))
         return average
 
@@ -429,6 +437,7 @@ class GAN(L.LightningModule):
         for player, rate in self._rates().items():
             for group in self._players[player].param_groups:
                 group["lr"] = rate
+        self._burn_in()
         self._step_images = len(batch[0]) * self.world_size
         self.images += self._step_images
         quirks.count_images(self.trainer, self.images)
@@ -439,8 +448,50 @@ class GAN(L.LightningModule):
 
     def _rates(self) -> dict[str, float]:
         """Each player's learning rate in the step that begins now."""
-        scale = lambda player: self.lr_factor * self.lr_scale(player, self.images)
+        common = self.lr_factor
+        if self.burn_in is not None:
+            common *= self.burn_in.between(1.0, self.burn_in.lr, self.images)
+        scale = lambda player: common * self.lr_scale(player, self.images)
         return {player: optimizer.defaults["lr"] * scale(player) for player, optimizer in self._players.items()}
+
+    def _burn_in(self) -> None:
+        """What moves with the images seen so far, beside the rates and the penalties' weights, in the step that begins
+        now."""
+        if self.burn_in is None:
+            return
+        if self.burn_in.beta2 is not None:
+            first, second = self.game["betas"]
+            betas = (float(first), self.burn_in.between(second, self.burn_in.beta2, self.images))
+            for optimizer in self._players.values():
+                for group in optimizer.param_groups:
+                    group["betas"] = betas
+        if self.burn_in.ema_half_life is not None:
+            for average, _ in self._averages:
+                start = self.game["ema_half_life"] or 0.0
+                average.half_life = self.burn_in.between(start, self.burn_in.ema_half_life, self.images)
+        if self.burn_in.augment is not None and isinstance(self.T, Augment) and self.game["augment"]:
+            start = self.game["augment"]["probability"]
+            self.T.p.fill_(self.burn_in.between(start, self.burn_in.augment, self.images))
+
+    def _refuse_burn_in_of_nothing(self) -> None:
+        """Raise a ValueError where what is to burn in is not there, or is moved by something else."""
+        if self.burn_in is None:
+            return
+        if self.burn_in.ema_half_life is not None and self.game["ema_half_life"] is None:
+            raise ValueError(
+                f"model.burn_in.ema_half_life={self.burn_in.ema_half_life} is of an average, and "
+                "model.ema_half_life=null has none: set model.burn_in.ema_half_life=null too, or model.ema_half_life=0"
+            )
+        if self.burn_in.augment is not None and not self.augments:
+            raise ValueError(
+                f"model.burn_in.augment={self.burn_in.augment} is of an augmentation, and there is none: add augment="
+                "ada model.augment.target=null, or set model.burn_in.augment=null"
+            )
+        if self.burn_in.augment is not None and isinstance(self.T, Augment) and self.T.target is not None:
+            raise ValueError(
+                f"model.burn_in.augment={self.burn_in.augment} and model.augment.target={self.T.target} both move the "
+                "augmentation's probability: set one of them to null"
+            )
 
     def _end_step(self) -> None:
         self._check_step()

@@ -45,6 +45,7 @@ class Game(TypedDict, total=False):
     freeze_d: Annotated[Natural, 0]  # layers of D, from the image on, that are held in fine-tuning, see zoo.game.freeze
     regularizer: Annotated[dict[str, Any] | None, None]  # gradient penalties, see `zoo.game.regularizers.Regularizer`
     augment: Annotated[dict[str, Any] | None, None]  # of what D sees, see `zoo.game.augment.Augment`
+    burn_in: Annotated[dict[str, Any] | None, None]  # where settings move to, see `zoo.game.schedule.BurnIn`
 
 
 def defaults() -> Game:

@@ -27,7 +27,11 @@ from zoo.run.words import meant
 from zoo.text import printable, shortened
 
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
-PARTS = {"model.regularizer": "zoo.game.regularizers.Regularizer", "model.augment": "zoo.game.augment.Augment"}
+PARTS = {
+    "model.regularizer": "zoo.game.regularizers.Regularizer",
+    "model.augment": "zoo.game.augment.Augment",
+    "model.burn_in": "zoo.game.schedule.BurnIn",
+}
 TABLES = {"loss": "model", "regularizer": "model.regularizer", "augment": "model.augment", "experiment": "_global_"}
 MAX_IMAGES = "time is counted in images: max_images="
 EVALUATION = "callbacks evaluate: callbacks.evaluate.every=, in images, and metrics.num_fake="
