@@ -37,7 +37,14 @@ SMALL: dict[str, list[str]] = {
     "cgan": ["data=digits", "data.image_size=16", "model.width=4"],
     "cyclegan": ["data.image_size=16", "model.width=4", "model.blocks=1", "model.discriminator_width=4"],
     "dcgan": ["data=digits", "data.image_size=16", "model.width=4"],
+    "fastgan": [
+        *("data=digits", "data.image_size=64", "model.width=2", "model.decoder_width=1", "model.latent_dim=8"),
+    ],
     "pix2pix": ["data.image_size=32", "model.width=4", "model.discriminator_width=4"],
+    "r3gan": [
+        *("data=digits", "data.image_size=16", "model.channel_base=64", "model.channel_max=8", "model.group_width=4"),
+        *("model.latent_dim=8", "model.embed_dim=4"),
+    ],
     "srgan": [
         *("data.scale=2", "data.patch_size=16", "model.width=4", "model.blocks=1", "model.pixel_images=16"),
         *("model.discriminator_width=2", "model.discriminator_dense=4", "model.lr_steps=[64]"),

@@ -28,7 +28,8 @@ Departs:  both turns use the same z and the same real images, in one forward of 
 """
 
 import math
-from typing import TypeVar, Unpack
+from itertools import pairwise
+from typing import Any, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ class Generator(nn.Module):
         self.embed = begin(nn.Embedding(classes, embed_dim), fan_in=classes) if classes else None
         self.basis = nn.Parameter(torch.randn(sizes[0], *start))
         self.scale = begin(nn.Linear(latent_dim + embed_dim * bool(classes), sizes[0], bias=False))
-        self.changes = nn.ModuleList([change(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.changes = nn.ModuleList([change(a, b) for a, b in pairwise(sizes)])
         self.stages = nn.ModuleList([Stage(size, **block) for size in sizes])
         self.image = begin(nn.Conv2d(sizes[-1], channels, 1, bias=False))
 
@@ -131,7 +132,7 @@ class Generator(nn.Module):
             assert y is not None
             z = torch.cat([z, self.embed(y)], dim=1)
         h = self.stages[0](self.basis * self.scale(z)[:, :, None, None])
-        for to, stage in zip(self.changes, self.stages[1:], strict=True):  # type: ignore[arg-type]
+        for to, stage in zip(self.changes, self.stages[1:], strict=True):
             h = stage(up2(to(h)))  # twice as high and wide
         return self.image(h).to(self.basis.dtype)
 
@@ -148,7 +149,7 @@ class Discriminator(nn.Module):
         down = sizes[::-1]
         self.enter = begin(nn.Conv2d(channels, down[0], 1, bias=False))
         self.stages = nn.ModuleList([Stage(size, **block) for size in down])
-        self.changes = nn.ModuleList([change(a, b) for a, b in zip(down, down[1:], strict=False)])
+        self.changes = nn.ModuleList([change(a, b) for a, b in pairwise(down)])
         self.basis = begin(nn.Conv2d(down[-1], down[-1], end, groups=down[-1], bias=False))
         self.judge = begin(nn.Linear(down[-1], down[-1] if classes else 1, bias=False))
         self.embed = begin(nn.Embedding(classes, down[-1]), down[-1] ** -0.5, classes) if classes else None
@@ -163,7 +164,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.stages[0](self.enter(x))
-        for to, stage in zip(self.changes, self.stages[1:], strict=True):  # type: ignore[arg-type]
+        for to, stage in zip(self.changes, self.stages[1:], strict=True):
             h = stage(to(blur(h, padding=1, stride=2)))  # half as high and wide
         with torch.autocast(x.device.type, enabled=False):
             phi = self.judge(self.basis(h.to(x.dtype)).flatten(1))  # [N, 1] or [N, sizes[0]]
@@ -212,7 +213,7 @@ class R3GAN(GAN, FromLatents, OfClasses):
                 "one number of channels for each, or leave it out"
             )
         self.latent_dim, self.classes, small = latent_dim, list(classes or []), (h >> n, w >> n)
-        shape = {"classes": len(self.classes), "channels": channels, "sizes": sizes, "depth": blocks}
+        shape: dict[str, Any] = {"classes": len(self.classes), "channels": channels, "sizes": sizes, "depth": blocks}
         shape |= {"expansion": expansion, "group_width": group_width}
         self.G = Generator(latent_dim=latent_dim, embed_dim=embed_dim, start=small, **shape)
         self.D = Discriminator(end=small, **shape)
