@@ -1,18 +1,21 @@
 """R3GAN: its networks held against the authors' table, its beginning, its resampling, and what burns in."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from common import SMALL, make, train_on
+from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
 from zoo.game.schedule import BurnIn
-from zoo.model.r3gan import Block, Discriminator, Generator, R3GAN
+from zoo.model.r3gan import R3GAN, Block, Discriminator, Generator
 from zoo.networks.style import blur, up2
+from zoo.run.config import compose
 
 
 def gan(*overrides: str) -> R3GAN:
@@ -35,56 +38,53 @@ def counted(widths: list[int], groups: list[int], classes: int) -> tuple[int, in
     for width, cardinality in zip(widths, groups, strict=True):
         wide = 2 * width
         blocks += 2 * (width * wide + wide * (wide // cardinality) * 9 + wide * width + 2 * wide)
-    changes = sum(a * b for a, b in zip(widths, widths[1:], strict=False) if a != b)
+    changes = sum(a * b for a, b in pairwise(widths) if a != b)
     embedded = 64 if classes else 0
     G = blocks + changes + widths[0] * 16 + (64 + embedded) * widths[0] + widths[-1] * 3 + classes * embedded
     D = blocks + changes + widths[0] * 16 + widths[0] * (widths[0] if classes else 1) + 3 * widths[-1]
     return G, D + classes * widths[0]
 
 
-# Preset: widths, cardinalities, classes; and G's and D's parameters in millions where the paper prints them, in its
-# roadmap of 256 pixels.
-PRESETS: dict[str, tuple[list[str], list[int], list[int], int, tuple[float, float] | None]] = {
+# The authors' presets: how they are had here, width and cardinality of each stage, classes; and the size in GB of the
+# snapshot that they published, which holds G, its average and D, and two moments of Adam for each weight of G and D.
+CLASSES = {10: "[" + ",".join("abcdefghij") + "]", 1_000: "[" + ",".join(f"c{k}" for k in range(1_000)) + "]"}
+FACES = ["experiment=r3gan_ffhq64", "data.root=x"]
+WIDE = ["model.conditional=true", "model.channel_max=1536", "model.channel_base=98304", "model.group_width=32"]
+PRESETS: dict[str, tuple[list[str], list[int], list[int], int, float | None]] = {
     "CIFAR10": (["experiment=r3gan_cifar10", "data.root=x"], [768] * 4, [96] * 4, 10, None),
-    "FFHQ-64": (["experiment=r3gan_ffhq64", "data.root=x"], [768] * 4 + [384], [96] * 4 + [48], 0, None),
-    "FFHQ-256": (
-        ["experiment=r3gan_ffhq64", "data.root=x", "data.image_size=256"],
-        [768] * 4 + [384, 192, 96], [96] * 4 + [48, 24, 12], 0, (23.058, 23.010),
-    ),
-}  # fmt: skip
+    "FFHQ-64": (FACES, [768] * 4 + [384], [96] * 4 + [48], 0, None),
+    "FFHQ-256": ([*FACES, "data.image_size=256"], [768] * 4 + [384, 192, 96], [96] * 4 + [48, 24, 12], 0, 0.645),
+    "ImageNet-32": ([*FACES, "data.image_size=32", *WIDE], [1536] * 4, [96] * 4, 1_000, 2.37),
+    "ImageNet-64": ([*FACES, *WIDE], [1536] * 5, [96] * 5, 1_000, 2.94),
+}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_as_many_parameters_as_the_authors_networks(preset: str) -> None:
-    overrides, widths, groups, classes, printed = PRESETS[preset]
-    names = [f"model.classes=[{','.join('abcdefghij')}]"] if classes else []
-    recipe, *others = overrides
+    overrides, widths, groups, classes, published = PRESETS[preset]
+    named = [f"model.classes={CLASSES[classes]}"] if classes else []
     with torch.device("meta"):
-        model = make_recipe(recipe, *others, *names)
-    numbers = [sum(p.numel() for p in network.parameters()) for network in (model.G, model.D)]
-    assert numbers == list(counted(widths, groups, classes))
-    if printed is not None:
-        assert [number / 1e6 for number in numbers] == pytest.approx(printed, rel=0.01)
+        model = make_recipe(*overrides, *named)
+    G, D = (sum(p.numel() for p in network.parameters()) for network in (model.G, model.D))
+    assert (G, D) == counted(widths, groups, classes)
+    if published is not None:
+        assert 4 * (4 * G + 3 * D) / 1e9 == pytest.approx(published, rel=0.01)  # bytes of float32
 
 
 def make_recipe(recipe: str, *overrides: str) -> R3GAN:
-    from hydra.utils import instantiate
-
-    from zoo.run.config import compose
-
     cfg = compose(recipe, *overrides, "run_dir=x", "callbacks.report.overrides=[]", "logger=none")
     return instantiate(cfg.model, _convert_="all")  # type: ignore[no-any-return]
 
 
 def test_recipes_have_the_authors_schedules() -> None:
-    """Begin and end of the rates, beta2, gamma, the average's half-life in images and the augmentation's probability."""
+    """Begin and end of the rates, beta2, gamma, the average's half-life and the augmentation's probability."""
     expected = {
         "r3gan_cifar10": [0.0002, 5e-5, 0.9, 0.99, 0.05, 0.005, 0, 5_000_000, 0, 0.55],
         "r3gan_ffhq64": [0.0002, 5e-5, 0.9, 0.99, 2.0, 0.2, 0, 500_000, 0, 0.3],
     }
     for recipe, values in expected.items():
         with torch.device("meta"):
-            names = [f"model.classes=[{','.join('abcdefghij')}]"] if "cifar" in recipe else []
+            names = [f"model.classes={CLASSES[10]}"] if "cifar" in recipe else []
             model = make_recipe(f"experiment={recipe}", "data.root=x", *names)
         game, end = model.game, model.burn_in
         assert end is not None
@@ -148,7 +148,7 @@ def test_at_first_g_is_its_basis_enlarged_and_d_sums_what_is_left_of_an_image() 
 
 
 def by_hand_up(x: Tensor) -> Tensor:
-    """Bilinear: each new pixel is 3/4 and 1/4 of its two neighbours, in both directions; beyond the border are zeros."""
+    """Bilinear: each new pixel is 3/4 and 1/4 of its two neighbours, in both directions; zeros beyond the border."""
     for dim in (2, 3):
         before = torch.cat([torch.zeros_like(x.narrow(dim, 0, 1)), x.narrow(dim, 0, x.shape[dim] - 1)], dim)
         after = torch.cat([x.narrow(dim, 1, x.shape[dim] - 1), torch.zeros_like(x.narrow(dim, 0, 1))], dim)

@@ -304,7 +304,7 @@ class FastGAN(GAN, FromLatents):
         reconstruction_weight: Weight, vgg_weights: str | None, **game: Unpack[Game],
     ) -> None:  # fmt: skip
         super().__init__(**game)
-        self.refuse_gradient_penalty("another regularizer")
+        self.refuse_gradient_penalty("another regularizer, such as r1")
         h, w = sides(image_size)
         if min(h, w) < 64:
             raise ValueError(
