@@ -103,3 +103,33 @@ def test_flip_and_crop_moves_each_image_by_itself() -> None:
     assert len(moves) == 64
     assert len(set(moves)) > 30
     assert {flip for _, _, flip in moves} == {False, True}
+
+
+def test_stacked_digits_are_read_and_their_modes_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Modes and KL in closed form; digits in the channels are read as their number; what is written is data."""
+    module = script("stacked_mnist")
+    assert module.counted(torch.arange(1_000).repeat(3)) == (1_000, pytest.approx(0, abs=1e-12))
+    assert module.counted(torch.tensor([7, 7, 7])) == (1, pytest.approx(np.log(1_000)))
+    modes, kl = module.counted(torch.tensor([0, 0, 0, 999]))
+    assert (modes, kl) == (2, pytest.approx(0.75 * np.log(750) + 0.25 * np.log(250)))
+
+    data = instantiate(compose("data=mnist5k", "data.image_size=28").data, _convert_="all")
+    images, labels, _ = data.split("test")[range(0, 1_000, 20)]
+    digits, numbers = images[:, 0].numpy(), labels.numpy()
+    np.savez(tmp_path / "mnist.npz", train_images=digits)
+    module.main(["make", str(tmp_path / "mnist.npz"), str(tmp_path / "stacked.npz"), "--images", "40", "--seed", "3"])
+    written = np.load(tmp_path / "stacked.npz")["images"]
+    chosen = np.random.default_rng(3).integers(len(digits), size=(40, 3))
+    assert written.shape == (40, 32, 32, 3)
+    assert np.array_equal(written[5, 2:30, 2:30, 1], digits[chosen[5, 1]])
+    expected = numbers[chosen] @ np.array([100, 10, 1])
+    assert (module.read_all(written).numpy() == expected).mean() > 0.9
+
+    data = instantiate(compose("data=folder", f"data.root={tmp_path / 'stacked.npz'}").data, _convert_="all")
+    assert data.num_images("train") == 40
+
+    with pytest.raises(SystemExit, match="holds no array 'train_images'"):
+        module.main(["make", str(tmp_path / "stacked.npz"), str(tmp_path / "other.npz")])
+    assert not (tmp_path / "other.npz").exists()
+    with pytest.raises(SystemExit, match="makes images of 1 channels: train it on what `make` wrote"):
+        module.main(["count", "dcgan-mnist5k", "--samples", "2"])

@@ -227,7 +227,7 @@ class Discriminator(nn.Module):
         for skip, layer in zip(self.skips, layers[3:], strict=False):
             layer.append(skip)
         layers[0].append(self.of_small)
-        judges = [self.judge, self.judge_small, self.decode, self.decode_part, self.decode_small]
+        judges: list[nn.Module] = [self.judge, self.judge_small, self.decode, self.decode_part, self.decode_small]
         return [*layers, judges]
 
     def forward(self, x: Tensor, small: Tensor, part: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
