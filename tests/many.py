@@ -19,11 +19,12 @@ import train
 from zoo.game.abilities import FromLatents
 from zoo.game.gan import GAN
 from zoo.game.strategy import TurnDDP
+from zoo.model.fastgan import FastGAN
 from zoo.model.stylegan_lite import StyleGANLite
 from zoo.run.checkpoint import WholeCheckpointIO
 
 # What each process decides for itself, switched off.
-ALIKE = {"cyclegan": ["model.history=0"], "pix2pix": ["model.dropout=0"]}
+ALIKE = {"cyclegan": ["model.history=0"], "pix2pix": ["model.dropout=0"], "fastgan": ["augment=none"]}
 # What is off by default, and looks at the lengths of all ranks.
 MORE = {"stylegan_lite": ["model.path_length.weight=2", "model.path_length.every=2", "model.mixing=0.9"]}
 
@@ -50,8 +51,13 @@ def mix_by_row(self: StyleGANLite, n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return self.latent_of(self.rows + 500_000), torch.arange(self.G.num_ws) >= first[:, None]
 
 
+def noise_by_row(self: FastGAN, n: int) -> dict[str, list[torch.Tensor]]:
+    draw = lambda size, k: torch.stack([torch.randn(1, *size, generator=seeded(3 * row + k)) for row in self.rows])
+    return {r: [draw(size, 1).double(), draw(size, 2).double()] for r, size in self.G.noise_sizes.items()}
+
+
 def seeded(row: int) -> torch.Generator:
-    return torch.Generator().manual_seed(row)
+    return torch.Generator().manual_seed(int(row))
 
 
 def in_double_precision(gan: GAN) -> None:
@@ -83,6 +89,7 @@ def equality(folder: Path, model: str) -> None:
     dist.all_reduce = counted
     FromLatents.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
     StyleGANLite.normal, StyleGANLite.mix = normal_by_row, mix_by_row  # type: ignore[method-assign]
+    FastGAN.noise = noise_by_row  # type: ignore[method-assign]
     for processes in (2, 1):
         cfg = small(model, folder / f"run{processes}", "max_images=80", *ALIKE.get(model, []), *MORE.get(model, []))
         L.seed_everything(1, verbose=False)

@@ -146,7 +146,7 @@ class Generator(nn.Module):
             if str(r) in self.skips:
                 maps[r] = self.skips[str(r)](maps[SKIP[r]], maps[r])
         image, small = self.to_image(maps[self.resolutions[-1]]), self.to_small(maps[self.small])
-        return image.float().tanh(), small.float().tanh()
+        return image.to(z.dtype).tanh(), small.to(z.dtype).tanh()  # float32, under bfloat16 too
 
 
 def halved(c_in: int, c_out: int) -> list[nn.Module]:
