@@ -166,6 +166,7 @@ CHOICES: dict[str, list[tuple[str, str]]] = {  # of a group: what other programs
         ("wgan wgangp wgan_gp", "model=dcgan loss=wasserstein regularizer=gradient_penalty"),
         ("lsgan", "model=dcgan loss=least_squares"),
         ("conditional conditional_gan cond_gan acgan cdcgan", "model=cgan"),
+        ("lightweight_gan lightweightgan few_shot fast_gan", "model=fastgan"),
         ("stylegan stylegan2 stylegan2_ada stylegan_ada stylegan3", "model=stylegan_lite"),
     ],
     "data": [
