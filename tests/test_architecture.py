@@ -23,7 +23,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "model": ({"batch", "game", "networks", "torchfile"}, set()),
     "data": ({"atomic", "batch", "data", "machine", "ranges", "text"}, {"lightning", "torchvision"}),
     "metrics": (
-        {"atomic", "batch", "metrics", "ranges", "torchfile"},
+        {"atomic", "batch", "metrics", "networks", "ranges", "torchfile"},
         {"torchmetrics", "torch_fidelity", "torchvision"},
     ),
     "run": (
@@ -44,7 +44,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
     ),
     "weights": ({"text", "torchfile", "weights"}, set()),
-    "use": ({"atomic", "batch", "data", "game", "result", "text", "use", "weights"}, {"torchvision"}),
+    "use": ({"atomic", "batch", "data", "game", "networks", "result", "text", "use", "weights"}, {"torchvision"}),
     "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
         {"batch", "cli", "data", "formats", "game", "loading", "machine", "metrics", "run", "text", "use", "weights"},

@@ -16,6 +16,7 @@ from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.publish import publish
 from zoo.cli.style import directions, edit, interpolate, mix, project
+from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
 from zoo.cli.weights import import_
 
@@ -30,6 +31,7 @@ FEWER_SEEDS = "give fewer seeds at once"
 for command, remedy in (  # and what to do where memory does not suffice
     (sample, "draw fewer images at once, -n"),
     (translate, "--size makes images smaller first"),
+    (stylize, "smaller tiles need less, --tile, or --size makes pictures smaller first"),
     (upscale, "smaller tiles need less, --tile"),
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
     (compare, "give a smaller batch, such as metrics.batch_size=16"),

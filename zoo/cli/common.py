@@ -153,6 +153,18 @@ def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., No
 
 
 @contextmanager
+def meter(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """What shows on a terminal, elsewhere not, how much of `total` is done, and a word on it: `show(done, word)`."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done, word: bar.update(task, completed=done, description=f"{label} {word}")
+
+
+@contextmanager
 def progress(label: str) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
     """What shows on a terminal, elsewhere not, how far a loop is: `for x in track(xs)`."""
     from rich.console import Console

@@ -108,6 +108,8 @@ def _about(model: Any, place: Path, data: Any, critic: bool) -> dict[str, Any]:
     from zoo.run import checkpoint
     from zoo.use.publish import command, places, task, without
 
+    if critic and not _of_critic(model):
+        raise ValueError(f"{type(model).__name__} has no discriminator: leave --with-discriminator out")
     earlier = checkpoint.content(place) if place.is_dir() else None
     lacking = (
         []
@@ -145,7 +147,7 @@ def _about(model: Any, place: Path, data: Any, critic: bool) -> dict[str, Any]:
 def _of_critic(model: Any) -> list[str]:
     """The attributes of the critic's networks."""
     names = {module: name for name, module in model.named_children()}
-    return [names[network] for network in next(iter(model.players().values()))]
+    return [names[network] for network in model.critics()]
 
 
 def _half() -> Any:

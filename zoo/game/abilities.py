@@ -192,8 +192,10 @@ def labels_of(model: Any, seeds: Tensor, labels: Tensor | None = None) -> Tensor
 
 
 def rows_of(variant: type) -> type[tuple] | None:
-    """What a variant, a class, is trained on, of zoo.batch: what its abilities say; None where they say nothing."""
-    return next((rows for ability, rows in ROWS.items() if declares(variant, ability)), None)
+    """What a variant, a class, is trained on, of zoo.batch: its own `rows`, or what its abilities say; None where
+    neither says anything."""
+    own: type[tuple] | None = getattr(variant, "rows", None)
+    return own or next((rows for ability, rows in ROWS.items() if declares(variant, ability)), None)
 
 
 def declares(variant: type, ability: type) -> bool:

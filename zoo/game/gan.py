@@ -33,16 +33,18 @@ from zoo.game.freeze import freeze
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.schedule import BurnIn
-from zoo.game.settings import Game, check_annotated, completed, decay
+from zoo.game.settings import Game, check_annotated, completed, decay, defaults
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
 from zoo.game.turn import Minimize, Turn, diagnosis, diverged
 
+OF_A_CRITIC = ("loss", "n_critic", "skip_d_above", "freeze_d", "regularizer", "augment")  # settings of the game
 TOO_LARGE = 1e19  # of a weight: float32 has no room for its square
 
 
 class GAN(L.LightningModule):
-    """A game between players that take turns; the first of `players()` is the critic, D.
+    """A game between players that take turns; the first of `players()` is the critic, D. A game of one player, whose
+    objective needs nobody's judgement, has none.
 
         class DCGAN(GAN, FromLatents):
             def __init__(self, *, width: int, **game: Unpack[Game]) -> None:
@@ -61,6 +63,7 @@ class GAN(L.LightningModule):
     """
 
     T: nn.Module  # augmentation of all that D sees; the identity unless `augment` is set
+    rows: type[tuple] | None = None  # what it is trained on, of zoo.batch, where that is not what its abilities say
     aligned = False  # whether it is trained on pairs that show the same scene, pixel by pixel, and on no others
     retired: frozenset[str] = frozenset()  # hyperparameters that earlier checkpoints have, and that say nothing now
 
@@ -119,7 +122,7 @@ class GAN(L.LightningModule):
     # What a variant writes ------------------------------------------------------------------------------------------
 
     def players(self) -> dict[str, list[nn.Module]]:
-        """Each player's networks, the critic's first."""
+        """Each player's networks, the critic's first; one player alone is no critic."""
         raise NotImplementedError
 
     def preview(self, batch: Any) -> dict[str, Preview]:
@@ -177,13 +180,20 @@ class GAN(L.LightningModule):
     # Turns ----------------------------------------------------------------------------------------------------------
 
     @property
-    def critic(self) -> str:
-        """The player whose turns are counted: the first one."""
-        return next(iter(self._players))
+    def critic(self) -> str | None:
+        """The player whose turns are counted: the first one of several; None in a game of one player."""
+        first, *others = self.players()
+        return first if others else None
+
+    def critics(self) -> list[nn.Module]:
+        """The critic's networks; none in a game of one player."""
+        first, *others = self.players().values()
+        return first if others else []
 
     def due(self, player: str) -> bool:
         """Whether it is `player`'s turn: the critic's always, another's after each n_critic turns of the critic."""
-        return player == self.critic or self.turns[self.critic] % self.game["n_critic"] == 0
+        critic = self.critic
+        return critic is None or player == critic or self.turns[critic] % self.game["n_critic"] == 0
 
     @contextmanager
     def turn(self, player: str) -> Iterator[Minimize]:
@@ -201,7 +211,7 @@ class GAN(L.LightningModule):
             raise ValueError(f"there is no player {player!r}; the players are {', '.join(self._players)}")
         if not self.due(player):
             raise ValueError(
-                f"it is not {player}'s turn after {self.turns[self.critic]} turns of {self.critic} with n_critic="
+                f"it is not {player}'s turn after {self.turns[str(self.critic)]} turns of {self.critic} with n_critic="
                 f"{self.game['n_critic']}: begin it with `if self.due({player!r}):`"
             )
         self.turns[player] += 1
@@ -235,7 +245,9 @@ class GAN(L.LightningModule):
             of: the discriminator's name in the log, where the critic has several; None: the player's.
         """
         if self._turn is None or not self._turn.is_critic:
-            raise ValueError(f"judge belongs into a turn of {self.critic if self._players else 'D'}")
+            if self.critic is None:
+                raise ValueError(f"{type(self).__name__} has one player, and so no critic to judge")
+            raise ValueError(f"judge belongs into a turn of {self.critic}")
         self._turn.judgements[of or self._turn.player] = self.loss.judgement(real, fake)
         return real, fake
 
@@ -318,24 +330,38 @@ class GAN(L.LightningModule):
                 f"model.ema_half_life={self.game['ema_half_life']}, but {type(self).__name__} averages nothing: write "
                 "self.G_ema = self.average(self.G) in its constructor, or set model.ema_half_life=null"
             )
-        if any(isinstance(layer, _BatchNorm) for network in self.players()[self.critic] for layer in network.modules()):
+        if any(isinstance(layer, _BatchNorm) for network in self.critics() for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
-        self._refuse_free_critic()
+        if self.critic is None:
+            self._refuse_settings_of_a_critic()
+        else:
+            self._refuse_free_critic()
         if self._trainer is not None:
             refuse_trainer(self.trainer)
         return list(self._players.values())
 
     def hold_layers(self) -> list[nn.Parameter]:
         """Hold the layers of the critic's networks that model.freeze_d says; the parameters that are held."""
-        critics = next(iter(self.players().values())) if self.game["freeze_d"] else []
-        return [parameter for network in critics for parameter in freeze(network, self.game["freeze_d"])]
+        held = self.critics() if self.game["freeze_d"] else []
+        return [parameter for network in held for parameter in freeze(network, self.game["freeze_d"])]
+
+    def _refuse_settings_of_a_critic(self) -> None:
+        """Raise a ValueError for a setting that acts on a critic, in a game that has none."""
+        usual = defaults()
+        for name in OF_A_CRITIC:
+            if (value := self.game[name]) != usual[name]:  # type: ignore[literal-required]
+                said = "" if isinstance(value, dict) else f"={value}"
+                raise ValueError(
+                    f"{name if isinstance(value, dict) else f'model.{name}'}{said} acts on a discriminator, and "
+                    f"{type(self).__name__} has none: leave it out"
+                )
 
     def _refuse_free_critic(self) -> None:
         """Raise a ValueError where the objective needs a critic that is held, and nothing holds this one.
 
         A game whose `regularizer` is None takes no penalties, and goes without as long as D's objective is bounded.
         """
-        layers = [layer for network in self.players()[self.critic] for layer in network.modules()]
+        layers = [layer for network in self.critics() for layer in network.modules()]
         missing = [name for name in self.loss.needs if not getattr(self.regularizer, name, 0)]
         if not missing or any(is_parametrized(layer, "weight") for layer in layers):
             return
@@ -396,7 +422,7 @@ class GAN(L.LightningModule):
     def deployed(self) -> dict[str, nn.Module]:
         """The networks that a trained model is used by, by attribute, each as `best` has it: all but the critic's."""
         names = {module: name for name, module in self.named_children()}
-        _, *others = self.players().values()
+        others = [networks for player, networks in self.players().items() if player != self.critic]
         averages = {followed: average.module for average, followed in self._averages}
         return {names[network]: averages.get(network, network) for networks in others for network in networks}
 
@@ -511,9 +537,12 @@ class GAN(L.LightningModule):
         """
         name = type(self).__name__
         if not self._moved:
-            raise ValueError(f"{name}.training_step gave no player a turn: with self.turn({self.critic!r}) as minimize")
+            first = next(iter(self._players))
+            raise ValueError(f"{name}.training_step gave no player a turn: with self.turn({first!r}) as minimize")
         if self._resumed is not None:
             raise ValueError(f"{name}.on_train_start must call super().on_train_start(), or a run can't be resumed")
+        if self.critic is None:
+            return
         had = {player: turns - self._turns_at_start.get(player, 0) for player, turns in self.turns.items()}
         due = had[self.critic] // self.game["n_critic"] - 1
         late = [player for player in had if had[player] < due]

@@ -24,6 +24,14 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 from zoo import torchfile
+from zoo.networks.classifiers import (
+    CIFAR10Network,
+    ColourDigitNetwork,
+    DigitNetwork,
+    Residual,
+    SmallNetwork,
+    weights_of,
+)
 
 
 class MissingWeights(ValueError):
@@ -251,18 +259,6 @@ INCEPTION_STAGES = (  # from pixels to the 2,048 features, by their names in tor
 )
 
 
-class SmallNetwork(nn.Module):
-    """Images [N, C, 32, 32] in [-1, 1] --trunk--> features [N, 64] --head--> logits [N, 10]."""
-
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(*layers, nn.BatchNorm1d(64))
-        self.head = nn.Sequential(nn.GELU(), nn.Linear(64, 10))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x))
-
-
 class SmallClassifier(Extractor):
     """A small classifier that comes with this project, so that its metrics need no download.
 
@@ -325,42 +321,6 @@ class SmallClassifier(Extractor):
             return self.network.head(features.to(next(self.network.parameters()).device))
 
 
-def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    """A 3x3 convolution, BatchNorm and GELU."""
-    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.GELU()]
-
-
-class Residual(nn.Module):
-    """GELU(x + two 3x3 convolutions of x), the identity at first (He et al. 2016, arXiv:1512.03385)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*block(channels, channels, 1), *block(channels, channels, 1)[:-1])
-        nn.init.zeros_(self.get_parameter("body.4.weight"))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x + self.body(x))
-
-
-class DigitNetwork(SmallNetwork):
-    """The network of `DigitClassifier`, for images [N, 1, 32, 32]. 145 thousand parameters."""
-
-    channels = 1
-
-    def __init__(self) -> None:
-        super().__init__(
-            *block(self.channels, 16, stride=1),
-            *block(16, 32, stride=2),  # [N, 32, 16, 16]
-            *block(32, 32, stride=1),
-            *block(32, 64, stride=2),  # [N, 64, 8, 8]
-            *block(64, 64, stride=1),
-            *block(64, 48, stride=2),  # [N, 48, 4, 4]
-            nn.Flatten(),
-            nn.Dropout(0.1),
-            nn.Linear(48 * 4 * 4, 64, bias=False),
-        )
-
-
 class DigitClassifier(SmallClassifier):
     """A small classifier of MNIST's digits whose 64 penultimate features make `fid_mnist`.
 
@@ -368,7 +328,7 @@ class DigitClassifier(SmallClassifier):
     float16.
     """
 
-    FILE = Path(__file__).with_name("digit_classifier.safetensors")
+    FILE = weights_of("digit")
     Network = DigitNetwork
 
     name = "mnist"
@@ -384,12 +344,6 @@ class DigitClassifier(SmallClassifier):
         return to_32(padded(x))
 
 
-class ColourDigitNetwork(DigitNetwork):
-    """The network of `ColourDigitClassifier`: `DigitNetwork` for images [N, 3, 32, 32]."""
-
-    channels = 3
-
-
 class ColourDigitClassifier(SmallClassifier):
     """A small classifier of MNIST's digits, plain ones and such in colour over photographs alike.
 
@@ -399,7 +353,7 @@ class ColourDigitClassifier(SmallClassifier):
     kept for tests.
     """
 
-    FILE = Path(__file__).with_name("colour_digit_classifier.safetensors")
+    FILE = weights_of("colour_digit")
     Network = ColourDigitNetwork
 
     name = "colour_digits"
@@ -412,22 +366,6 @@ class ColourDigitClassifier(SmallClassifier):
         return to_32(padded(images.expand(-1, 3, -1, -1).float().div(127.5).sub(1)))
 
 
-class CIFAR10Network(SmallNetwork):
-    """The network of `CIFAR10Classifier`, for images [N, 3, 32, 32]. 473 thousand weights."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            *block(3, 24, stride=1),
-            *block(24, 48, stride=2),  # [N, 48, 16, 16]
-            Residual(48),
-            *block(48, 96, stride=2),  # [N, 96, 8, 8]
-            Residual(96),
-            *block(96, 112, stride=2),  # [N, 112, 4, 4]
-            nn.Flatten(),
-            nn.Linear(112 * 4 * 4, 64, bias=False),
-        )
-
-
 class CIFAR10Classifier(SmallClassifier):
     """A small classifier of CIFAR-10 whose 64 penultimate features make `fid_cifar10`.
 
@@ -436,7 +374,7 @@ class CIFAR10Classifier(SmallClassifier):
     So reals are far from 100 % too: judge `accuracy_cifar10` beside the protocol's `accuracy_of_reals`.
     """
 
-    FILE = Path(__file__).with_name("cifar10_classifier.safetensors")
+    FILE = weights_of("cifar10")
     Network = CIFAR10Network
 
     name = "cifar10"

@@ -234,7 +234,7 @@ class SRGAN(GAN, Upscales):
             self.G = RRDBNet(channels, scale, width=width, blocks=blocks, growth=growth, unshuffle=unshuffle, **ends)
         self.D = Discriminator(channels, patch_size, discriminator_width, discriminator_dense, discriminator_norm)
         self.G_ema = self.average(self.G)
-        self.phi: list[vgg.VGG19] = []  # in a list: no part of the module, of its checkpoints or of its players
+        self.phi: list[vgg.VGG] = []  # in a list: no part of the module, of its checkpoints or of its players
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}

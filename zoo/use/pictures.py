@@ -19,6 +19,7 @@ from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
 
 FORMATS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")  # that are written
+DESCRIPTION = 0x010E  # Exif's ImageDescription
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 LEAST = 96  # pixels: smaller images are enlarged to this, by a whole factor, so that a person sees them
 GAP = 4  # pixels between the images of a sheet
@@ -135,12 +136,18 @@ def read_centre(
         return from_bytes(pil_to_tensor(image)[None]).contiguous(), changes
 
 
-def write(image: Tensor, path: Path) -> None:
-    """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone."""
+def write(image: Tensor, path: Path, about: str = "") -> None:
+    """An image [1, C, H, W] in [-1, 1] as a file; formats without transparency get the colours alone.
+
+    `about` goes along as Exif's description, where the format has room for one (all but .bmp).
+    """
     picture = to_pil_image(to_bytes(check_numbers(image))[0])
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
         picture = picture.convert("L" if image.shape[1] < 3 else "RGB")
-    save(picture, path, quality=95)
+    exif = Image.Exif()
+    if about:
+        exif[DESCRIPTION] = about
+    save(picture, path, quality=95, **({"exif": exif} if about else {}))
 
 
 def save(picture: Image.Image, path: Path, **settings: Any) -> None:

@@ -50,7 +50,7 @@ def weights_of(model: Any, about: Mapping[str, Any], *, critic: bool = False) ->
     networks = dict(model.deployed())
     if critic:
         names = {module: name for name, module in model.named_children()}
-        networks |= {names[network]: network for network in next(iter(model.players().values()))}
+        networks |= {names[network]: network for network in model.critics()}
     tensors = {f"{part}.{name}": t for part, network in networks.items() for name, t in network.state_dict().items()}
     return Weights(
         variant=f"{type(model).__module__}.{type(model).__qualname__}",
