@@ -49,6 +49,10 @@ SMALL: dict[str, list[str]] = {
         *("data.scale=2", "data.patch_size=16", "model.width=4", "model.blocks=1", "model.pixel_images=16"),
         *("model.discriminator_width=2", "model.discriminator_dense=4", "model.lr_steps=[64]"),
     ],
+    "style_transfer": [
+        *("data=digits", "data.image_size=16", "model.width=4", "model.blocks=1", "model.style_size=32"),
+        "model.ema_half_life=100",
+    ],
     "stylegan_lite": [
         *("data=digits", "data.image_size=16", "model.channel_base=64", "model.channel_max=8"),
         *("model.latent_dim=8", "model.w_dim=8", "model.mixing=0.9", "model.path_length.weight=2"),

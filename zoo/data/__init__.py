@@ -6,7 +6,8 @@ size and makes batches of it. The data module loads, orders, shares among proces
 A set is a class of a few lines that names one of each; its settings are one flat column of annotated names.
 
     source                                 rows                    sets (data=)
-    memory: arrays                         images                  mnist5k, digits, mnist, fashion_mnist, cifar10
+    memory: arrays                         images                  mnist5k, digits, mnist, fashion_mnist, cifar10,
+                                                                   scenes
     memory: arrays of two domains          pairs                   colour_digits (apart), masked_digits (aligned)
     folder or archive                      images                  folder, celeba
     folder or archive, labelled            images                  labelled_folder
@@ -19,5 +20,6 @@ the arrays beside the images of an .npz, or of a table, a CSV or a dataset.json.
 
 `files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep
 images and find the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it
-is trained on; `embedded`, `embedded_pairs`, `public`, `folder`, `pair_folders` and `super_resolution` hold the sets.
+is trained on; `embedded`, `embedded_pairs`, `scenes`, `public`, `folder`, `pair_folders` and `super_resolution` hold
+the sets.
 """

@@ -19,9 +19,10 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from zoo.batch import LabelledImages
+from zoo.batch import LabelledImages, from_bytes
 from zoo.data.labels import counts_in_words
 from zoo.data.licence import OWN, Licence
+from zoo.data.reading import read_picture
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
 from zoo.machine import cpus
 from zoo.ranges import Within
@@ -251,6 +252,15 @@ class DataModule(LightningDataModule):
         """What besides the content decides the pixels; part of the fingerprint."""
         of_source = self.source.parameters() if self.rows.one_size else {}
         return {"set": self.name, **self.rows.parameters(), **of_source}
+
+    def picture(self, name: str, channels: int) -> Tensor:
+        """A picture beside the set, float32 [1, channels, H, W] in [-1, 1], of its own size: a file, or the name of a
+        photograph inside scikit-image, such as ihc.
+
+        Raises:
+            ValueError: if there is neither, or no image in the file.
+        """
+        return from_bytes(torch.from_numpy(read_picture(name, channels))[None])
 
     def fingerprint(self, split: Split) -> str:
         """64 hexadecimal digits that change with the split's content and with whatever else decides its pixels."""

@@ -15,10 +15,12 @@ The rules, one a line:
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -344,3 +346,23 @@ def check_channels(channels: int, name: str = "channels") -> int:
         choices = "use 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA)"
         raise ValueError(f"data.{name}={channels} is not supported: {choices}.")
     return channels
+
+
+def read_picture(name: str, channels: int) -> np.ndarray:
+    """A file's image, or a photograph inside scikit-image by its name, as uint8 [channels, H, W], of its own size.
+
+    Raises:
+        ValueError: if there is neither.
+        UnreadableImage: if there is no image in the file.
+    """
+    path = Path(name).expanduser()
+    package = find_spec("skimage")
+    if not path.exists() and package is not None and package.origin is not None:
+        folder = Path(package.origin).parent / "data"  # skimage.data itself would look for a network
+        inside = [folder / f"{name}{suffix}" for suffix in (".png", ".jpg") if re.fullmatch(r"\w+", name)]
+        path = next((file for file in inside if file.is_file()), path)
+    if not path.is_file():
+        raise ValueError(f"{name} is no file, and no photograph inside scikit-image, such as ihc: give a picture")
+    with opened(path, max_pixels=MAX_PIXELS) as image:
+        pixels = np.array(with_channels(image, channels, (255, 255, 255)))
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

@@ -95,14 +95,19 @@ class Perceptual(nn.Module):
         return self._geometry(layer)[1]
 
     def _geometry(self, layer: str) -> tuple[int, int]:
-        stride, field = 1, 1
-        for module in self.trunk[: self.layers[layer] + 1].modules():
-            if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-                size, step = (
-                    value[0] if isinstance(value, tuple) else value for value in (module.kernel_size, module.stride)
-                )
-                field, stride = field + (size - 1) * stride, stride * step
-        return stride, field
+        return geometry(self.trunk[: self.layers[layer] + 1])
+
+
+def geometry(trunk: nn.Module) -> tuple[int, int]:
+    """(stride, receptive field) of what comes out of layers that follow one another, in pixels."""
+    stride, field = 1, 1
+    for module in trunk.modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            size, step = (
+                value[0] if isinstance(value, tuple) else value for value in (module.kernel_size, module.stride)
+            )
+            field, stride = field + (size - 1) * stride, stride * step
+    return stride, field
 
 
 GATYS = {  # section 2 and Figure 3: content by conv4_2, style by conv1_1 to conv5_1
@@ -115,6 +120,16 @@ JOHNSON = {  # section 4.1: content by relu2_2, style by relu1_2 to relu4_3 of V
     "vgg19": Layers(("relu2_2",), ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
     CLASSIFIER: GATYS[CLASSIFIER],
 }
+
+
+def least_side(name: str, layers: Layers) -> int:
+    """Pixels a side that content layers of a network see at once, without its weights."""
+    with torch.device("meta"):
+        network = CIFAR10Network().trunk if name == CLASSIFIER else vgg.VGG(name)
+    trunk, places = (
+        (network, _activations(network)) if isinstance(network, nn.Sequential) else (network.features, network.layers)
+    )
+    return max(geometry(trunk[: places[layer] + 1])[1] for layer in layers.content)
 
 
 def fetch(name: str, weights: str | None, *, setting: str, choice: str) -> None:
@@ -147,6 +162,9 @@ def load(name: str, weights: str | None, *, setting: str, choice: str) -> Percep
             network = CIFAR10Network()
         network.load_state_dict(load_file(weights_of("cifar10")))
         end = next(place for place, layer in enumerate(network.trunk) if isinstance(layer, nn.Flatten))
+        for layer in network.trunk[:end].modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.padding_mode = "replicate"  # zeros around an image would be seen as a frame, and be drawn
         half = torch.full((1, 3, 1, 1), 0.5)
         origin = "the classifier of CIFAR-10 that this package ships"
         return Perceptual(name, network.trunk[:end], _activations(network.trunk[:end]), origin, half, half)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
+from zoo.batch import ImagePairs
 from zoo.game.abilities import Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
 from zoo.run.callbacks import images_of, kept
@@ -112,7 +113,8 @@ class Report(L.Callback):
         if isinstance(model, Translates):
             yield f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"
             batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))
-            images = f"data={'paired' if bool(batch.aligned.all()) else 'unpaired'}_folder metrics=none"
+            if isinstance(batch, ImagePairs):
+                images = f"data={'paired' if bool(batch.aligned.all()) else 'unpaired'}_folder metrics=none"
         elif isinstance(model, Upscales):
             yield f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"
             images = "data=super_resolution_folder"
