@@ -13,7 +13,7 @@ from zoo.game.abilities import ABILITIES, Styles, Translates, Upscales
 
 
 def test_the_variants_with_an_ability_are_those_that_declare_it() -> None:
-    assert variants_with(Translates) == "model=cyclegan or model=pix2pix"
+    assert variants_with(Translates) == "model=cyclegan or model=pix2pix or model=style_transfer"
     assert variants_with(Upscales) == "model=srgan"
 
 

@@ -130,7 +130,7 @@ class Objective:
         """The terms, not weighted, and the gradient of their weighted sum, [1, 3, H, W]."""
         whole = len(self.tiles) == 1
         x = x.detach()
-        gradient = torch.zeros_like(x)
+        gradient = torch.zeros_like(x, memory_format=torch.contiguous_format)
         with torch.set_grad_enabled(whole):
             only = x.requires_grad_(whole)
             maps = self._maps(only, self.tiles[0], self.target.names) if whole else None
@@ -325,7 +325,7 @@ def descend(
     objective: Objective, x: Tensor, steps: int, recipe: Recipe
 ) -> Iterator[tuple[int, dict[str, float], Tensor]]:
     """x on its way down: (iterations so far, losses, x) every `recipe.chunk` iterations, and at the end."""
-    x = x.detach().clone().requires_grad_()
+    x = x.detach().clone(memory_format=torch.contiguous_format).requires_grad_()  # as torch's L-BFGS wants it
     losses: dict[str, float] = {}
 
     def closure() -> Tensor:
