@@ -13,10 +13,12 @@ from common import Batches, make, same, train_on
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
+from typer.testing import CliRunner
 
 import zoo
 from train import run
 from zoo.batch import LabelledImages
+from zoo.cli import app
 from zoo.model.style_transfer import Generator, StyleTransfer
 from zoo.networks import perceptual
 from zoo.networks.perceptual import CLASSIFIER, JOHNSON
@@ -67,7 +69,7 @@ def test_the_terms_are_the_papers(with_style: None) -> None:
     norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt().item()
     assert model.run_log.latest["G/grad_norm"] == pytest.approx(norm, rel=1e-3)
     for (name, value), g in zip(model.G.named_parameters(), gradient, strict=True):
-        clear = g.abs() > 1e-2 * g.abs().max()  # Adam's first step is the sign's
+        clear = g.abs() > 1e-3 * norm  # Adam's first step is the sign's, whatever there is of rounding
         torch.testing.assert_close(value[clear], (before[name] - 1e-3 * g.sign())[clear], rtol=0, atol=2e-5, msg=name)
 
 
@@ -92,8 +94,6 @@ def test_a_game_of_one_player(with_style: None) -> None:
         ("loss=hinge", r"model\.loss=hinge acts on a discriminator, and StyleTransfer has none"),
         ("model.n_critic=2", r"model\.n_critic=2 acts on a discriminator"),
         ("model.skip_d_above=0.9", r"model\.skip_d_above=0\.9 acts on"),
-        ("regularizer=r1", r"regularizer acts on a discriminator"),
-        ("augment=diffaugment", r"augment acts on a discriminator"),
     ):
         with pytest.raises(ValueError, match=said):
             make("style_transfer", *TINY, override).configure_optimizers()
@@ -143,8 +143,6 @@ def test_in_tiles_it_is_the_same() -> None:
 
 def test_a_run_on_a_folder_goes_on_bit_for_bit_and_translates(tmp_path: Path) -> None:
     """data=folder, a style of one's own, a checkpoint without features, `zoo translate` at another size."""
-    from test_cli import zoo as command
-
     draw = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for i in range(9):
@@ -170,8 +168,9 @@ def test_a_run_on_a_folder_goes_on_bit_for_bit_and_translates(tmp_path: Path) ->
     (tmp_path / "look.png").unlink()  # a trained model does without
     model: Any = zoo.load(straight.run_dir)
     assert isinstance(model, StyleTransfer)
-    said = command("translate", straight.run_dir, tmp_path / "in", "-o", tmp_path / "out")
-    assert said.startswith("9 of 9 images translated X->Y")
+    line = ["translate", str(straight.run_dir), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, line, catch_exceptions=False)
+    assert result.output.startswith("9 of 9 images translated X->Y")
     with Image.open(tmp_path / "out" / "3.png") as image:
         assert image.size == (30, 21)
     report = Path(straight.run_dir, "report.md").read_text()
@@ -212,7 +211,7 @@ def test_settings_that_make_no_sense() -> None:
             make("style_transfer", override)
     L.seed_everything(0, verbose=False)
     with pytest.raises(ValueError, match="on single images, and data=colour_digits gives images of two domains"):
-        make("style_transfer", "data=colour_digits", "+data.image_size=16", "+data.channels=3")
+        make("style_transfer", "data=colour_digits")
 
 
 def test_weights_that_can_not_be_had(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ WIDTHS = {  # small, medium, paper: at the data of the variant's own
         "latent_dim": (64, 512, 512), "w_dim": (64, 512, 512), "mapping_layers": (2, 2, 8),
         "channel_base": (512, 16_384, 16_384), "channel_max": (64, 256, 512), "lr": (0.005, 0.0025, 0.002),
     },
+    "style_transfer": {"width": (16, 32, 32)},
     "vanilla": {},
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ EXPECTED = {  # of D and G at the sizes of SMALL
     "r3gan": {"D": "8 (1x1), 8 (4x4), 8 (8x8), 4 (16x16)", "G": "8 (4x4), 8 (8x8), 4 (16x16)"},
     "srgan": {"G": "4 (8x8), 4 (16x16)"},
     "stylegan_lite": {"D": "8 (4x4), 8 (8x8), 4 (16x16)", "G": "8 (4x4), 8 (8x8), 4 (16x16)"},
+    "style_transfer": {"G": "16 (4x4), 8 (8x8), 4 (16x16)"},
     "vanilla": {},
 }
 
