@@ -473,3 +473,45 @@ def test_a_variant_s_settings_are_held_to_their_annotations() -> None:
     ):
         with pytest.raises(ValueError, match=sentence):
             Bounded(**setting)  # type: ignore[arg-type]
+
+
+class Alone(GAN):
+    """One scalar that descends g^2: nobody judges."""
+
+    def __init__(self, *, judges: bool = False, **game: Unpack[Game]) -> None:
+        super().__init__(**({"lr": {"G": 0.1}, "ema_half_life": None} | game))  # type: ignore[misc]
+        self.G, self.judges = nn.Linear(1, 1, bias=False), judges
+        nn.init.constant_(self.G.weight, 1.0)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"G": [self.G]}
+
+    def optimizer(self, player: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=self.game["lr"][player])
+
+    def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
+        with self.turn("G") as minimize:
+            if self.judges:
+                self.judge(torch.ones(1), torch.ones(1))
+            minimize(small=self.G.weight.squeeze() ** 2)
+
+
+def test_a_game_of_one_player_has_no_critic() -> None:
+    model = Alone()
+    play(model, epochs=2)
+    assert model.G.weight.item() == pytest.approx(0.8**4)  # g -= 0.1 * 2 g
+    assert (model.critic, model.critics(), model.turns) == (None, [], {"G": 4})
+    assert model.due("G")
+    assert list(model.deployed()) == ["G"]
+    with pytest.raises(ValueError, match="Alone has one player, and so no critic to judge"):
+        play(Alone(judges=True))
+    for setting, said in (
+        ({"loss": "hinge"}, "model.loss=hinge acts on a discriminator, and Alone has none: leave it out"),
+        ({"n_critic": 2}, "model.n_critic=2 acts on"),
+        ({"skip_d_above": 0.9}, "model.skip_d_above=0.9 acts on"),
+        ({"freeze_d": 1}, "model.freeze_d=1 acts on"),
+        ({"regularizer": R1}, "regularizer acts on"),
+        ({"augment": ADA}, "augment acts on"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Alone(**setting).configure_optimizers()  # type: ignore[arg-type]
