@@ -1,5 +1,7 @@
 """FastGAN: excitation, what D draws of what it saw, and its sizes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from common import SMALL, make, train_on
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from zoo.batch import LabelledImages
 from zoo.model import fastgan
 from zoo.model.fastgan import Discriminator, Excite, FastGAN, Generator, quarter
-from zoo.networks.vgg import VGG19
+from zoo.networks.vgg import VGG
 
 
 def gan(*overrides: str) -> FastGAN:
@@ -133,7 +135,7 @@ def test_d_learns_to_draw() -> None:
 def test_distance_of_features() -> None:
     """LPIPS with weights of 1: by hand, from the layers of torchvision's numbering."""
     torch.manual_seed(0)
-    network = VGG19()
+    network = VGG()
     a, b = torch.rand(2, 1, 32, 32) * 2 - 1, torch.rand(2, 1, 32, 32) * 2 - 1
     ends, expected = (3, 8, 17, 26, 35), 0.0  # the ReLUs before the poolings, and the last
     x, y = (((i.expand(-1, 3, -1, -1) + 1) / 2 - network.mean) / network.std for i in (a, b))
@@ -170,9 +172,23 @@ def test_sentences() -> None:
         ("model.reconstruction=vgg", "data=folder", "data.root=x", "data.image_size=64", "data.channels=4"): (
             "reconstruction=vgg looks at grey or RGB images, not at 4 channels"
         ),
-        ("model.reconstruction=vgg", "model.vgg_weights=nowhere.pth"): "no such file: nowhere.pth",
+        (
+            "model.vgg_weights=x.pth",
+        ): r"x.pth has no effect with model\.reconstruction=pixels: set it to vgg",
         ("model.reconstruction=lpips",): r"model\.reconstruction='?lpips'? must be one of pixels, vgg",
         ("regularizer=gradient_penalty",): "BatchNorm mixes the images",
     }.items():
         with pytest.raises(ValueError, match=sentence):
             gan(*overrides)
+
+
+def test_weights_of_vgg_are_looked_for_before_training_and_are_no_part_of_the_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no such file: nowhere\.pth"):
+        gan("model.reconstruction=vgg", "model.vgg_weights=nowhere.pth").prepare_data()
+    torch.manual_seed(0)
+    torch.save(VGG().state_dict(), tmp_path / "vgg.pth")
+    model = gan("model.reconstruction=vgg", f"model.vgg_weights={tmp_path / 'vgg.pth'}")
+    train_on(model, [batch()])
+    assert model.run_log.latest["D/reconstruction"] > 0
+    assert len(model.phi) == 1
+    assert not [name for name in model.state_dict() if "phi" in name or "features.34" in name]

@@ -46,6 +46,7 @@ END = 8  # pixels of the shorter side of D's last maps
 SMALL = 128  # pixels of the shorter side of the small form, at most
 SKIP = {64: 4, 128: 8, 256: 16, 512: 32}  # the resolution by which G excites another: Figure 3
 DECODED = {16: 4, 32: 2, 64: 2, 128: 1}  # channels of a decoder at each resolution, in units of its width
+SETTINGS = {"needs": "model.reconstruction=vgg", "otherwise": "To train without: model.reconstruction=pixels"}
 
 
 class Excite(nn.Sequential):
@@ -267,14 +268,14 @@ def pixel_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([(x - y).abs().mean() for x, y in pyramid]).mean()
 
 
-def feature_distance(network: vgg.VGG19, a: Tensor, b: Tensor) -> Tensor:
+def feature_distance(network: vgg.VGG, a: Tensor, b: Tensor) -> Tensor:
     """The squared difference of VGG19's features of unit length, averaged over pixels and summed over the last layers
     before each pooling and the last of all: a scalar of images [N, 1 or 3, H, W] in [-1, 1].
 
     LPIPS (Zhang et al. 2018, arXiv:1801.03924), eq. (1), with w = 1.
     """
     total = a.new_zeros(())
-    x, y = (((image.expand(-1, 3, -1, -1) + 1) / 2 - network.mean) / network.std for image in (a, b))
+    x, y = network.inputs(a), network.inputs(b)
     layers = list(network.features)
     for layer, after in zip(layers, [*layers[1:], nn.MaxPool2d(2)], strict=True):
         x, y = layer(x), layer(y)
@@ -317,6 +318,11 @@ class FastGAN(GAN, FromLatents):
                 f"model.reconstruction=vgg looks at grey or RGB images, not at {channels} channels: set "
                 "model.reconstruction=pixels, or data.channels=3"
             )
+        if vgg_weights is not None and reconstruction != "vgg":
+            raise ValueError(
+                f"model.vgg_weights={vgg_weights} has no effect with "
+                f"model.reconstruction={reconstruction}: set it to vgg"
+            )
         self.latent_dim, shape = latent_dim, (channels, h, w)
         self.G = Generator(latent_dim=latent_dim, shape=shape, width=width)
         self.D = Discriminator(
@@ -326,7 +332,7 @@ class FastGAN(GAN, FromLatents):
         spectral_normalize(self.G)
         spectral_normalize(self.D)
         self.G_ema = self.average(self.G)
-        self.vgg = vgg.load(vgg_weights) if reconstruction == "vgg" and reconstruction_weight else None
+        self.phi: list[vgg.VGG] = []  # in a list: no part of the module, of its checkpoints or of its players
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
@@ -352,6 +358,22 @@ class FastGAN(GAN, FromLatents):
                 real_logit = self.whole(self.T(x)) if self.loss.paired else None
                 minimize(adversarial=self.loss.generator(self.D(self.T(fake), self.T(small))[0], real_logit))
 
+    def prepare_data(self) -> None:
+        """Fetch VGG19's weights, once a machine, before any time is spent on training."""
+        if self.looks_at_features:
+            vgg.fetch(self.hparams["vgg_weights"], **SETTINGS)
+
+    def on_fit_start(self) -> None:
+        """Load VGG19."""
+        if self.looks_at_features:
+            network = vgg.load(self.hparams["vgg_weights"], **SETTINGS)
+            self.phi = [network.to(self.device).to(memory_format=torch.channels_last)]
+        super().on_fit_start()
+
+    @property
+    def looks_at_features(self) -> bool:
+        return bool(self.hparams["reconstruction"] == "vgg" and self.hparams["reconstruction_weight"])
+
     def part(self) -> Tensor | None:
         """Which quarter of the images D is to draw in this turn, a scalar: one after the other; None: it draws none."""
         if not self.hparams["reconstruction_weight"]:
@@ -365,10 +387,10 @@ class FastGAN(GAN, FromLatents):
 
     def apart(self, a: Tensor, b: Tensor) -> Tensor:
         """The distance of images [N, C, h, w] that `reconstruction` names."""
-        if self.vgg is None:
+        if not self.phi:
             return pixel_distance(a, b)
         with torch.autocast(a.device.type, enabled=False):
-            return feature_distance(self.vgg, a, b)
+            return feature_distance(self.phi[0], a, b)
 
     def whole(self, image: Tensor) -> Tensor:
         """D's logits [N, patches] of images [N, C, H, W] whose small form is made of them."""
