@@ -17,8 +17,8 @@ from zoo.run.fits import check_rows
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 IMAGES = {"celeba", "cifar10", "digits", "fashion_mnist", "folder", "labelled_folder", "mnist", "mnist5k", "scenes"}
 FIT = {
-    "cyclegan": {"colour_digits", "masked_digits", "paired_folder", "unpaired_folder"},
-    "pix2pix": {"masked_digits", "paired_folder"},
+    "cyclegan": {"colour_digits", "corrupted_folder", "masked_digits", "paired_folder", "unpaired_folder"},
+    "pix2pix": {"corrupted_folder", "masked_digits", "paired_folder"},
     "srgan": {"photos", "super_resolution_folder"},
 }
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -19,6 +19,10 @@ def translate(
         str | None, Option(help="X->Y or Y->X (quoted, for the shell); by default X->Y, or what RUN has alone")
     ] = None,
     size: Annotated[int | None, Option(min=1, metavar="N", help="first resize: the shorter side to N pixels")] = None,
+    keep: Annotated[
+        Literal["opaque", "lightness"] | None,
+        Option(help="of each image: all that is not transparent (completion), or its lightness (colouring)"),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Translate images of any size by a trained translator: OUT gets the same names, subfolders and sizes.
@@ -36,7 +40,7 @@ def translate(
     targets = results(source, output)
     model = loaded(run, device, Translates, "zoo translate")
     direction = direction or next(iter(model.directions))
-    once = translator(model, direction, size)
+    once = translator(model, direction, size, keep)
     tiles = (None, 1024, 256) if model.reach is not None else (None,)
 
     def convert(source: Path, target: Path) -> None:

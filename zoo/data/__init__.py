@@ -13,6 +13,7 @@ A set is a class of a few lines that names one of each; its settings are one fla
     folder or archive, labelled            images                  labelled_folder
     two folders or archives                pairs                   unpaired_folder (apart), paired_folder (aligned)
     halves of files                        pairs                   paired_folder layout=side_by_side
+    folder or archive                      corrupted pairs         corrupted_folder
     folder or archive                      patches                 super_resolution_folder, photos
 
 Labels are a class each or a vector of attributes. They come with the arrays, or are those of the first subfolder, of
@@ -20,6 +21,6 @@ the arrays beside the images of an .npz, or of a table, a CSV or a dataset.json.
 
 `files` and `archives` find images, `labels` reads tables, `deep`, `reading`, `values` and `cache` decode and keep
 images and find the range of their values: none of them knows torch or Lightning. `check` looks a folder over before it
-is trained on; `embedded`, `embedded_pairs`, `scenes`, `public`, `folder`, `pair_folders` and `super_resolution` hold
-the sets.
+is trained on; `embedded`, `embedded_pairs`, `scenes`, `public`, `folder`, `pair_folders`, `corrupted_folder` and
+`super_resolution` hold the sets.
 """

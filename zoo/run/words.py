@@ -174,6 +174,7 @@ CHOICES: dict[str, list[tuple[str, str]]] = {  # of a group: what other programs
         ("imagenet labelled labeled", "data=labelled_folder data.root=FOLDER"),
         ("horse2zebra unaligned unpaired", "data=unpaired_folder data.root=FOLDER"),
         ("facades edges2shoes maps aligned paired", "data=paired_folder data.root=FOLDER"),
+        ("colorize colourise grayscale inpainting denoising", "data=corrupted_folder data.root=FOLDER"),
         ("div2k sr super_resolution", "data=super_resolution_folder data.root=FOLDER"),
     ],
     "metrics": [
