@@ -15,7 +15,7 @@ from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.publish import publish
-from zoo.cli.style import directions, edit, interpolate, mix, project
+from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
 from zoo.cli.weights import import_
@@ -39,6 +39,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (runs, "give fewer folders"),
     (interpolate, FEWER_SEEDS),
     (mix, FEWER_SEEDS),
+    (encoder, "give a narrower one, --width 16"),
     (project, "close other programs, or take another --device"),
     (directions, "ask for fewer directions, -n"),
     (edit, FEWER_SEEDS),

@@ -1,4 +1,4 @@
-"""The commands on latent spaces: zoo interpolate, mix, project, directions, edit."""
+"""The commands on latent spaces: zoo interpolate, mix, encoder, project, directions, edit."""
 
 import math
 import os
@@ -12,6 +12,15 @@ from zoo.cli.common import Device, Label, Labels, Run, Seeds, Truncation, label_
 
 LAYERS = "coarse, middle, fine, all, or numbers such as 2-5"
 DIRECTIONS = "directions.safetensors"
+STEPS, NEAR = 1000, 100  # of a search from the mean style (arXiv:1912.04958, appendix D), and from an encoder's
+
+Encoder = Annotated[
+    Path | None, Option("--encoder", metavar="FILE", help="of `zoo encoder`: where the search for styles begins")
+]
+Steps = Annotated[
+    int | None, Option(min=0, help=f"of the search; else {STEPS}, or {NEAR} from an encoder, which 0 leaves alone")
+]
+Space = Annotated[Literal["w", "w+"], Option(help="w+: a style for each layer, nearer, less good to edit")]
 
 
 def interpolate(
@@ -83,8 +92,9 @@ def project(
     run: Run,
     image: Annotated[Path, Argument(metavar="IMAGE", help="a picture, cropped to the model's size")],
     output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="a picture; the styles lie beside it")],
-    steps: Annotated[int, Option(min=1, help="of the search; arXiv:1912.04958, appendix D: 1000")] = 1000,
-    space: Annotated[Literal["w", "w+"], Option(help="w+: a style for each layer, nearer, less good to edit")] = "w",
+    steps: Steps = None,
+    space: Space = "w",
+    encoder: Encoder = None,
     features: Annotated[str | None, Option(help="the classifier that compares, or pixels; else the run's")] = None,
     label: Label = None,
     device: Device = "cpu",
@@ -96,7 +106,8 @@ def project(
     file = output.with_suffix(".safetensors")
     _check_kept(image, output, file)
     model, of_class = _styled(run, device, "zoo project", label)
-    target, nearest = _project(model, image, steps, space == "w+", features, of_class)
+    target = _read(model, image, of_class)
+    nearest = _Inverter(model, features, of_class, encoder, steps, space == "w+").project(target, str(image))
     pictures.save(pictures.sheet([[target[0], nearest.image[0]]], above=["image", f"{nearest.psnr:.1f} dB"]), output)
     styles.save_styles(nearest.ws, file, image=str(image), space=space, run=str(run))
     typer.echo(f"{output}, and the styles for `zoo edit`: {file}")
@@ -111,6 +122,13 @@ def directions(
     ] = None,
     classifier: Annotated[str | None, Option(metavar="NAME", help="of classes: mnist, cifar10, colour_digits")] = None,
     labels: Annotated[Path | None, Option(metavar="FILE", help="your .csv of seed,label: numbers, or words")] = None,
+    groups: Annotated[
+        tuple[Path, Path] | None,
+        Option(metavar="FOLDER FOLDER", help="real images without, and with, what is to change"),
+    ] = None,
+    encoder: Encoder = None,
+    steps: Steps = None,
+    features: Annotated[str | None, Option(help="of --groups, as of `zoo project`")] = None,
     samples: Annotated[int, Option(min=50, help="images that are measured or classified")] = 2000,
     output: Annotated[
         Path, Option("-o", "--output", metavar="FILE", help="a .safetensors; a picture lies beside it")
@@ -121,8 +139,8 @@ def directions(
 ) -> None:
     """Find directions in W, for `zoo edit`, and show them: a row each, strengths from -3 to 3 standard deviations.
 
-    Without --attribute, --classifier or --labels, those that nobody named. To label by hand: zoo sample RUN -n 200 -o
-    FOLDER, look at the images, and write a line seed,label for each into a .csv.
+    Without --attribute, --classifier, --labels or --groups, those that nobody named. To label by hand: zoo sample RUN
+    -n 200 -o FOLDER, look at the images, and write a line seed,label for each into a .csv.
     """
     from zoo.use import pictures, styles
 
@@ -131,8 +149,19 @@ def directions(
     pictures.make_folder(output)
     if labels and classifier:
         raise ValueError("--labels are yours, and --classifier makes its own: leave one out")
+    if groups and (attribute or classifier or labels):
+        raise ValueError("--groups are labels enough: leave --attribute, --classifier and --labels out")
+    if encoder and not groups:
+        raise ValueError("--encoder inverts the images of --groups FOLDER FOLDER: give these, or leave it out")
     model, of_class = _styled(run, device, "zoo directions", label)
-    if attribute or classifier or labels:
+    if groups:
+        inverter = _Inverter(model, features, of_class, encoder, steps, False)
+        found = [inverter.all_of(folder) for folder in groups]
+        names = [Path(os.path.abspath(folder)).name for folder in groups]
+        result, learned = styles.between(model, found, names, label=of_class)
+        for name, one in learned.items():
+            typer.echo(_learned_in_words(name, one))
+    elif attribute or classifier or labels:
         measures = {} if labels else _measures(attribute, classifier)
         if labels:
             seeds, values = styles.read_labels(labels, attribute)
@@ -142,9 +171,7 @@ def directions(
                 values = styles.measured(model, seeds, measures, label=of_class, track=track)
         result, learned = styles.learn_all(model, seeds, values, label=of_class)
         for name, one in learned.items():
-            sentence = f"{name}: correlation {one.correlation:.3f} on the fifth held out"
-            if one.accuracy is not None:
-                sentence += f", accuracy {one.accuracy:.0%} ({one.chance:.0%} by always naming one)"
+            sentence = _learned_in_words(name, one)
             if name in measures:
                 low, high = styles.effect(model, result[name], measures[name], label=of_class)
                 sentence += f"; strength -2 to +2 moves it from {low:.3g} to {high:.3g}"
@@ -156,6 +183,53 @@ def directions(
     typer.echo(f"{len(result.names)} directions: {output}; seed {seed} along each: {output.with_suffix('.png')}")
 
 
+def encoder(
+    run: Run,
+    output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="a .safetensors")] = Path(
+        "encoder.safetensors"
+    ),
+    images: Annotated[
+        Path | None, Option(metavar="FOLDER", help="real images, whose reconstructions are to be near too")
+    ] = None,
+    steps: Annotated[int, Option(min=1, help="of Adam, on 16 images of the model's own and 16 real ones")] = 2000,
+    width: Annotated[int, Option(min=8, max=512, help="channels of its first layer, a multiple of 8")] = 32,
+    features: Annotated[str | None, Option(help="as of `zoo project`")] = None,
+    seed: Annotated[int, Option(min=0, max=2**62, help="of its weights and of what it sees")] = 0,
+    label: Label = None,
+    device: Device = "cpu",
+) -> None:
+    """Train what finds the styles of real images at once: --encoder of zoo project, directions and edit.
+
+    It learns from the model's own images, whose styles are known, and with --images from real ones, by how near their
+    reconstructions are.
+    """
+    import torch
+
+    from zoo.batch import to_bytes
+    from zoo.use import encoder as encoders
+    from zoo.use import pictures
+
+    if output.suffix != ".safetensors":
+        raise ValueError(f"-o {output} must end in .safetensors")
+    if width % 8:
+        raise ValueError(f"--width={width} must be a multiple of 8, such as {max(8, width // 8 * 8)}")
+    pictures.make_folder(output)
+    model, of_class = _styled(run, device, "zoo encoder", label)
+    inverter = _Inverter(model, features, of_class, None, None, False)
+    real = None
+    if images is not None:
+        real = torch.cat([to_bytes(image) for image in inverter.read_all(images)])
+    settings: Any = {"activations": inverter.activations, "label": of_class, "width": width, "seed": seed}
+    with progress("train") as track:
+        trained = encoders.train(model, steps=steps, images=real, **settings, track=track)
+    explained, psnr = encoders.quality(model, trained, of_class)
+    trained.save(output, run=str(run), steps=str(steps), seed=str(seed))
+    typer.echo(
+        f"on images of seeds that it did not see it explains {explained:.0%} of the styles' variance, "
+        f"reconstructions have {psnr:.1f} dB: {output}"
+    )
+
+
 def edit(
     run: Run,
     image: Annotated[Path | None, Argument(metavar="[IMAGE]", help="a picture, or the styles of `zoo project`")] = None,
@@ -163,13 +237,39 @@ def edit(
     direction: Annotated[str, Option(metavar="FILE[:NAME]", help="which of them; else the first")] = DIRECTIONS,
     strength: Annotated[list[float] | None, Option(help="in standard deviations; may be repeated")] = None,
     layers: Annotated[str, Option(metavar="LAYERS", help=LAYERS)] = "all",
-    output: Annotated[Path, Option("-o", "--output", help="a picture, or a folder of edits alone")] = Path("edit.png"),
-    steps: Annotated[int, Option(min=1, help="of the search for a picture's styles")] = 1000,
+    output: Annotated[
+        Path, Option("-o", "--output", help="a picture, or a folder: of edits alone, of photographs with --paste")
+    ] = Path("edit.png"),
+    box: Annotated[
+        str | None, Option(metavar="L,T,W,H", help="the part of a photograph to edit, in pixels; else its centre")
+    ] = None,
+    eyes: Annotated[
+        str | None,
+        Option(metavar="X,Y,X,Y[,X,Y]", help="align a face by its left and right eye, and its mouth, as FFHQ does"),
+    ] = None,
+    face: Annotated[bool, Option("--face", help="the part around the largest upright face that is found")] = False,
+    paste: Annotated[
+        Literal["edited", "change"] | None,
+        Option(help="write the whole photograph: with the edit in its place, or with only what the edit changes added"),
+    ] = None,
+    feather: Annotated[
+        float, Option(min=0, max=1, help="of --paste: the share of the way to the edge on which it fades out")
+    ] = 0.3,
+    mask: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="of --paste: a grey picture of the photograph's size, white: edit here"),
+    ] = None,
+    encoder: Encoder = None,
+    steps: Steps = None,
+    space: Space = "w",
     features: Annotated[str | None, Option(help="as of `zoo project`")] = None,
     label: Label = None,
     device: Device = "cpu",
 ) -> None:
-    """Move images along a direction: zoo edit RUN --seeds 3 --direction directions.safetensors:smile --strength 2."""
+    """Move images along a direction: zoo edit RUN --seeds 3 --direction directions.safetensors:smile --strength 2.
+
+    Of a real photograph: zoo edit RUN photo.jpg --encoder encoder.safetensors --face --paste edited -o new.jpg.
+    """
     from zoo.batch import check_numbers, to_unit
     from zoo.use import pictures, styles
     from zoo.use.sample import save_files
@@ -178,9 +278,20 @@ def edit(
         raise ValueError("give either a picture or --seeds")
     if image is not None:
         _check_kept(image, output)
+    of_photograph = {"--box": box, "--eyes": eyes, "--face": face, "--paste": paste, "--mask": mask}
+    asked = [name for name, value in of_photograph.items() if value]
+    if asked and (image is None or image.suffix == ".safetensors"):
+        raise ValueError(f"{asked[0]} is of a photograph: give one in place of {image or '--seeds'}")
+    if len(where := [name for name in asked if name in ("--box", "--eyes", "--face")]) > 1:
+        raise ValueError(f"{' and '.join(where)} each say which part is edited: leave one out")
+    if mask and not paste:
+        raise ValueError("--mask is of --paste: give that too, --paste edited")
     strengths = strength or [2.0]
     if infinite := [s for s in strengths if not math.isfinite(s)]:
         raise ValueError(f"--strength={infinite[0]} must be a finite number")
+    is_picture = output.suffix.lower() in pictures.FORMATS
+    if paste and is_picture and len(strengths) > 1:
+        raise ValueError(f"{len(strengths)} strengths make as many photographs: give a folder, -o {output.stem}")
     name, vector = styles.named_direction(direction)
     model, of_class = _styled(run, device, "zoo edit", label)
     like = styles.of_seeds(model, [0], of_class)  # [1, num_ws, w_dim]
@@ -188,7 +299,9 @@ def edit(
     if len(vector) != like.shape[2]:
         sizes = f"styles have {len(vector)} numbers, and here they have {like.shape[2]}"
         raise ValueError(f"{direction} is of a model whose {sizes}: make it anew, zoo directions {run}")
+    signed = [f"{s:+g}" for s in strengths]
     before, above = [], ["0"]  # what is shown beside the edits
+    photograph: Any = None
     if image is None:
         numbers = styles.ranges(seeds or "", "--seeds")
         names, ws = [f"seed {number}" for number in numbers], styles.of_seeds(model, numbers, of_class)
@@ -196,14 +309,23 @@ def edit(
         if image.suffix == ".safetensors":
             ws = styles.load_styles(image)
         else:
-            picture, nearest = _project(model, image, steps, False, features, of_class)
+            if asked:
+                photograph = _Photograph(model, image, of_class, box, eyes, face, mask)
+            picture = photograph.part if photograph else _read(model, image, of_class)
+            nearest = _Inverter(model, features, of_class, encoder, steps, space == "w+").project(picture, str(image))
             ws, before, above = nearest.ws, [picture], ["image", "projection"]
         if ws.shape[1:] != like.shape[1:]:
             raise ValueError(f"{image} has styles of another model: make them anew, zoo project {run}")
         numbers, names = list(range(len(ws))), [image.stem] * len(ws)
-    signed = [f"{s:+g}" for s in strengths]
     edits = [styles.render(model, styles.edit(ws, vector, s, chosen).to(like)) for s in strengths]
-    if output.suffix.lower() in pictures.FORMATS:
+    if paste and image is not None:
+        found = styles.render(model, ws.to(like))
+        end = image.suffix if image.suffix.lower() in pictures.FORMATS else ".png"
+        for text, edited in zip(signed, edits, strict=True):
+            target = output if is_picture else output / f"{image.stem}{text}{end}"
+            pictures.make_folder(target)
+            pictures.write(photograph.with_edit(check_numbers(edited), found, paste, feather), target)
+    elif is_picture:
         rows = list(zip(*before, styles.render(model, ws.to(like)), *edits, strict=True))
         pictures.save(pictures.sheet(rows, names, [*above, *signed]), output)
     else:
@@ -235,33 +357,153 @@ def _classifier(name: str) -> Any:
     return classifiers[name]()
 
 
-def _project(
-    model: Any, path: Path, steps: int, plus: bool, features: str | None, label: int | None
-) -> tuple[Any, Any]:
-    """A picture [1, C, H, W] as the model would make it, and its projection; says how near it is."""
-    from zoo.data.deep import range_of
-    from zoo.metrics.extractors import SmallClassifier
-    from zoo.use import pictures, styles
+def _learned_in_words(name: str, one: Any) -> str:
+    """How well a learned direction tells examples that it did not see."""
+    sentence = f"{name}: correlation {one.correlation:.3f} on the fifth held out"
+    if one.accuracy is not None:
+        sentence += f", accuracy {one.accuracy:.0%} ({one.chance:.0%} by always naming one)"
+    return sentence
+
+
+def _shape(model: Any, label: int | None) -> tuple[int, int, int]:
+    """Channels, height and width of a model's images."""
+    from zoo.use import styles
 
     channels, height, width = styles.render(model, styles.of_seeds(model, [0], label)).shape[1:]
+    return channels, height, width
+
+
+def _read(model: Any, path: Path, label: int | None) -> Any:
+    """A picture [1, C, H, W] as the model would make it; says what was changed."""
+    from zoo.data.deep import range_of
+    from zoo.use import pictures
+
+    channels, height, width = _shape(model, label)
     image, changes = pictures.read_centre(path, channels, (height, width), range_of(model.config))
     for change in changes:
         typer.echo(f"{path} {change}")
-    if features is None:  # what the run was measured by, if that is a classifier of this zoo
-        metrics = model.config.get("metrics") or {}
-        extractor = metrics.get("extractor", {}).get("_target_", "").rpartition(".")[2]
-        features = next((c.name for c in SmallClassifier.__subclasses__() if c.__name__ == extractor), "pixels")
-    activations = None
-    if features != "pixels" and channels in (1, 3):
-        network = _classifier(features).to(model.device)
-        activations = lambda images: network.activations((images + 1) * 127.5)
-    with progress("project") as track:
-        settings: Any = {"steps": steps, "plus": plus, "activations": activations, "label": label}
-        nearest = styles.project(model, image, **settings, track=track)
-    measure = "pixels" if activations is None else features
-    distances = f"distance {nearest.distance:.4g}, from {nearest.start:.4g} at the mean style"
-    typer.echo(f"{path}: {nearest.psnr:.2f} dB; {measure} {distances}")
-    return image, nearest
+    return image
+
+
+class _Inverter:
+    """Finds the styles of real images: by an encoder, by a search, or by one after the other."""
+
+    def __init__(
+        self, model: Any, features: str | None, label: int | None, encoder: Path | None, steps: int | None, plus: bool
+    ) -> None:
+        from zoo.metrics.extractors import SmallClassifier
+        from zoo.use.encoder import Encoder
+        from zoo.use.styles import of_seeds
+
+        if encoder is None and steps == 0:
+            raise ValueError(
+                "--steps=0 searches for nothing: give an encoder that finds styles at once, --encoder FILE"
+            )
+        self.model, self.label, self.plus = model, label, plus
+        self.steps = (STEPS if encoder is None else NEAR) if steps is None else steps
+        self.shape = _shape(model, label)
+        self.num_ws, w_dim = of_seeds(model, [0], label).shape[1:]
+        self.encoder = None if encoder is None else Encoder.load(encoder, self.shape, w_dim).to(model.device)
+        if features is None:  # what the run was measured by, if that is a classifier of this zoo
+            metrics = model.config.get("metrics") or {}
+            extractor = metrics.get("extractor", {}).get("_target_", "").rpartition(".")[2]
+            features = next((c.name for c in SmallClassifier.__subclasses__() if c.__name__ == extractor), "pixels")
+        self.activations: Any = None
+        if features != "pixels" and self.shape[0] in (1, 3):
+            network = _classifier(features).to(model.device)
+            self.activations = lambda images: network.activations((images + 1) * 127.5)
+        self.measure = "pixels" if self.activations is None else features
+
+    def project(self, image: Any, name: str) -> Any:
+        """The projection of an image [1, C, H, W]; says how near it is."""
+        with progress("project") as track:
+            nearest = self._nearest(image, track)
+        distances = f"distance {nearest.distance:.4g}, from {nearest.start:.4g} at the mean style"
+        typer.echo(f"{name}: {nearest.psnr:.2f} dB; {self.measure} {distances}")
+        return nearest
+
+    def _nearest(self, image: Any, track: Any) -> Any:
+        from zoo.use import styles
+        from zoo.use.encoder import invert
+
+        start = None if self.encoder is None else invert(self.encoder, image, self.num_ws)
+        settings: Any = {"steps": self.steps, "plus": self.plus, "activations": self.activations, "label": self.label}
+        return styles.project(self.model, image, **settings, start=start, track=track)
+
+    def read_all(self, folder: Path) -> list[Any]:
+        """The images of a folder, each [1, C, H, W] at the model's size."""
+        from zoo.data.deep import range_of
+        from zoo.data.files import check_is_folder, find_images
+        from zoo.use import pictures
+
+        check_is_folder(folder, "give a folder of images")
+        names = find_images(folder)
+        if not names:
+            raise ValueError(f"{folder} has no images")
+        channels, *size = self.shape
+        value_range = range_of(self.model.config)
+        return [pictures.read_centre(folder / name, channels, (size[0], size[1]), value_range)[0] for name in names]
+
+    def all_of(self, folder: Path) -> Any:
+        """The styles w [N, w_dim] of the images of a folder."""
+        import torch
+
+        from zoo.use.encoder import invert
+
+        images = self.read_all(folder)
+        if self.encoder is not None and self.steps == 0:
+            return invert(self.encoder, torch.cat(images), self.num_ws)[:, 0].cpu()
+        with progress(f"invert {folder.name}") as track:
+            return torch.cat([self._nearest(image, iter).ws[:, 0] for image in track(images)])
+
+
+class _Photograph:
+    """A photograph, and the part of it that a model edits."""
+
+    def __init__(
+        self, model: Any, path: Path, label: int | None, box: str | None, eyes: str | None, face: bool,
+        mask: Path | None,
+    ) -> None:  # fmt: skip
+        from zoo.data.deep import range_of
+        from zoo.data.reading import MAX_PIXELS, UnreadableImage, opened
+        from zoo.use import pictures, retouch
+
+        if not os.path.lexists(path):
+            raise ValueError(f"{path} does not exist: give a picture")
+        channels, *sides = _shape(model, label)
+        size, white, value_range = (sides[0], sides[1]), (255, 255, 255), range_of(model.config)
+        with opened(path, max_pixels=MAX_PIXELS, value_range=value_range) as image:
+            own = {"L": 1, "LA": 2, "RGB": 3}.get(image.mode, 4 if "A" in image.getbands() else 3)
+        self.pixels = pictures.read(path, own, white, value_range=value_range)
+        whole = self.pixels.shape[2], self.pixels.shape[3]
+        try:
+            if box:
+                numbers = retouch.numbers(box, "--box", [4])
+                self.frame = retouch.Frame.of_box(numbers, whole, size)
+            elif eyes:
+                self.frame = retouch.Frame.of_face(retouch.numbers(eyes, "--eyes", [4, 6]), size)
+            else:
+                self.frame = retouch.find_face(self.pixels, size) if face else retouch.Frame.whole(whole, size)
+            self.frame.check(size)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        of_model = pictures.read(path, channels, white, value_range=value_range)
+        self.part = retouch.cut(of_model, self.frame, size)
+        self.mask = None
+        if mask is not None:
+            try:
+                self.mask = (pictures.read(mask, 1, (0, 0, 0)) + 1) / 2
+            except UnreadableImage as error:
+                raise ValueError(f"--mask={error}") from None
+            if self.mask.shape[2:] != whole:
+                wrong = f"{self.mask.shape[3]}x{self.mask.shape[2]} pixels, and {path} has {whole[1]}x{whole[0]}"
+                raise ValueError(f"--mask={mask} has {wrong}: make it as large")
+
+    def with_edit(self, edited: Any, before: Any, how: Any, feather: float) -> Any:
+        """The whole photograph with an edit in its place."""
+        from zoo.use import retouch
+
+        return retouch.paste(self.pixels, self.frame, edited, before, how=how, feather=feather, mask=self.mask)
 
 
 def _measures(attributes: list[str] | None, classifier: str | None) -> dict[str, Any]:

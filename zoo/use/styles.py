@@ -226,7 +226,7 @@ def perceptual(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 
 def project(
     model: Styles, image: Tensor, *, steps: int = 1000, plus: bool = False, activations: Activations | None = None,
-    label: int | None = None, seed: int = 0, track: Track = iter,
+    label: int | None = None, seed: int = 0, start: Tensor | None = None, track: Track = iter,
 ) -> Projection:  # fmt: skip
     """Search the styles whose image is nearest to `image`: arXiv:1912.04958, appendix D, and its numbers.
 
@@ -241,14 +241,16 @@ def project(
         activations: what is compared beside pixels.
         label: the class, for class-conditional models.
         seed: of the noise.
+        start: ws [1, num_ws, w_dim] of an encoder, near which the search stays: it has no noise, and a rate of 0.02.
     """
     w = spread(model, label=label)
     mean = w.mean(0)
     deviation = (w - mean).square().sum(1).mean().sqrt()
-    start = of_seeds(model, [0], label).detach()
-    start = mean.to(start).expand_as(start)  # [1, num_ws, w_dim]
-    image = image.to(start)
-    made = render(model, start).shape
+    middle = of_seeds(model, [0], label).detach()
+    middle = mean.to(middle).expand_as(middle)  # [1, num_ws, w_dim]
+    begin, top, noisy = (middle, 0.1, 0.05) if start is None else (start.to(middle), 0.02, 0.0)
+    image = image.to(middle)
+    made = render(model, middle).shape
     if made != image.shape:
         raise ValueError(f"the image is {list(image.shape)}, and this model makes {list(made)}: resize it")
 
@@ -258,23 +260,23 @@ def project(
     def distances(fake: Tensor) -> list[Tensor]:
         return [pixels(fake, image), *([perceptual(activations(fake), target)] if activations else [])]
 
-    latent = (start if plus else start[:, :1]).clone().requires_grad_(True)
-    adam = torch.optim.Adam([latent], lr=0.1, betas=(0.9, 0.999))
+    latent = (begin if plus else begin[:, :1]).clone().requires_grad_(True)
+    adam = torch.optim.Adam([latent], lr=top, betas=(0.9, 0.999))
     random = torch.Generator().manual_seed(seed)
     with torch.enable_grad():
         for step in track(range(steps)):
             t = step / steps
             ramp, fall = min(1, t / 0.05), 0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25))
-            adam.param_groups[0]["lr"] = 0.1 * ramp * fall
-            scale = 0.05 * float(deviation) * max(0, 1 - t / 0.75) ** 2
+            adam.param_groups[0]["lr"] = top * ramp * fall
+            scale = noisy * float(deviation) * max(0, 1 - t / 0.75) ** 2
             noise = torch.randn(latent.shape, generator=random).to(latent) * scale
-            loss = sum(distances(model.from_styles((latent + noise).expand_as(start))))
+            loss = sum(distances(model.from_styles((latent + noise).expand_as(middle))))
             (latent.grad,) = torch.autograd.grad(loss.sum(), latent)  # type: ignore[union-attr]
             adam.step()
 
     with torch.no_grad():
-        ws = latent.expand_as(start).contiguous()
-        nearest, first = (model.from_styles(x).clamp(-1, 1) for x in (ws, start))
+        ws = latent.expand_as(middle).contiguous()
+        nearest, first = (model.from_styles(x).clamp(-1, 1) for x in (ws, middle))
         error = float((nearest - image).square().mean()) / 4  # levels in [0, 1]
         psnr = -10 * math.log10(error) if error else math.inf
         before, after = (float(distances(x)[-1]) for x in (first, nearest))
@@ -367,14 +369,14 @@ class Learned(NamedTuple):
     chance: float | None  # what always naming the more frequent class would reach
 
 
-def learn(w: Tensor, values: Tensor, *, seed: int = 0) -> Learned:
+def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds") -> Learned:
     """Which way in W the values grow: linear regression on four fifths of w [N, w_dim] and values [N].
 
     Ridge regression, its penalty chosen by generalised cross-validation (Golub, Heath & Wahba 1979). Of two classes, as
     values 0 and 1, it is Fisher's linear discriminant. A ValueError for fewer than 10 examples, or values all the same.
     """
     if len(values) < 10:
-        raise ValueError(f"{len(values)} labelled seeds are too few to learn a direction: label 10 or more, better 100")
+        raise ValueError(f"{len(values)} {of} are too few to learn a direction: give 10 or more, better 100")
     if values.min() == values.max():
         raise ValueError("every seed has the same label: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
@@ -421,6 +423,18 @@ def learn_all(
     learned = {name: learn(w, of_seed) for name, of_seed in values.items()}
     vectors = torch.stack([one.vector for one in learned.values()])
     return Directions.of(list(learned), vectors, spread(model, label=label), method="ridge"), learned
+
+
+def between(
+    model: Styles, groups: Sequence[Tensor], names: Sequence[str], *, label: int | None = None
+) -> tuple[Directions, dict[str, Learned]]:
+    """The direction from one group of real images to another, of the styles w [N, w_dim] that were found for each: see
+    `learn`, of 0 for the first and 1 for the second."""
+    values = torch.cat([torch.full((len(group),), float(number)) for number, group in enumerate(groups)])
+    learned = learn(torch.cat(list(groups)), values, of="images in the two groups")
+    name = f"{names[0]} to {names[1]}"
+    directions = Directions.of([name], learned.vector[None], spread(model, label=label), method="groups")
+    return directions, {name: learned}
 
 
 def edit(ws: Tensor, direction: Tensor, strength: float, chosen: list[int] | slice = slice(None)) -> Tensor:
