@@ -24,6 +24,7 @@ import argparse
 import importlib.util
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def train_gan(folder: Path, images: Tensor, labels: Tensor, args: argparse.Names
     if (run / "checkpoints" / "last.ckpt").exists():
         command = [f"resume={run}", f"max_images={args.images}"]
     else:
+        shutil.rmtree(run, ignore_errors=True)  # stopped before it had anything to go on from
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "few.npz") as part, part.open("wb") as file:
             np.savez(file, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy())
