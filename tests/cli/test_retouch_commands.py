@@ -9,6 +9,7 @@ import pytest
 import torch
 from common import small as settings
 from PIL import Image
+from style_networks import Reference, rosinality
 from test_cli import zoo
 
 from train import run
@@ -136,6 +137,22 @@ def test_what_goes_with_nothing_is_said(styled: Path, photograph: Path, tmp_path
         with pytest.raises(ValueError, match=re.escape(message)):
             zoo(arguments[0], styled / "run", *arguments[1:])
     assert not (tmp_path / "d.safetensors").exists()
+
+
+def test_weights_of_other_people_edit_a_photograph(photograph: Path, tmp_path: Path) -> None:
+    """StyleGAN2 as rosinality stores it, in colours: imported, an encoder for it, a face put back level."""
+    networks = Reference([8, 8, 4], z_dim=6, w_dim=6, layers=2)
+    g, d = rosinality(networks)
+    torch.save({"g": g, "d": d, "g_ema": g, "args": None}, tmp_path / "faces.pt")
+    faces, e, directions = tmp_path / "faces", tmp_path / "e.safetensors", tmp_path / "d.safetensors"
+    zoo("import", tmp_path / "faces.pt", "-o", faces)
+    zoo("encoder", faces, "--steps", "2", "--width", "8", "-o", e)
+    zoo("directions", faces, "-n", "2", "-o", directions)
+    rest = ["--direction", f"{directions}:1", "--eyes", "30,20,38,22,33,30", "--paste", "edited", "--strength", "3"]
+    zoo("edit", faces, photograph, "--encoder", e, "--steps", "2", *rest, "-o", tmp_path / "new.png")
+    changed = (pixels(photograph) != pixels(tmp_path / "new.png")).any(2)
+    assert changed[15:30, 25:42].mean() > 0.9
+    assert not changed[:, 60:].any()
 
 
 # zoo translate --keep ------------------------------------------------------------------------------------------------
