@@ -76,6 +76,9 @@ def test_it_goes_on_where_it_was_stopped(
         random = torch.Generator().manual_seed(seed)
         return torch.randint(256, (number, 1, 16, 16), generator=random).to(torch.uint8), torch.arange(number) % classes
 
+    script = module.classification()
+    script.BATCH_SIZE = 20  # more steps from few images
+    monkeypatch.setattr(module, "classification", lambda: script)
     monkeypatch.setattr(module, "train_gan", train_gan)
     monkeypatch.setattr(module, "samples", noise)
     common = ["-o", str(tmp_path), "--data", "digits", "data.image_size=16", f"cache_dir={tmp_path}/cache"]
