@@ -172,9 +172,7 @@ def test_sentences() -> None:
         ("model.reconstruction=vgg", "data=folder", "data.root=x", "data.image_size=64", "data.channels=4"): (
             "reconstruction=vgg looks at grey or RGB images, not at 4 channels"
         ),
-        (
-            "model.vgg_weights=x.pth",
-        ): r"x.pth has no effect with model\.reconstruction=pixels: set it to vgg",
+        ("model.vgg_weights=x.pth",): r"x.pth has no effect with model\.reconstruction=pixels: set it to vgg",
         ("model.reconstruction=lpips",): r"model\.reconstruction='?lpips'? must be one of pixels, vgg",
         ("regularizer=gradient_penalty",): "BatchNorm mixes the images",
     }.items():
