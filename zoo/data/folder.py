@@ -9,26 +9,28 @@ a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NotRequired, Unpack
 
 import torch
 
 from zoo.data import labels as tables
 from zoo.data.archives import WANTED, Archive, Root, Stack, read_in
 from zoo.data.files import MissingData
-from zoo.data.images import Images, ImageSettings
+from zoo.data.images import ClassedSettings, Images
 from zoo.data.labels import Labels
 from zoo.data.module import DataModule
+from zoo.data.one_class import position
 from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_setting
 
 
-class FolderSettings(ImageSettings, Reading):
+class FolderSettings(ClassedSettings, Reading):
     """What a folder of images takes."""
 
     root: str | None  # the folder, or a .zip, .tar, .npz or .npy; ~ is the home folder
     labels: str | None  # a CSV or a dataset.json, or the name of one in the root; None: see `Folder`
     label_column: str | Sequence[str] | None  # of a CSV, the columns to take; None: all, see zoo/data/labels.py
     test_fraction: float  # of the files, chosen by a hash of the relative path, so that a file never changes sides
+    test_root: NotRequired[str | None]  # a folder or an archive of test images of their own; None: that share
 
 
 NO_TEST = "set data.test_fraction=0.1, or measure against the training images instead (split=train)"
@@ -39,6 +41,9 @@ class Folder(Source):
 
     `labelled`: where no table is given, by a dataset.json in the root, the labels of an .npz, or root/<class>/<image>,
     classes numbered in alphabetical order.
+
+    Test images of their own have labels where those of the root have some, and where data.normal names classes: then a
+    root without labels is all of the first one of these.
     """
 
     def __init__(self, settings: Any, name: str, *, labelled: bool = False, no_test_remedy: str = NO_TEST) -> None:
@@ -50,7 +55,9 @@ class Folder(Source):
         self.columns = [str(column) for column in ([columns] if isinstance(columns, str | int) else columns or [])]
         if self.columns and not self.table:
             raise ValueError(f"data.label_column={columns} is of a table of labels: give that too, data.labels=FILE.")
-        self.reading: FileReading = FileReading(settings, name, self.test_fraction)
+        self.normal = settings.get("normal")
+        of_normal = [] if self.normal is None else [str(self.normal)]
+        self.reading: FileReading = FileReading(settings, name, self.test_fraction, *of_normal)
 
     def splits(self) -> dict[Split, Files]:
         """Find the files and split them.
@@ -64,8 +71,7 @@ class Folder(Source):
             files = labels.files
         content = Files(root, files, self.reading, None if labels is None else torch.from_numpy(labels.values))
         if self.test_root is not None:
-            tests = self.reading.images_of(self.test_root, f"set data.test_root to {WANTED}")
-            return {"train": content, "test": Files(*tests, self.reading)}
+            return self._with_tests(content)
         splits = content.splits(self.test_fraction)
         if not splits["train"].files:
             raise MissingData(
@@ -74,6 +80,16 @@ class Folder(Source):
                 "their own, data.test_root=FOLDER."
             )
         return splits
+
+    def _with_tests(self, content: Files) -> dict[Split, Files]:
+        """The training images beside the test images of their own, whose labels go by the names of the classes."""
+        (root, files), tests = self.found_tests, self.test_labels
+        if tests is None:
+            return {"train": content, "test": Files(root, files, self.reading)}
+        if self.all_normal:
+            content.labels += position(self.classes, next(iter(self.normal or []), "")) or 0
+        labels = torch.tensor([self.classes.index(tests.classes[label]) for label in tests.values.tolist()])
+        return {"train": content, "test": Files(root, tests.files, self.reading, labels)}
 
     def parameters(self) -> dict[str, Any]:
         return {
@@ -84,7 +100,9 @@ class Folder(Source):
 
     @property
     def classes(self) -> list[str]:  # type: ignore[override]
-        return self.labels.classes if self.labels else []
+        own = self.labels.classes if self.labels else []
+        tests = self.test_labels.classes if self.test_labels else []
+        return [*own, *(name for name in tests if name not in own)]
 
     @property
     def attributes(self) -> list[str]:  # type: ignore[override]
@@ -92,7 +110,12 @@ class Folder(Source):
 
     @property
     def remarks(self) -> list[str]:  # type: ignore[override]
-        return self.labels.remarks if self.labels else []
+        of_tests = self.test_labels.remarks if self.test_labels else []
+        return [*(self.labels.remarks if self.labels else []), *of_tests]
+
+    @property
+    def all_normal(self) -> bool:  # type: ignore[override]
+        return self.labels is None and self.test_labels is not None
 
     @cached_property
     def found(self) -> tuple[Root, list[str]]:
@@ -100,13 +123,31 @@ class Folder(Source):
         return self.reading.images_of(self.root)
 
     @cached_property
+    def found_tests(self) -> tuple[Root, list[str]]:
+        """The same of the test images of their own."""
+        assert self.test_root is not None
+        return self.reading.images_of(self.test_root, f"set data.test_root to {WANTED}")
+
+    @cached_property
+    def test_labels(self) -> Labels | None:
+        """The classes of the test images of their own, where there are some."""
+        if self.test_root is None or not (self.labelled or self.table or self.normal is not None):
+            return None
+        labels = self._labels_of(*self.found_tests, "dataset.json")
+        if labels.attributes or self.attributes:
+            raise MissingData(f"data.test_root={self.test_root} goes with classes, not with attributes: give a class.")
+        return labels
+
+    @cached_property
     def labels(self) -> Labels | None:
         """The labels of the images, where there are some."""
         if not self.labelled and not self.table:
             return None
-        root, files = self.found
-        name = self.table or "dataset.json"
-        if (content := self._content(name)) is not None:
+        return self._labels_of(*self.found, self.table or "dataset.json")
+
+    def _labels_of(self, root: Root, files: list[str], name: str) -> Labels:
+        """Of the images of a root, by the table of that name or whatever else says their labels."""
+        if (content := self._content(root, name)) is not None:
             table = tables.read_table(content, name, self.columns)
             if table is not None:
                 return tables.of_table(table, files, root, skip=self.reading.skip)
@@ -122,16 +163,15 @@ class Folder(Source):
             return tables.of_values(root.labels, root.class_names, files, f"{root}, labels")
         return tables.of_folders(files, root, [] if isinstance(root, Archive) else empty_folders(root, files))
 
-    def _content(self, name: str) -> bytes | None:
+    def _content(self, root: Root, name: str) -> bytes | None:
         """The bytes of a table, a file or one in the root; None: there is no dataset.json, and none was asked for."""
-        root, _ = self.found
-        path = Path(name).expanduser()
-        if self.table and path.exists():
+        path, asked = Path(name).expanduser(), name == self.table
+        if asked and path.exists():
             return tables.named_table(path)
         content = read_in(root, name)
         if content is not None and not isinstance(root, Archive):
             self.reading.passed_over[root][path.suffix.lower()] -= 1
-        return tables.named_table(path) if content is None and self.table else content
+        return tables.named_table(path) if content is None and asked else content
 
 
 def empty_folders(root: Path, files: Sequence[str]) -> list[str]:

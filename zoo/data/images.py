@@ -1,7 +1,7 @@
 """Rows that are single images, with a label where the set has some."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
 from torch import Tensor
@@ -19,6 +19,12 @@ class ImageSettings(Loading):
 
     image_size: int | Sequence[int]  # side of the square images, or [height, width]
     channels: int  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA
+
+
+class ClassedSettings(ImageSettings):
+    """What a set of images takes that can have classes."""
+
+    normal: NotRequired[Sequence[str | int] | None]  # the classes to train on, see zoo/data/one_class.py; None: all
 
 
 class Images(Rows):

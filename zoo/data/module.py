@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Sampler
 from zoo.batch import LabelledImages, from_bytes
 from zoo.data.labels import counts_in_words
 from zoo.data.licence import OWN, Licence
+from zoo.data.one_class import OneClass, normal_labels
 from zoo.data.reading import read_picture
 from zoo.data.sources import FileReading, ImageSet, Size, Source, Split
 from zoo.machine import cpus
@@ -189,6 +190,11 @@ class DataModule(LightningDataModule):
         self.rows = rows(settings)
         self.source = source(settings, self.name)
         self.root = self.source.root
+        normal: Any = settings.get("normal")
+        if normal is not None:
+            self.source = OneClass(self.source, normal, self.names, self.where())
+            if self.names:  # before anything is downloaded
+                normal_labels(self.names, normal, self.where())
         self._sets: dict[Split, Any] = {}
         self._digests: dict[Split, str] = {}
         self.shown = 0  # images in training, over all ranks
@@ -212,6 +218,11 @@ class DataModule(LightningDataModule):
         return len(self.classes)
 
     @property
+    def normal(self) -> list[int]:
+        """The labels of the classes that are normal, by the one-class protocol; none in an ordinary set."""
+        return self.source.labels if isinstance(self.source, OneClass) else []
+
+    @property
     def attributes(self) -> list[str]:
         """The names of what labels are vectors of, in place of classes; none where they are no vectors."""
         return self.source.attributes
@@ -228,6 +239,9 @@ class DataModule(LightningDataModule):
         if self.attributes:
             names, more = self.attributes, ", ..." * (len(self.attributes) > 10)
             return f", {len(names)} attribute{'s' * (len(names) > 1)}: {', '.join(names[:10])}{more}"
+        if self.normal:
+            names = [self.classes[label] for label in self.normal]
+            return f", {len(self.classes)} classes, of which normal and trained on: {', '.join(names)}"
         return f", {counts_in_words(self.classes, self._class_sizes())}" if self._class_sizes() else ""
 
     def _class_sizes(self) -> list[int]:
@@ -322,7 +336,8 @@ class DataModule(LightningDataModule):
 
     def _say(self) -> None:
         """What is odd about the images that were found, as warnings: nothing is wrong with most sets."""
-        few = [name for name, size in zip(self.classes, self._class_sizes(), strict=False) if size < 2]
+        sizes = [] if self.normal else self._class_sizes()
+        few = [name for name, size in zip(self.classes, sizes, strict=False) if size < 2]
         if few:
             names = f"{', '.join(few[:10])}{', ...' * (len(few) > 10)}"
             warnings.warn(f"classes with less than two training images: {names}", stacklevel=3)

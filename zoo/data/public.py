@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zoo.data.embedded import DIGITS, mnist_size
 from zoo.data.files import MissingData, opened_regular
-from zoo.data.images import Images, ImageSettings
+from zoo.data.images import ClassedSettings, Images, ImageSettings
 from zoo.data.licence import MNIST_TERMS, Licence
 from zoo.data.module import DataModule
 from zoo.data.reading import MAX_PIXELS
@@ -40,6 +40,10 @@ class PublicSettings(ImageSettings):
     """What a public set takes."""
 
     root: str  # folder of the set, downloaded to unless it is there; ~ is the home folder
+
+
+class ClassedPublicSettings(PublicSettings, ClassedSettings):
+    """What a public set takes that has classes."""
 
 
 class Public(Source):
@@ -216,7 +220,7 @@ class MNIST(DataModule):
     licence = MNIST_TERMS
     names = DIGITS
 
-    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+    def __init__(self, **settings: Unpack[ClassedPublicSettings]) -> None:
         super().__init__(MNISTFiles, Images, settings)
 
 
@@ -230,7 +234,7 @@ class FashionMNIST(DataModule):
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ]
 
-    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+    def __init__(self, **settings: Unpack[ClassedPublicSettings]) -> None:
         super().__init__(FashionMNISTFiles, Images, settings)
 
 
@@ -243,7 +247,7 @@ class CIFAR10(DataModule):
     )
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]  # noqa: RUF012
 
-    def __init__(self, **settings: Unpack[PublicSettings]) -> None:
+    def __init__(self, **settings: Unpack[ClassedPublicSettings]) -> None:
         super().__init__(CIFAR10Files, Images, settings)
 
 

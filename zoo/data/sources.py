@@ -11,7 +11,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
@@ -350,6 +350,10 @@ class Arrays:
     def at(self, size: Size, channels: Sequence[int]) -> InMemoryImages:
         return InMemoryImages(with_channels(self.to_size(self.images, size), *channels), self.labels)
 
+    def taken(self, rows: list[int]) -> "Arrays":
+        """These images alone."""
+        return replace(self, images=self.images[rows], labels=self.labels[rows])
+
     def joined(self, y: "Arrays", size: Size, channels: Sequence[int]) -> InMemoryImages:
         parts = [part.at(size, [number]).images for part, number in zip((self, y), channels, strict=True)]
         return InMemoryImages(torch.cat(parts, dim=1), self.labels)
@@ -386,11 +390,11 @@ class Files:
         sides: dict[Split, list[int]] = {"train": [], "test": []}
         for row, file in enumerate(self.files):
             sides["test" if in_test(file, test_fraction) else "train"].append(row)
-        return {
-            split: Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
-            for split, rows in sides.items()
-            if rows or split == "train"
-        }
+        return {split: self.taken(rows) for split, rows in sides.items() if rows or split == "train"}
+
+    def taken(self, rows: list[int]) -> "Files":
+        """These images alone."""
+        return Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
 
     @property
     def folders(self) -> str:
@@ -448,6 +452,7 @@ class Source:
     classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
     attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are
     remarks: list[str] = []  # noqa: RUF012  # sentences to say of the images, once they are found
+    all_normal = False  # whether its training images have no classes, and are all taken for normal
     no_test_remedy: str = "measure against the training images instead (split=train)"
 
     def prepare(self) -> None:

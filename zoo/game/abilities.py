@@ -163,11 +163,30 @@ class Upscales(Protocol):
 
 @runtime_checkable
 class Scores(Protocol):
-    """Tells how unusual images are."""
+    """Tells how unusual images are, and where."""
+
+    image_shape: tuple[int, int, int]  # channels, height and width of the images that it takes
 
     def score(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] -> float32 [N]: the higher, the less like the training images."""
+        """Images [N, C, H, W] in [-1, 1] -> float32 [N]: the higher, the less like the training images.
+
+        Raises:
+            ValueError: for images of another shape than `image_shape`.
+        """
         raise NotImplementedError
+
+    def residual(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] in [-1, 1] -> float32 [N, 1, H, W]: how far each pixel is from what it should be, from 0
+        to 2. Raises as `score`."""
+        raise NotImplementedError
+
+    def check_scored(self, images: Tensor) -> None:
+        """Raise a ValueError for images of another shape than those that it was trained on."""
+        if tuple(images.shape[1:]) != tuple(self.image_shape):
+            raise ValueError(
+                f"{type(self).__name__} scores images of [N, {', '.join(map(str, self.image_shape))}] (channels, "
+                f"height, width), and these are {list(images.shape)}: bring them to that size and those channels"
+            )
 
 
 ABILITIES = (FromLatents, OfClasses, OfAttributes, Truncates, Styles, Translates, Upscales, Scores)
