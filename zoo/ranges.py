@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ def _options(hint: Any, ranges: tuple[Within, ...] = ()) -> list[tuple[Any, tupl
     if get_origin(hint) is Annotated:
         of_hint = tuple(extra for extra in hint.__metadata__ if isinstance(extra, Within))
         return _options(hint.__origin__, (*ranges, *of_hint))
+    if get_origin(hint) is NotRequired:
+        return _options(get_args(hint)[0], ranges)
     if get_origin(hint) in (Union, UnionType):
         return [option for part in get_args(hint) for option in _options(part, ranges)]
     return [(hint, ranges)]

@@ -15,6 +15,7 @@ from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.publish import publish
+from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
@@ -33,6 +34,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (translate, "--size makes images smaller first"),
     (stylize, "smaller tiles need less, --tile, or --size makes pictures smaller first"),
     (upscale, "smaller tiles need less, --tile"),
+    (score, "close other programs, or take another --device"),
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
     (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),

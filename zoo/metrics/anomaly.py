@@ -11,7 +11,8 @@ scores: by chance their share among the images, which is in the protocol. Both b
 """
 
 import statistics
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 
 from zoo.batch import Preview
 from zoo.metrics.estimate import Estimate, contributions, of_groups
+from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Metric, Plain, Task
 
 GROUPS = 20  # of images, of which the interval of average_precision leaves out one each
@@ -147,3 +149,14 @@ def _among(value: Estimate, shown: Tensor) -> Estimate:
     reals = torch.zeros(len(shown), dtype=torch.float64)
     reals[shown] = value.reals
     return replace(value, reals=reals)
+
+
+@dataclass(kw_only=True, eq=False)
+class AnomalyDetection(Evaluator):
+    """An evaluation by `Detection`, with the settings of every one."""
+
+    metrics: Sequence[Metric] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = [Detection()]
+        super().__post_init__()

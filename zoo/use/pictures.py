@@ -69,7 +69,21 @@ def check_film(path: Path) -> None:
             raise ValueError(f"an MP4 needs ffmpeg: {remedy}") from None
 
 
-def results(source: Path, output: Path) -> dict[Path, Path]:
+def images_of(source: Path) -> tuple[Path, list[str]]:
+    """An image, or those of a folder: the folder that they lie in, and their names within it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not os.path.lexists(source):
+        raise ValueError(f"{source} does not exist: give an image, or a folder of images")
+    folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
+    if not names:
+        raise ValueError(f"{source} has no images")
+    return folder, names
+
+
+def results(source: Path, output: Path, option: str = "-o") -> dict[Path, Path]:
     """An image, or those of a folder, and the file for the result of each, within the folder `output`.
 
     Results keep names and subfolders; .png comes behind an extension that is not one of FORMATS.
@@ -77,19 +91,15 @@ def results(source: Path, output: Path) -> dict[Path, Path]:
     Raises:
         ValueError: if there is no image, `output` is a file or within `source`, or a result would replace another.
     """
-    if not os.path.lexists(source):
-        raise ValueError(f"{source} does not exist: give an image, or a folder of images")
-    folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
-    if not names:
-        raise ValueError(f"{source} has no images")
+    folder, names = images_of(source)
     targets = {name: output / (name if name.lower().endswith(FORMATS) else f"{name}.png") for name in names}
     # Not Path.resolve, for which a link in a circle is an error.
     images = {os.path.realpath(folder / name) for name in names}
     within = source.is_dir() and Path(os.path.realpath(output)).is_relative_to(source.resolve())
     if within or any(os.path.realpath(target) in images for target in targets.values()):
-        raise ValueError(f"-o {output} lies within {source}, whose images stay as they are: give another folder")
+        raise ValueError(f"{option} {output} lies within {source}, whose images stay as they are: give another folder")
     if output.is_file():
-        raise ValueError(f"-o {output} is a file: give a folder, the results keep the names of the images")
+        raise ValueError(f"{option} {output} is a file: give a folder, the results keep the names of the images")
     written = Counter(targets.values())
     if twice := [name for name, target in targets.items() if written[target] > 1]:
         raise ValueError(f"{', '.join(twice)} would all be written as {targets[twice[0]]}: rename one, or move it away")
