@@ -24,7 +24,12 @@ from zoo.model.stylegan_lite import StyleGANLite
 from zoo.run.checkpoint import WholeCheckpointIO
 
 # What each process decides for itself, switched off.
-ALIKE = {"cyclegan": ["model.history=0"], "pix2pix": ["model.dropout=0"], "fastgan": ["augment=none"]}
+ALIKE = {
+    "cyclegan": ["model.history=0"],
+    "f_anogan": ["loss=hinge", "regularizer=r1"],  # which draws no images between real and generated ones
+    "fastgan": ["augment=none"],
+    "pix2pix": ["model.dropout=0"],
+}
 # What is off by default, and looks at the lengths of all ranks.
 MORE = {"stylegan_lite": ["model.path_length.weight=2", "model.path_length.every=2", "model.mixing=0.9"]}
 

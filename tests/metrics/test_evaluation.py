@@ -2,6 +2,7 @@ import math
 import multiprocessing
 
 import pytest
+import test_anomaly
 import test_metric
 import torch
 import torch.distributed as dist
@@ -479,7 +480,7 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
         for shown in (preview, labelled, labelled, translation):
             result = evaluate(judge, Data(50), shown)
             results.append((result.values, result.protocol, result.intervals, len(result.features)))
-    torch.save([*results, test_metric.on_a_rank(rank)], f"{folder}/{rank}.pt")
+    torch.save([*results, [test_metric.on_a_rank(rank), test_anomaly.measured()]], f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -503,7 +504,7 @@ def test_several_processes_equal_one(tmp_path):
     ]
     for rank in range(3):
         *results, of_own = torch.load(tmp_path / f"{rank}.pt")
-        assert of_own == test_metric.alone(3)
+        assert of_own == [test_metric.alone(3), test_anomaly.measured()]
         for (values, protocol, intervals, tables), one in zip(results, expected, strict=True):
             assert values == pytest.approx(one.values, rel=1e-6)
             assert intervals.keys() == one.intervals.keys()

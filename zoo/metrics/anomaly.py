@@ -13,6 +13,7 @@ scores: by chance their share among the images, which is in the protocol. Both b
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,11 +28,19 @@ GROUPS = 20  # of images, of which the interval of average_precision leaves out 
 
 
 class Detection(Metric):
-    """Holds the score of real images, of a preview, against what the data call normal (`normal`, labels)."""
+    """Holds the score of real images, of a preview, against what the data call normal (`normal`, labels).
+
+    Args:
+        split: of the data, that is measured on.
+    """
 
     needs, sides, headline = ("score", "real_label"), ("real",), "auroc"
     score: Tensor  # [images]
     label: Tensor  # [images]
+
+    def __init__(self, split: Literal["train", "test"] = "test") -> None:
+        super().__init__()
+        self.split: Literal["train", "test"] = split
 
     def measures(self, task: Task) -> bool:
         """Whether there are scores.
@@ -48,14 +57,15 @@ class Detection(Metric):
                 "classes, such as data.normal=[3]; for a folder without labels also labelled test images, "
                 "data.test_root=FOLDER; or metrics=none"
             )
-        counts = data.split("test").labels.bincount(minlength=len(data.classes)).tolist()
+        counts = data.split(self.split).labels.bincount(minlength=len(data.classes)).tolist()
         if not sum(counts[label] for label in data.normal):
             raise ValueError(
-                f"{data.where()} has no normal test images: metrics=anomaly needs some beside abnormal ones"
+                f"{data.where()} has no normal images in its {self.split} split: metrics=anomaly needs some beside "
+                "abnormal ones"
             )
         if empty := [name for label, name in enumerate(data.classes) if not counts[label] and label not in data.normal]:
             raise ValueError(
-                f"{data.where()} has no test images of the abnormal class {empty[0]}: add some, hold more out "
+                f"{data.where()} has no {self.split} images of the abnormal class {empty[0]}: add some, hold more out "
                 "(data.test_fraction=), or take the class out"
             )
         return True
@@ -78,7 +88,7 @@ class Detection(Metric):
         classes = label[~is_normal].unique().tolist()
         if not is_normal.any() or is_normal.all():
             raise ValueError(
-                f"of the first {len(score)} test images all are {'' if is_normal.any() else 'ab'}normal: give "
+                f"of the first {len(score)} images all are {'' if is_normal.any() else 'ab'}normal: give "
                 "metrics.num_real=null"
             )
         values: dict[str, float | Estimate] = {}
@@ -158,5 +168,5 @@ class AnomalyDetection(Evaluator):
     metrics: Sequence[Metric] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.metrics = [Detection()]
+        self.metrics = [Detection(self.split)]
         super().__post_init__()
