@@ -92,7 +92,8 @@ def table(kept: dict[str, Any]) -> list[str]:
         for seed, value in values.items():
             whole[seed].append(value)
         mean = f"{statistics.fmean(values.values()):.3f}" if values else ""
-        lines.append(f"| {d} | {mean} | {' | '.join(f'{kept["baselines"][d][c]:.3f}' for c in columns)} |")
+        beside = " | ".join(f"{kept['baselines'][d][c]:.3f}" for c in columns)
+        lines.append(f"| {d} | {mean} | {beside} |")
     means = [statistics.fmean(values) for values in whole.values() if len(values) == len(digits)]
     spread = f" +- {statistics.stdev(means):.3f}" if len(means) > 1 else ""
     own = f"{statistics.fmean(means):.3f}{spread}" if means else "unfinished"

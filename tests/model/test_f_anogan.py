@@ -27,7 +27,7 @@ def batch(n: int = 6, size: int = 16) -> LabelledImages:
 
 
 def test_the_score_is_the_paper_s() -> None:
-    """A(x) = 1/n |x - G(E(x))|^2 + kappa / n_d |f(x) - f(G(E(x)))|^2, image by image, and the residual |x - G(E(x))|."""
+    """A(x) = 1/n |x - G(E(x))|^2 + kappa / n_d |f(x) - f(G(E(x)))|^2, image by image; the residual |x - G(E(x))|."""
     gan, x = untrained("f_anogan", "model.kappa=0.3", "model.gan_share=0"), batch().image
     with torch.no_grad():
         again = gan.G_ema.module(gan.E.head(gan.E.body(x).flatten(1)))

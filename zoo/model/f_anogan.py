@@ -23,9 +23,10 @@ unlike the normal images has no z, and comes back as something that is like them
 Faithful: the two phases, the loss, the score and the residual; network=residual has the networks of the authors' code
           (github.com/tSchlegl/f-AnoGAN, of Gulrajani et al.'s for 64 pixels: residual blocks, BatchNorm in G and E,
           layer normalisation in D), f its last feature map, E like D with BatchNorm and no bound on z, kappa = 1, G's
-          running statistics while E learns, WGAN-GP's lambda = 10 and Adam with betas (0, 0.9), RMSprop for E.
+          running statistics while E learns, WGAN-GP's lambda = 10, Adam, and RMSprop for E.
 Departs:  network=convolutional, the default of small scales, has DCGAN's layers in G, D and E, which two cores train.
-          Higher rates and fewer turns of D for one of G (the authors': 5), for budgets of a small part of theirs.
+          Higher rates, Adam's beta1 = 0.5 (the authors': 0) and fewer turns of D for one of G (the authors': 5), for
+          budgets of a small part of theirs.
           The G that E learns through is an exponential moving average. Images of any number of channels, height and
           width, as far as the networks take them; the paper cuts patches of 64 pixels out of its scans, one grey
           channel.
