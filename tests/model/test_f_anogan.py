@@ -132,7 +132,7 @@ def test_a_weights_folder_scores_alike(tmp_path: Path) -> None:
     """With D, which the score looks through, and without any average."""
     gan = untrained("f_anogan", "model.gan_share=0.1")
     gan.images = 128
-    folder.write(weights_of(gan, {}), tmp_path / "weights", card="", pictures={})
+    folder.write(tmp_path / "weights", weights_of(gan, {}), card="", pictures={})
     again = zoo.load(tmp_path / "weights")
     torch.testing.assert_close(again.score(batch().image), gan.score(batch().image), rtol=1e-5, atol=1e-6)
     assert again.phase == "encoder"
