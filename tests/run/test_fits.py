@@ -15,7 +15,9 @@ from zoo.game.abilities import OfAttributes
 from zoo.run.fits import check_rows
 
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-IMAGES = {"celeba", "cifar10", "digits", "fashion_mnist", "folder", "labelled_folder", "mnist", "mnist5k", "scenes"}
+IMAGES = {"celeba", "cifar10", "digits", "fashion_mnist", "folder", "labelled_folder", "mnist", "mnist5k"} | {
+    *("one_class_digits", "scenes"),
+}
 FIT = {
     "cyclegan": {"colour_digits", "corrupted_folder", "masked_digits", "paired_folder", "unpaired_folder"},
     "pix2pix": {"corrupted_folder", "masked_digits", "paired_folder"},

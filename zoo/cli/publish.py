@@ -140,7 +140,7 @@ def _about(model: Any, place: Path, data: Any, critic: bool) -> dict[str, Any]:
         "seed": model.config["seed"],
         "versions": {library: version(library) for library in LIBRARIES},
         "data": of_data,
-        "networks": sorted([*model.deployed(), *(_of_critic(model) if critic else [])]),
+        "networks": sorted({*model.deployed(), *(_of_critic(model) if critic else [])}),
     }
 
 

@@ -105,6 +105,8 @@ def generator(network: str, latent_dim: int, shape: Shape, base: int, most: int)
 class Critic(nn.Module):
     """Image [N, C, H, W] -> [N, outputs], or logit [N] for outputs=1: a ladder of features, and one dense layer.
 
+    A logit has no bias: D's objective, a difference of means, is blind to its level.
+
     Args:
         norm: of the network's features: nothing by "none", layer normalisation of the residual network; or "batch".
     """
@@ -118,7 +120,7 @@ class Critic(nn.Module):
             channels, normed = [*sizes, sizes[-1]], nn.BatchNorm2d if norm == "batch" else LayerNorm
             blocks = (ResidualBlock(*pair, norm=normed, resample="down") for pair in pairwise(channels))
             self.body = nn.Sequential(nn.Conv2d(shape[0], base, 3, padding=1), *blocks)
-        self.head = nn.Linear(sizes[-1] * height * width, outputs)
+        self.head = nn.Linear(sizes[-1] * height * width, outputs, bias=outputs > 1)
         if network == "convolutional":
             init_weights(self)
 

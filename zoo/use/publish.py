@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.game.abilities import FromLatents, OfClasses, Styles, Translates, Upscales, attributes_of, classes_of
+from zoo.game.abilities import FromLatents, OfClasses, Scores, Styles, Translates, Upscales, attributes_of, classes_of
 from zoo.text import printable
 from zoo.use.pictures import sheet
 from zoo.use.sample import draw, grid
@@ -32,6 +32,7 @@ COMMANDS: dict[type, str] = {  # what a model with an ability is good for
     Styles: "zoo interpolate {} --seeds 0-5 --loop -o walk.gif",
     Translates: "zoo translate {} FOLDER -o OUT",
     Upscales: "zoo upscale {} photo.png -o large.png",
+    Scores: "zoo score {} FOLDER -o scores.csv",
 }
 ROWS, COLUMNS = 16, 8  # of the picture, at most
 FOLDER = "FOLDER"  # what a place is called
