@@ -61,6 +61,7 @@ def baselines(digit: int, settings: list[str]) -> dict[str, float]:
     from torchmetrics.functional.classification import binary_auroc
 
     from zoo.batch import from_bytes
+    from zoo.metrics.anomaly import in_order
     from zoo.run.config import compose
 
     data = instantiate(compose("model=f_anogan", f"data.normal=[{digit}]", *SETTINGS, *settings).data, _convert_="all")
@@ -68,7 +69,7 @@ def baselines(digit: int, settings: list[str]) -> dict[str, float]:
     data.setup("validate")
     x, test = (from_bytes(data.split(split).images).flatten(1) for split in ("train", "test"))
     abnormal = (data.split("test").labels != digit).int()
-    auroc = lambda score: float(binary_auroc(score, abnormal))
+    auroc = lambda score: float(binary_auroc(in_order(score), abnormal))
     centred = test - x.mean(0)
     *_, components = torch.linalg.svd(x - x.mean(0), full_matrices=False)
     values = {"nearest": auroc(torch.cdist(test, x).min(1).values), "mean": auroc(centred.square().sum(1))}

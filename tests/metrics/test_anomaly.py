@@ -90,6 +90,16 @@ def test_values_are_those_by_hand() -> None:
     assert (protocol["normal"], protocol["num_normal"], protocol["num_abnormal"]) == ("usual", 96, 144)
 
 
+@pytest.mark.parametrize("measure", [auroc, average_precision])
+def test_only_the_order_of_scores_counts(measure: Any) -> None:
+    """A critic's scores are of any size and sign: torchmetrics' sigmoid would make large ones equal."""
+    data = Data()
+    score, abnormal = data.levels.double(), data.labels > 0
+    value = measure(score, abnormal).value
+    for other in (score * 1000, score * 1e-9, score + 1e4, score - 1e4):
+        assert measure(other, abnormal).value == value
+
+
 def test_it_chooses_the_best_upwards() -> None:
     one = evaluation()
     assert one.chooses("distribution", measured()[0]) == ("auroc", 1.0)

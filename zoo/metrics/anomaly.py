@@ -116,7 +116,7 @@ class Detection(Metric):
 
 def auroc(score: Tensor, abnormal: Tensor) -> Estimate:
     """The area under the receiver operating characteristic of scores [N], abnormal bool [N], with DeLong's interval."""
-    value = float(binary_auroc(score, abnormal.int()))
+    value = float(binary_auroc(in_order(score), abnormal.int()))
     a, b = score[abnormal], score[~abnormal]
     each = torch.zeros(len(score), dtype=torch.float64)
     each[abnormal] = contributions(share_below(a, b))
@@ -126,6 +126,7 @@ def auroc(score: Tensor, abnormal: Tensor) -> Estimate:
 
 def average_precision(score: Tensor, abnormal: Tensor) -> Estimate:
     """The average precision of scores [N], abnormal bool [N]; its interval by groups of images, normal and abnormal."""
+    score = in_order(score)
     measure = lambda kept: float(binary_average_precision(score[kept], abnormal[kept].int()))
     everything = torch.ones(len(score), dtype=torch.bool)
     number = torch.zeros(len(score), dtype=torch.int64)
@@ -135,6 +136,12 @@ def average_precision(score: Tensor, abnormal: Tensor) -> Estimate:
         return Estimate(measure(everything), least=0.0, most=1.0)
     groups = of_groups([measure(number != group) for group in range(GROUPS)])
     return Estimate(measure(everything), reals=groups, least=0.0, most=1.0)
+
+
+def in_order(score: Tensor) -> Tensor:
+    """Scores [N] in [0, 1] of the same order, equal ones equal: torchmetrics takes others for logits, whose sigmoid makes
+    all large ones equal."""
+    return score.unique(return_inverse=True)[1].double() / max(len(score), 1)
 
 
 def mean(values: list[Estimate]) -> float | Estimate:
