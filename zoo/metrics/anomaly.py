@@ -139,8 +139,8 @@ def average_precision(score: Tensor, abnormal: Tensor) -> Estimate:
 
 
 def in_order(score: Tensor) -> Tensor:
-    """Scores [N] in [0, 1] of the same order, equal ones equal: torchmetrics takes others for logits, whose sigmoid makes
-    all large ones equal."""
+    """Scores [N] in [0, 1] of the same order, equal ones equal: torchmetrics takes others for logits, and their sigmoid
+    makes all large ones equal."""
     return score.unique(return_inverse=True)[1].double() / max(len(score), 1)
 
 
