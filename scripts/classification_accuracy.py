@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.batch import from_bytes
-from zoo.metrics.extractors import block
+from zoo.networks.classifiers import block
 from zoo.run.config import compose
 from zoo.use.sample import folder_name
 

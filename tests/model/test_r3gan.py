@@ -269,7 +269,6 @@ def test_burn_in_of_nothing_is_refused() -> None:
     for overrides, sentence in {
         ("model.burn_in.augment=0.3",): r"model\.burn_in\.augment=0\.3 is of an augmentation, and there is none: add",
         ("model.burn_in.augment=0.3", "augment=ada"): r"augment\.target=0\.6 both move the augmentation's probability",
-        ("model.ema_half_life=null",): r"model\.ema_half_life=null has none: set model\.burn_in\.ema_half_life=null",
         ("model.burn_in.images=0",): r"model\.burn_in\.images=0 must be 1 or more",
         ("model.burn_in.beta2=1",): r"model\.burn_in\.beta2=1 must be in \[0, 1\)",
     }.items():

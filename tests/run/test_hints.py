@@ -62,8 +62,8 @@ def test_what_is_meant(word: str, given: str, sentence: str) -> None:
 
 def test_what_another_variant_has_is_said() -> None:
     assert no_setting("model.latent_dim", 3, ["model=cyclegan"]) == (
-        "there is no setting 'model.latent_dim' with model=cyclegan; it is one of model=cgan, dcgan, stylegan_lite, "
-        "vanilla"
+        "there is no setting 'model.latent_dim' with model=cyclegan; it is one of model=cgan, dcgan, f_anogan, "
+        "fastgan, r3gan, stylegan_lite, vanilla"
     )
     assert no_setting("nz", 3, ["--model=srgan"]).endswith(
         "it would be model.latent_dim, which these groups (model=srgan) do not have"

@@ -14,6 +14,7 @@ WIDTHS = {  # small, medium, paper: at the data of the variant's own
     "cgan": {"width": (32, 64, 128)},
     "cyclegan": {"width": (16, 64, 64), "discriminator_width": (32, 64, 64)},
     "dcgan": {"width": (32, 64, 128)},
+    "f_anogan": {"width": (16, 64, 64)},
     "fastgan": {"latent_dim": (100, 256, 256), "width": (16, 32, 64), "decoder_width": (8, 16, 32)},
     "pix2pix": {"width": (32, 64, 64), "discriminator_width": (32, 64, 64)},
     "r3gan": {

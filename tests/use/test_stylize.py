@@ -85,7 +85,7 @@ def test_without_content_a_texture_has_the_style_of_its_own(features: Perceptual
     style = noise(16, 16, seed=4).repeat_interleave(4, 2).repeat_interleave(4, 3)
     recipe = Recipe(content_weight=0, tv_weight=0, start="noise", steps=30, scales=1)
     *_, step = stylized(features, noise(40, 40), [style], [1.0], recipe)
-    assert step.losses["style"] < 0.01
+    assert step.losses["style"] < 0.03
 
 
 def test_same_seed_same_noise_other_seed_other(features: Perceptual) -> None:

@@ -503,11 +503,6 @@ class GAN(L.LightningModule):
         """Raise a ValueError where what is to burn in is not there, or is moved by something else."""
         if self.burn_in is None:
             return
-        if self.burn_in.ema_half_life is not None and self.game["ema_half_life"] is None:
-            raise ValueError(
-                f"model.burn_in.ema_half_life={self.burn_in.ema_half_life} is of an average, and "
-                "model.ema_half_life=null has none: set model.burn_in.ema_half_life=null too, or model.ema_half_life=0"
-            )
         if self.burn_in.augment is not None and not self.augments:
             raise ValueError(
                 f"model.burn_in.augment={self.burn_in.augment} is of an augmentation, and there is none: add augment="
