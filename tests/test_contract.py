@@ -120,9 +120,11 @@ def test_compiled_networks_train_alike(model: str, small: Small, tmp_path: Path)
         _, gan = trained(small(model, "max_images=48", "compile=true", f"run_dir={tmp_path / 'compiled'}"))
     compiled = gan.state_dict()
     assert compiled.keys() == eager.keys()
+    # Biases before an instance norm have no gradient but rounding, of which Adam makes steps of its rate.
+    atol = 1e-2 if model == "style_transfer" else 1e-4
     for name, value in eager.items():
         if torch.is_tensor(value) and value.is_floating_point():
-            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-4, msg=name)
+            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=atol, msg=name)
     networks = sum(any(p.requires_grad for p in child.parameters()) for child in gan.children())
     assert networks <= counter.frame_count <= 4 * networks  # each in its own turn, frozen, and in evaluation
 

@@ -43,8 +43,8 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     for name, value in one["gradients"].items():
         torch.testing.assert_close(first["gradients"][name], value, rtol=1e-3, atol=1e-5, msg=name)
     assert first["bytes"] == {player: first["turns"][player] * size for player, size in first["player_bytes"].items()}
-    turns = first["turns"].values()
-    assert max(turns) == 5 or sum(turns) == 5  # in five steps, or of one player in each
+    turns = first["turns"]
+    assert max(turns.values()) == 5 or turns["D"] + turns["E"] == 5  # in five steps, or of an encoder after those of D
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
 
 
