@@ -1,6 +1,6 @@
 """Do samples of a conditional GAN help a classifier that has few real images? The GAN sees the same few, and no more.
 
-    python benchmarks/synthetic.py -o outputs/synthetic                       # the embedded digits, half an hour
+    python benchmarks/synthetic.py -o outputs/synthetic                       # the embedded digits
     python benchmarks/synthetic.py -o outputs/synthetic --sizes 50 --seeds 1 2
     python benchmarks/synthetic.py -o OUT --data cifar10 data.root=cifar10.npz data.image_size=32
 

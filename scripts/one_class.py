@@ -1,4 +1,4 @@
-"""The ten one-class tasks on the embedded digits: f-AnoGAN beside two baselines on the same images.
+"""The ten one-class tasks on the embedded digits: f-AnoGAN beside three baselines on the same images.
 
     python scripts/one_class.py FOLDER                              # ten classes, seeds 1, 2 and 3
     python scripts/one_class.py FOLDER --seeds 1 --classes 3,8 model.width=32

@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torchvision
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
@@ -180,3 +181,16 @@ def checkpoint_of_nothing(**zoo: Any) -> dict[str, Any]:
     config = {"seed": 1, "data": {}, "metrics": {}}
     own = {"variant": "zoo.model.vanilla.VanillaGAN", "images": 5, "config": config, **zoo}
     return {"zoo": own, "state_dict": {}, "hyper_parameters": {}}
+
+
+def write_vgg(name: str, path: Path) -> Path:
+    """A file like torchvision's, of random weights; the classifier, which is not used, left out."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        network = getattr(torchvision.models, name)()
+    state = {name: value for name, value in network.state_dict().items() if name.startswith("features.")}
+    for name, value in state.items():
+        spread = (2 / (9 * value.shape[1])) ** 0.5 if value.dim() == 4 else 0.1
+        state[name] = spread * torch.randn(value.shape)
+    torch.save(state, path)
+    return path

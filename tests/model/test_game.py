@@ -99,14 +99,15 @@ def test_balance(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_averages_follow(model: str, small: Small) -> None:
     """With a half-life of 0 an average is its network, at the end of every step; with none there is no average."""
-    gan = trained(small(model, "max_images=32", "logger=none", "model.ema_half_life=0"))
+    settings = ["max_images=32", "logger=none", *GAME.get(model, [])]
+    gan = trained(small(model, *settings, "model.ema_half_life=0"))
     generators = [n for player, networks in gan.players().items() if player != gan.critic for n in networks]
     averaged = [network for _, network in gan._averages]
     assert averaged == (generators if model != "f_anogan" else [gan.G])  # whose encoder has no average
     for average, network in gan._averages:
         state = {k: v for k, v in network.state_dict().items() if k != "w_mean"}  # moves after the average
         assert same({k: v for k, v in average.module.state_dict().items() if k != "w_mean"}, state)
-    plain = trained(small(model, "max_images=32", "logger=none", "model.ema_half_life=null"))
+    plain = trained(small(model, *settings, "model.ema_half_life=null"))
     assert not plain.averaged
     assert not [name for name in plain.state_dict() if "_ema" in name]
     assert same(plain.G.state_dict(), gan.G.state_dict())

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from common import compose, make, same
+from common import compose, make, same, write_vgg
 from omegaconf import DictConfig
 from test_resume import Stop, rows, state, with_callback
 from torch import Tensor
@@ -236,17 +236,7 @@ def test_relativistic_pairing_meets_row_by_row() -> None:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file like torchvision's, of random weights; the classifier, which is not used, left out."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
-    with torch.device("meta"):
-        network = vgg19()
-    state = {name: value for name, value in network.state_dict().items() if name.startswith("features.")}
-    for name, value in state.items():
-        spread = (2 / (9 * value.shape[1])) ** 0.5 if value.dim() == 4 else 0.1
-        state[name] = spread * torch.randn(value.shape)
-    torch.save(state, path)
-    return path
+    return write_vgg("vgg19", tmp_path_factory.mktemp("vgg") / "vgg19.pth")
 
 
 def test_vgg_is_torchvisions_up_to_its_layer(weights: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from common import write_vgg
 from torch import Tensor, nn
 from torchvision.models import vgg16, vgg19
 
@@ -16,19 +17,6 @@ WORDS = {"setting": "--vgg-weights", "choice": "--features"}
 
 def classifier() -> perceptual.Perceptual:
     return perceptual.load(CLASSIFIER, None, **WORDS)
-
-
-def write_vgg(name: str, path: Path) -> Path:
-    """A file like torchvision's, of random weights; the classifier, which is not used, left out."""
-    torch.manual_seed(0)
-    with torch.device("meta"):
-        network = {"vgg16": vgg16, "vgg19": vgg19}[name]()
-    state = {name: value for name, value in network.state_dict().items() if name.startswith("features.")}
-    for name, value in state.items():
-        spread = (2 / (9 * value.shape[1])) ** 0.5 if value.dim() == 4 else 0.1
-        state[name] = spread * torch.randn(value.shape)
-    torch.save(state, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -330,6 +330,11 @@ class GAN(L.LightningModule):
                 f"model.ema_half_life={self.game['ema_half_life']}, but {type(self).__name__} averages nothing: write "
                 "self.G_ema = self.average(self.G) in its constructor, or set model.ema_half_life=null"
             )
+        if self.burn_in is not None and self.burn_in.ema_half_life is not None and not self._averages:
+            raise ValueError(
+                f"model.burn_in.ema_half_life={self.burn_in.ema_half_life} is of an average, and there is none: set "
+                "model.burn_in.ema_half_life=null too, or model.ema_half_life=0"
+            )
         if any(isinstance(layer, _BatchNorm) for network in self.critics() for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
         if self.critic is None:

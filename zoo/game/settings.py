@@ -100,6 +100,22 @@ def sides(image_size: ImageSize) -> tuple[int, int]:
     return height, width
 
 
+def conditioned_on(classes: list[str] | None, conditional: bool) -> list[str] | None:
+    """The classes y of a model that is conditional on request: None, whatever the data have, where it is not, so that
+    they are a hyperparameter only where there is a y.
+
+    Raises:
+        ValueError: if it is, and the data have no classes.
+    """
+    if conditional and not classes:
+        raise ValueError(
+            "these data have no classes to condition on: set model.conditional=false, or use data=mnist5k, mnist, "
+            "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class, a dataset.json or a table "
+            "of classes, data.labels=FILE (of several columns, data.label_column=NAME)"
+        )
+    return classes if conditional else None
+
+
 def check_annotated(owner: Callable[..., Any], values: Mapping[str, Any], group: str = "model") -> None:
     """Hold the settings of a variant, or of a part of the game, to the annotations of its constructor.
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents, OfClasses
 from zoo.game.gan import GAN
-from zoo.game.settings import Count, Game, ImageSize, Layers, sides
+from zoo.game.settings import Count, Game, ImageSize, Layers, conditioned_on, sides
 from zoo.networks.convolutional import doublings
 from zoo.networks.style import blur, up2
 from zoo.networks.style import widths as resolutions
@@ -196,13 +196,7 @@ class R3GAN(GAN, FromLatents, OfClasses):
         latent_dim: Count, embed_dim: Count, channel_base: Count, channel_max: Count, widths: list[Count] | None,
         blocks: Layers, expansion: Count, group_width: Count, **game: Unpack[Game],
     ) -> None:  # fmt: skip
-        if conditional and not classes:
-            raise ValueError(
-                "these data have no classes to condition on: set model.conditional=false, or use data=mnist5k, mnist, "
-                "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class, a dataset.json or a table "
-                "of classes, data.labels=FILE (of several columns, data.label_column=NAME)"
-            )
-        classes = classes if conditional else None  # a hyperparameter only where there is a y, whatever the data have
+        classes = conditioned_on(classes, conditional)
         super().__init__(**game)
         h, w = sides(image_size)
         n = doublings(h, w)

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from zoo.batch import LabelledImages
 from zoo.game.abilities import FromLatents, OfClasses, Styles, Truncates, labels_of
 from zoo.game.gan import GAN
-from zoo.game.settings import Blocks, Count, Game, ImageSize, Layers, Positive, Share, sides
+from zoo.game.settings import Blocks, Count, Game, ImageSize, Layers, Positive, Share, conditioned_on, sides
 from zoo.networks import style
 from zoo.networks.convolutional import doublings
 from zoo.networks.growth import Growth, Stage
@@ -263,13 +263,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
         w_mean_half_life: Positive, path_length: dict[str, Any], widths: list[Count] | None = None,
         clamp: Positive | None = None, class_layers: Blocks = 0, residual: bool = True, **game: Unpack[Game],
     ) -> None:  # fmt: skip
-        if conditional and not classes:
-            raise ValueError(
-                "these data have no classes to condition on: set model.conditional=false, or use data=mnist5k, mnist, "
-                "fashion_mnist, cifar10, or labelled_folder with a subfolder for each class, a dataset.json or a table "
-                "of classes, data.labels=FILE (of several columns, data.label_column=NAME)"
-            )
-        classes = classes if conditional else None  # a hyperparameter only where there is a y, whatever the data have
+        classes = conditioned_on(classes, conditional)
         super().__init__(**game)
         h, w = sides(image_size)
         n = doublings(h, w, largest=1024)
