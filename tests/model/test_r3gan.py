@@ -274,9 +274,7 @@ def test_burn_in_of_nothing_is_refused() -> None:
     }.items():
         with pytest.raises(ValueError, match=sentence):
             gan(*overrides)
-    with pytest.raises(
-        ValueError, match=r"of an average, and there is none: set model\.burn_in\.ema_half_life=null"
-    ):
+    with pytest.raises(ValueError, match=r"of an average, and there is none: set model\.burn_in\.ema_half_life=null"):
         gan("model.ema_half_life=null").configure_optimizers()
     with pytest.raises(ValueError, match=r"no setting model\.burn_in\.rate: it has images, lr,"):
         make("dcgan", "model.burn_in={images:5,rate:3}")

@@ -60,6 +60,8 @@ def typed(*arguments: str) -> None:
         ("model.width=32.5", "model.width=32.5: expected a whole number"),
         ("data.image_size=nan", "data.image_size=nan must be a finite number"),
         ("model.image_size=64", "model.image_size=64 is not data.image_size=32: set data.image_size"),
+        ("model=srgan model.patch_size=16", "model.patch_size=16 is not data.patch_size="),
+        ("model=srgan model.scale=2", "model.scale=2 is not data.scale=4: set data.scale"),
         ("+model.widht=3", "there is no setting 'model.widht'; did you mean model.width?"),
         ("+trainer.accumulate_grad_batches=4", "trainer.accumulate_grad_batches=4 does not fit players that take"),
         ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1 does not fit players that take turns: each"),

@@ -202,7 +202,7 @@ def checked(config: DictConfig) -> DictConfig:
             f"trainer.precision={config.trainer.precision} does not fit players that take turns, whose weights are of "
             "32 bits and whose losses are not scaled: give 32-true or bf16-mixed"
         )
-    for name in ("image_size", "channels", "channels_x", "channels_y"):
+    for name in ("image_size", "channels", "channels_x", "channels_y", "patch_size", "scale"):
         of_model, of_data = (OmegaConf.select(config, f"{group}.{name}") for group in ("model", "data"))
         if None not in (of_model, of_data) and str(of_model) != str(of_data):  # NaN is not NaN, and is refused below
             raise ValueError(
