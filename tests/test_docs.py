@@ -6,6 +6,7 @@ somewhere, docs/extend.md's example is trained, the three answers are followed s
 
 import functools
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ import torch
 import typer
 from common import MODELS, ROOT, compose
 from hydra.utils import instantiate
+from PIL import Image
 
 from zoo.cli import app
 from zoo.run.grammar import overrides
@@ -50,13 +52,33 @@ def blocks(page: str) -> dict[str, str]:
     return dict(re.findall(r"`((?:zoo|conf)/[\w/.]+)`[^\n]*:\n\n```(?:python|yaml)\n(.*?)```", page, flags=re.DOTALL))
 
 
-def run(folder: Path, *command: str) -> str:
+def run(folder: Path, *commands: list[str]) -> str:
+    """Run commands one after another, as typed in a folder, in one process: what is imported is imported once."""
+    code = """
+import json, runpy, sys
+from zoo.cli import main
+for words in json.loads(sys.argv[1]):
+    sys.argv = words[words[0] == "python":]
+    try:
+        main() if words[0] == "zoo" else runpy.run_path(words[1], run_name="__main__")
+    except SystemExit as left:
+        assert not left.code, words
+"""
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", code, json.dumps(commands)],
+        **{"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 280},
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def copied(folder: Path) -> Path:
+    """The project, where something may be added to it."""
+    for name in ("zoo", "conf", "train.py"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    return folder
 
 
 def test_the_example_of_a_new_variant_trains_and_is_sampled_by_category(tmp_path: Path) -> None:
@@ -64,21 +86,29 @@ def test_the_example_of_a_new_variant_trains_and_is_sampled_by_category(tmp_path
     assert files.keys() == {"zoo/model/infogan.py", "conf/model/infogan.yaml"}
     assert len(files["zoo/model/infogan.py"].splitlines()) <= 90
     assert len(files["conf/model/infogan.yaml"].splitlines()) <= 12
-    for name in ("zoo", "conf", "train.py"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    copied(tmp_path)
     for name, text in files.items():
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(text)
     small = ["model=infogan", "data=digits", "data.image_size=16", "model.width=4", "data.batch_size=16", "trainer=cpu"]
-    more = ["max_images=64", "regularizer=r1", "augment=ada", "metrics.num_fake=20", "metrics.num_real=30"]
-    run(tmp_path, "train.py", *small, *more, "hydra.run.dir=run")
+    more = [
+        "max_images=64",
+        "regularizer=r1",
+        "augment=ada",
+        "metrics.num_fake=20",
+        "metrics.num_real=30",
+        "logger=csv",
+    ]
+    output = run(
+        tmp_path,
+        ["python", "train.py", *small, *more, "hydra.run.dir=run"],
+        ["zoo", "sample", "run", "--label", "3", "-n", "2", "-o", "three"],
+        ["python", "train.py", "resume=run", "max_images=96"],
+    )
     assert {"last.ckpt", "best.ckpt"} <= {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    command = "import sys; from zoo.cli import main; sys.argv = ['zoo', *sys.argv[1:]]; main()"
-    output = run(tmp_path, "-c", command, "sample", "run", "--label", "3", "-n", "2", "-o", "three")
     assert "2 images of each of 3" in output
     assert len(list((tmp_path / "three").rglob("*.png"))) == 2
-    run(tmp_path, "train.py", "resume=run", "max_images=96")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["last"]["images"] == 96
 
 
 # What is quoted -----------------------------------------------------------------------------------------------------
@@ -354,3 +384,121 @@ def test_the_sizes_of_the_page_are_what_is_built(row: tuple[str, ...]) -> None:
             players = instantiate(config.model, **ten, _convert_="all").players()
         sizes = {name: sum(p.numel() for p in networks[0].parameters()) / 1e6 for name, networks in players.items()}
         assert cell == f"{sizes['G']:.2f}, {sizes['D']:.2f}"
+
+
+# Three questions ----------------------------------------------------------------------------------------------------
+
+
+def steps(page: str, values: dict[str, str], *small: str) -> list[list[str]]:
+    """The commands in the blocks of an answer, with a reader's own names in place of the page's, and small budgets."""
+    text = (ROOT / "docs" / "answers" / page).read_text(encoding="utf-8")
+    assert len(re.findall(r"^\*\*\d\. ", text, re.MULTILINE)) <= 3
+    blocks = "\n".join(re.findall(r"^```\n.*?^```$", text, flags=re.DOTALL | re.MULTILINE))
+    found = [shlex.split(command) for command in commands_of(blocks)]
+    for words in found:
+        for k, word in enumerate(words):
+            for name, value in values.items():
+                word = word.replace(name, value)
+            words[k] = word
+        if "train.py" in words and not any(word.startswith("resume=") for word in words):
+            words += small
+    return found
+
+
+def photographs(folder: Path, number: int = 12) -> Path:
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(len(folder.name))
+    for k in range(number):
+        pixels = torch.randint(256, (264, 272, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / f"{k}.png")
+    return folder
+
+
+def test_300_photographs_of_one_kind_of_thing(tmp_path: Path) -> None:
+    copied(tmp_path)
+    values = {"~/photographs": str(photographs(tmp_path / "photographs")), "RUN": "run"}
+    tiny = ["data.image_size=64", "model.width=2", "model.decoder_width=1", "model.latent_dim=8", "max_images=16"]
+    own = ["metrics.num_fake=16", "metrics.prc_images=8", "trainer=cpu", "logger=csv", "hydra.run.dir=run"]
+    output = run(tmp_path, *steps("300-photographs.md", values, *tiny, *own))
+    assert "12 images, 12 readable" in output
+    assert "fid_cifar10" in (tmp_path / "run" / "report.md").read_text()
+    assert (tmp_path / "grid.png").is_file()
+    assert (tmp_path / "pairs.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_dcgan_baseline_with_an_fid_that_can_be_quoted(tmp_path: Path) -> None:
+    copied(tmp_path)
+    values = {
+        "RUN": "outputs/0",
+        "trainer=gpu": "trainer=cpu",
+        "50_000": "30",
+        "--protocols": "metrics.num_fake=30 --protocols",
+    }
+    tiny = ["data=digits", "data.image_size=16", "scale=small", "model.width=4", "data.batch_size=16", "max_images=32"]
+    own = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "logger=csv", "hydra.sweep.dir=outputs"]
+    commands = steps("dcgan-baseline.md", values, *tiny, *own, "hydra.sweep.subdir=${hydra.job.num}")
+    output = run(tmp_path, *(words + ["metrics.num_fake=30"] * ("--protocols" in words) for words in commands))
+    assert "num_fake" in output
+    assert (tmp_path / "baseline.csv").read_text().count("finished") == 3
+
+
+@pytest.mark.slow
+def test_eight_gpus_and_two_folders(tmp_path: Path) -> None:
+    copied(tmp_path)
+    for season in ("summer", "winter"):
+        photographs(tmp_path / "pictures" / season)
+    values = {"~/pictures": str(tmp_path / "pictures"), "RUN": "run", "trainer=ddp": "trainer=ddp_cpu", "cuda": "cpu"}
+    tiny = [
+        "scale=small",
+        "data.image_size=16",
+        "data.load_size=18",
+        "model.width=4",
+        "model.blocks=1",
+        "max_images=16",
+    ]
+    own = ["model.discriminator_width=4", "trainer.devices=2", "logger=csv", "hydra.run.dir=run"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    for words in steps("eight-gpus.md", values, *tiny, *own):
+        if words[0] != "torchrun":
+            run(tmp_path, words)
+            continue
+        assert words[1] == "--nproc_per_node=8"
+        more = ["max_images=32"] if "resume=run" in words else []
+        result = subprocess.run(
+            [*torchrun, *words[2:], *more], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+        )
+        assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["last"]["images"] == 32
+    assert len(list((tmp_path / "OUT").rglob("*.png"))) == 12
+
+
+# The notebook -------------------------------------------------------------------------------------------------------
+
+notebooks = script("notebook")
+NOTEBOOK = json.loads(notebooks.NOTEBOOK.read_text(encoding="utf-8"))
+
+
+def test_the_notebook_shows_what_its_cells_have_made() -> None:
+    assert NOTEBOOK["metadata"]["digest"] == notebooks.digest(NOTEBOOK), "python scripts/notebook.py"
+    code = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 6
+    assert notebooks.NOTEBOOK.stat().st_size < 300_000
+
+
+def test_the_smallest_game_has_twenty_lines() -> None:
+    play = next(cell["source"] for cell in NOTEBOOK["cells"] if "def play" in "".join(cell["source"]))
+    body = [line for line in "".join(play).splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(body[: body.index("    return losses, clouds") + 1]) <= 20
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cells = notebooks.executed(nbformat.read(notebooks.NOTEBOOK, as_version=4), tmp_path).cells
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", [])) >= 6

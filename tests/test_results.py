@@ -51,7 +51,8 @@ def loose_figures(page: str) -> list[str]:
         r"^<!-- (?:results: [\w-]+|published) -->$.*?^<!-- /(?:results|published) -->$",  # rendered
         r"^<!-- from: [^\n]+ -->$.*?^<!-- /from -->$",  # quoted: tests/test_docs.py
         r"<[^>]*>",
-        r"arXiv:[\d., ]+\d|doi:\S+|\]\([^)]*\)|[Ss]ection \d+\.\d+|Python 3\.\d+",  # papers, links, versions
+        r"arXiv:[\d., ]+\d|doi:\S+|\]\([^)]*\)|[Ss]ection \d+\.\d+",  # papers, links
+        r"Python 3\.\d+(?: to 3\.\d+)?",
     ):
         page = re.sub(pattern, lambda found: "\n" * found[0].count("\n"), page, flags=re.DOTALL | re.MULTILINE)
     found, fenced = [], False
