@@ -187,6 +187,8 @@ class DataModule(LightningDataModule):
             raise ValueError(f"data.num_workers={self.num_workers} is neither auto nor {number}.")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} is negative: give 0 or more.")
+        if isinstance(settings.get("normal"), str | int):  # data.normal=3 is [3]
+            settings = {**settings, "normal": [settings["normal"]]}
         self.rows = rows(settings)
         self.source = source(settings, self.name)
         self.root = self.source.root
