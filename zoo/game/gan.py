@@ -310,8 +310,8 @@ class GAN(L.LightningModule):
         """The players' optimizers, in the order of `players()`.
 
         Raises:
-            ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average;
-                if model.freeze_d leaves nothing of the critic.
+            ValueError: if a parameter has no player or several, a player has no learning rate, a learning rate no
+                player, or there is no average; if model.freeze_d leaves nothing of the critic.
         """
         self.hold_layers()
         owners: dict[nn.Parameter, str] = {}
@@ -323,6 +323,12 @@ class GAN(L.LightningModule):
             self._players[player] = self.optimizer(player, parameters)
             self._parameters_of[player] = [(n, p) for n, p in self.named_parameters() if owners.get(p) == player]
             self.turns.setdefault(player, 0)
+        for name, rate in self.game["lr"].items():
+            if name not in self._players and rate != defaults()["lr"].get(name):
+                raise ValueError(
+                    f"model.lr.{name}={rate:g} acts on a player {name}, and {type(self).__name__} has "
+                    f"{', '.join(self._players)} alone: leave it out"
+                )
         if orphans := [n for n, p in self.named_parameters() if p.requires_grad and p not in owners]:
             raise ValueError(f"no player trains {', '.join(orphans)}: add their network to players() or freeze them")
         if self.game["ema_half_life"] is not None and not self._averages:
