@@ -104,6 +104,8 @@ def test_a_direction_of_two_groups(styled: Path, tmp_path: Path) -> None:
         (["--box", "60,0,20,20"], "--box=60,0,20,20 is not within the photograph of 70x50 pixels"),
         (["--box", "1,2,3"], "--box=1,2,3 must be 4 numbers"),
         (["--face", "--eyes", "1,2,3,4"], "--eyes and --face each say which part is edited: leave one out"),
+        (["--eyes", "10,10,1000000,10"], "--eyes has 1e+06,10, which is not within the photograph of 70x50 pixels"),
+        (["--eyes", "1,10,69,10"], "--eyes are of a face of 272 pixels, more than twice the photograph's 70x50"),
         (["--face"], "photo.png: --face finds no upright face"),
         (["--mask", "m.png"], "--mask is of --paste: give that too"),
         (["--paste", "edited", "--mask", "m.png"], "m.png"),
@@ -116,6 +118,16 @@ def test_what_a_photograph_can_not_be_edited_by(
     with pytest.raises(ValueError, match=re.escape(message)):
         edit(styled, photograph, *arguments, "-o", tmp_path / "new.png")
     assert not (tmp_path / "new.png").exists()
+
+
+def test_a_place_that_can_t_be_written_is_said_before_the_search(
+    styled: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(styles, "project", None)  # would be called
+    (tmp_path / "file").touch()
+    for output in ("file/new.png", "file/folder"):
+        with pytest.raises(ValueError, match=r"can't be written .*give another place, -o"):
+            edit(styled, photograph, "-o", tmp_path / output)
 
 
 def test_what_goes_with_nothing_is_said(styled: Path, photograph: Path, tmp_path: Path) -> None:

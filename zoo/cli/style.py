@@ -292,6 +292,7 @@ def edit(
     is_picture = output.suffix.lower() in pictures.FORMATS
     if paste and is_picture and len(strengths) > 1:
         raise ValueError(f"{len(strengths)} strengths make as many photographs: give a folder, -o {output.stem}")
+    pictures.make_folder(output if is_picture else output / "0.png")
     name, vector = styles.named_direction(direction)
     model, of_class = _styled(run, device, "zoo edit", label)
     like = styles.of_seeds(model, [0], of_class)  # [1, num_ws, w_dim]
@@ -481,7 +482,7 @@ class _Photograph:
                 numbers = retouch.numbers(box, "--box", [4])
                 self.frame = retouch.Frame.of_box(numbers, whole, size)
             elif eyes:
-                self.frame = retouch.Frame.of_face(retouch.numbers(eyes, "--eyes", [4, 6]), size)
+                self.frame = retouch.Frame.of_face(retouch.numbers(eyes, "--eyes", [4, 6]), whole, size)
             else:
                 self.frame = retouch.find_face(self.pixels, size) if face else retouch.Frame.whole(whole, size)
             self.frame.check(size)
