@@ -1,6 +1,7 @@
 """`zoo encoder`, and `zoo edit` and `zoo directions` on real photographs, with a small run; and translate --keep."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,15 @@ def test_what_goes_with_nothing_is_said(styled: Path, photograph: Path, tmp_path
     few = tmp_path / "few"
     few.mkdir()
     photograph.rename(few / "photo.png")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(few, fewer)
     rest = ["-o", tmp_path / "d.safetensors"]
     e = ["--encoder", styled / "e.safetensors", "--steps", "0"]
     for arguments, message in (
         (["directions", "--encoder", styled / "e.safetensors", *rest], "--encoder inverts the images of --groups"),
         (["directions", "--groups", few, few, "--attribute", "slant", *rest], "--groups are labels enough"),
-        (["directions", "--groups", few, few, *e, *rest], "2 images in the two groups are too few"),
+        (["directions", "--groups", few, few, *e, *rest], "few twice: give images without, and images with"),
+        (["directions", "--groups", few, fewer, *e, *rest], "2 images in the two groups are too few"),
         (["directions", "--groups", few, tmp_path / "none", *e, *rest], "none does not exist: give a folder of images"),
         (["project", few / "photo.png", "--steps", "0", "-o", tmp_path / "p.png"], "--steps=0 searches for nothing"),
         (["encoder", "--width", "12", *rest], "--width=12 must be a multiple of 8, such as 8"),

@@ -151,6 +151,8 @@ def directions(
         raise ValueError("--labels are yours, and --classifier makes its own: leave one out")
     if groups and (attribute or classifier or labels):
         raise ValueError("--groups are labels enough: leave --attribute, --classifier and --labels out")
+    if groups and os.path.realpath(groups[0]) == os.path.realpath(groups[1]):
+        raise ValueError(f"--groups names {groups[0]} twice: give images without, and images with, what is to change")
     if encoder and not groups:
         raise ValueError("--encoder inverts the images of --groups FOLDER FOLDER: give these, or leave it out")
     model, of_class = _styled(run, device, "zoo directions", label)
