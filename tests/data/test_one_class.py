@@ -146,3 +146,9 @@ def test_a_class_by_name_alone_is_a_list_of_one(tmp_path: Path, of_folder: Any) 
     settings = {"root": str(fill(tmp_path / "a", good=4)), **of_folder}
     with pytest.raises(MissingData, match=r"data\.normal=\[good\] names classes, and"):
         ImageFolder(**settings, normal="good").setup("fit")
+
+
+def test_a_class_that_is_the_only_one(tmp_path: Path, of_folder: Any) -> None:
+    settings = {"root": str(fill(tmp_path / "a", good=4)), **of_folder}
+    with pytest.raises(ValueError, match=r"calls good, the only class of .* normal, .*: add images of another"):
+        LabelledImageFolder(**settings, normal=["good"]).setup("fit")
