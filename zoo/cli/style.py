@@ -294,7 +294,6 @@ def edit(
     is_picture = output.suffix.lower() in pictures.FORMATS
     if paste and is_picture and len(strengths) > 1:
         raise ValueError(f"{len(strengths)} strengths make as many photographs: give a folder, -o {output.stem}")
-    pictures.make_folder(output if is_picture else output / "0.png")
     name, vector = styles.named_direction(direction)
     model, of_class = _styled(run, device, "zoo edit", label)
     like = styles.of_seeds(model, [0], of_class)  # [1, num_ws, w_dim]
@@ -315,6 +314,7 @@ def edit(
             if asked:
                 photograph = _Photograph(model, image, of_class, box, eyes, face, mask)
             picture = photograph.part if photograph else _read(model, image, of_class)
+            pictures.make_folder(output if is_picture else output / "0.png")  # before minutes of search
             nearest = _Inverter(model, features, of_class, encoder, steps, space == "w+").project(picture, str(image))
             ws, before, above = nearest.ws, [picture], ["image", "projection"]
         if ws.shape[1:] != like.shape[1:]:
