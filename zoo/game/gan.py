@@ -323,12 +323,6 @@ class GAN(L.LightningModule):
             self._players[player] = self.optimizer(player, parameters)
             self._parameters_of[player] = [(n, p) for n, p in self.named_parameters() if owners.get(p) == player]
             self.turns.setdefault(player, 0)
-        for name, rate in self.game["lr"].items():
-            if name not in self._players and rate != defaults()["lr"].get(name):
-                raise ValueError(
-                    f"model.lr.{name}={rate:g} acts on a player {name}, and {type(self).__name__} has "
-                    f"{', '.join(self._players)} alone: leave it out"
-                )
         if orphans := [n for n, p in self.named_parameters() if p.requires_grad and p not in owners]:
             raise ValueError(f"no player trains {', '.join(orphans)}: add their network to players() or freeze them")
         if self.game["ema_half_life"] is not None and not self._averages:
@@ -343,6 +337,12 @@ class GAN(L.LightningModule):
             )
         if any(isinstance(layer, _BatchNorm) for network in self.critics() for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
+        for name, rate in self.game["lr"].items():
+            if name not in self._players and rate != defaults()["lr"].get(name):
+                raise ValueError(
+                    f"model.lr.{name}={rate:g} acts on a player {name}, and {type(self).__name__} has "
+                    f"{', '.join(self._players)} alone: leave it out"
+                )
         if self.critic is None:
             self._refuse_settings_of_a_critic()
         else:
