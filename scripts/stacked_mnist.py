@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> dict[str, tuple[int, float]]:
             print(f"{name:<10} {len(sets[name]):,} images  {modes:,} of {MODES:,} modes  KL {kl:.4f}")
         bias = (MODES - 1) / (2 * args.samples)
         print(f"KL of so many draws from the uniform distribution itself: about {min(bias, math.log(MODES)):.4f}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # such as a place that can't be written
         sys.exit(f"error: {error}")
     return results
 

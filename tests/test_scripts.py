@@ -131,6 +131,8 @@ def test_stacked_digits_are_read_and_their_modes_counted(tmp_path: Path, capsys:
 
     with pytest.raises(SystemExit, match="holds no array 'train_images'"):
         module.main(["make", str(tmp_path / "stacked.npz"), str(tmp_path / "other.npz")])
+    with pytest.raises(SystemExit, match=r"error: .*/dev/null"):
+        module.main(["make", str(tmp_path / "mnist.npz"), "/dev/null/stacked.npz", "--images", "1"])
     assert not (tmp_path / "other.npz").exists()
     with pytest.raises(SystemExit, match="makes images of 1 channels: train it on what `make` wrote"):
         module.main(["count", "dcgan-mnist5k", "--samples", "2"])

@@ -1,6 +1,7 @@
 """`zoo encoder`, and `zoo edit` and `zoo directions` on real photographs, with a small run; and translate --keep."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def test_a_direction_of_two_groups(styled: Path, tmp_path: Path) -> None:
         (["--box", "60,0,20,20"], "--box=60,0,20,20 is not within the photograph of 70x50 pixels"),
         (["--box", "1,2,3"], "--box=1,2,3 must be 4 numbers"),
         (["--face", "--eyes", "1,2,3,4"], "--eyes and --face each say which part is edited: leave one out"),
+        (["--eyes", "10,10,1000000,10"], "--eyes has 1e+06,10, which is not within the photograph of 70x50 pixels"),
+        (["--eyes", "1,10,69,10"], "--eyes are of a face of 272 pixels, more than twice the photograph's 70x50"),
         (["--face"], "photo.png: --face finds no upright face"),
         (["--mask", "m.png"], "--mask is of --paste: give that too"),
         (["--paste", "edited", "--mask", "m.png"], "m.png"),
@@ -118,16 +121,29 @@ def test_what_a_photograph_can_not_be_edited_by(
     assert not (tmp_path / "new.png").exists()
 
 
+def test_a_place_that_can_t_be_written_is_said_before_the_search(
+    styled: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(styles, "project", None)  # would be called
+    (tmp_path / "file").touch()
+    for output in ("file/new.png", "file/folder"):
+        with pytest.raises(ValueError, match=r"can't be written .*give another place, -o"):
+            edit(styled, photograph, "-o", tmp_path / output)
+
+
 def test_what_goes_with_nothing_is_said(styled: Path, photograph: Path, tmp_path: Path) -> None:
     few = tmp_path / "few"
     few.mkdir()
     photograph.rename(few / "photo.png")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(few, fewer)
     rest = ["-o", tmp_path / "d.safetensors"]
     e = ["--encoder", styled / "e.safetensors", "--steps", "0"]
     for arguments, message in (
         (["directions", "--encoder", styled / "e.safetensors", *rest], "--encoder inverts the images of --groups"),
         (["directions", "--groups", few, few, "--attribute", "slant", *rest], "--groups are labels enough"),
-        (["directions", "--groups", few, few, *e, *rest], "2 images in the two groups are too few"),
+        (["directions", "--groups", few, few, *e, *rest], "few twice: give images without, and images with"),
+        (["directions", "--groups", few, fewer, *e, *rest], "2 images in the two groups are too few"),
         (["directions", "--groups", few, tmp_path / "none", *e, *rest], "none does not exist: give a folder of images"),
         (["project", few / "photo.png", "--steps", "0", "-o", tmp_path / "p.png"], "--steps=0 searches for nothing"),
         (["encoder", "--width", "12", *rest], "--width=12 must be a multiple of 8, such as 8"),

@@ -1,6 +1,7 @@
 """zoo score: the table, the heat maps, the threshold, and what is said of what can't be scored."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
 
 
@@ -140,7 +141,10 @@ def test_a_run_on_files_takes_images_as_its_own(trained: Path, images: Path) -> 
         (["RUN", "IMAGES", "--fit", "zoom"], "--fit=zoom must be one of"),
         (["RUN", "IMAGES", "--rate", "0.001"], "can't tell a rate of 0.001, which takes 999"),
         (["RUN", "IMAGES", "--rate", "0.1", "--threshold", "1"], "exclude each other"),
+        (["RUN", "IMAGES", "--rate", "1"], "--rate=1.0 must lie between 0 and 1"),
+        (["RUN", "IMAGES", "--threshold", "nan"], "--threshold=nan is no score: give a number"),
         (["RUN", "IMAGES", "--maps", "IMAGES"], "lies within"),
+        (["RUN", "IMAGES", "--maps", "/dev/null/m"], "can't be written (Not a directory): give another place, --maps"),
     ],
 )
 def test_what_can_t_be_scored_is_a_sentence_and_writes_nothing(
@@ -152,3 +156,24 @@ def test_what_can_t_be_scored_is_a_sentence_and_writes_nothing(
     assert isinstance(result.exception, ValueError)
     assert sentence in str(result.exception)
     assert sorted(path.name for path in images.parent.iterdir()) == ["images"]
+
+
+def test_names_that_are_no_text_are_in_the_table(trained: Path, images: Path) -> None:
+    """Of files from other systems, whose bytes are no UTF-8: each has its row, and maps lie under the same name."""
+    name = os.fsdecode(b"caf\xe9.png")
+    (images / "a.png").rename(images / name)
+    out = images.parent
+    result = invoke("score", trained, images, "-o", out / "s.csv", "--maps", out / "maps", "--no-threshold")
+    assert result.exit_code == 0, result.output
+    assert name in [row["file"] for row in rows(out / "s.csv")]
+    assert (out / "maps" / name).exists()
+
+
+def test_an_exported_file_has_no_scores_which_is_said(trained: Path, images: Path) -> None:
+    file = images.parent / "g.pt"
+    result = invoke("export", trained, "-o", file)
+    assert result.exit_code == 0, result.output
+    assert f"its scores are not in the file: zoo score {trained} FOLDER" in result.output.replace("\n", "")
+    (images.parent / "g.onnx").write_bytes(file.read_bytes())
+    refused = invoke("score", images.parent / "g.onnx", images, "-o", images.parent / "s.csv")
+    assert "is an exported file, which zoo score can't use: give the run" in str(refused.exception)

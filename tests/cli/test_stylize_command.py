@@ -89,6 +89,12 @@ def test_offline_the_shipped_features_are_used_and_named(
         ("photo", "style", ["--tv-weight", "nan"], r"--tv-weight=nan must be"),
         ("photo", "style", ["--style-weight", "0", "--content-weight", "0"], r"leave nothing to aim at"),
         ("photo", "style", ["--scales", "5"], r"--scales=5 begins with 2x3 pixels, and the features see 13 at once"),
+        (
+            "photo",
+            "style",
+            ["--size", "20000"],
+            r"photo\.jpg at --size=20000 has more than .* pixels: give 8\d{3} ",
+        ),
         ("photo", "style", ["--device", "tpu"], r"tpu"),
     ],
 )

@@ -160,6 +160,8 @@ def test_test_images_never_change(arguments):
     ("change", "words"),
     [
         ({"corruption": "gray"}, r"data\.corruption=gray is unknown: use one or several of grey, mask"),
+        ({"corruption": None}, r"data\.corruption=\[\] leaves images as they are: name some"),
+        ({"corruption": 3}, r"data\.corruption=3 is unknown: use one or several of"),
         ({"corruption": []}, r"data\.corruption=\[\] leaves images as they are: name some"),
         ({"corruption": ["noise", "noise"]}, r"data\.corruption=\[noise,noise\] has noise twice"),
         (

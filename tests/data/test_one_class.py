@@ -26,10 +26,10 @@ def counts(data: Any, split: str) -> list[int]:
     return torch.bincount(data.split(split).labels, minlength=len(data.classes)).tolist()
 
 
-@pytest.mark.parametrize("normal", [[3], ["3"], [3, 7, 3]])
-def test_training_images_are_of_normal_classes_and_test_images_of_all(common: Any, normal: list[Any]) -> None:
+@pytest.mark.parametrize("normal", [[3], ["3"], [3, 7, 3], 3, "3"])
+def test_training_images_are_of_normal_classes_and_test_images_of_all(common: Any, normal: Any) -> None:
     data, whole = Digits(**{**common, "channels": 1}, normal=normal), Digits(**{**common, "channels": 1})
-    kept = sorted({int(name) for name in normal})
+    kept = sorted({int(name) for name in (normal if isinstance(normal, list) else [normal])})
     assert (data.normal, whole.normal) == (kept, [])
     assert counts(data, "train") == [n if k in kept else 0 for k, n in enumerate(counts(whole, "train"))]
     assert counts(data, "test") == counts(whole, "test")
@@ -139,3 +139,16 @@ def test_attributes_are_no_classes(tmp_path: Path, of_folder: Any) -> None:
     (root / "labels.csv").write_text("file,smiling,age\nx/0.png,1,0.5\nx/1.png,0,0.2\n")
     with pytest.raises(ValueError, match=r"are attributes \(smiling, age\)"):
         ImageFolder(root=str(root), **{**of_folder, "labels": "labels.csv"}, normal=["x"]).setup("fit")
+
+
+def test_a_class_by_name_alone_is_a_list_of_one(tmp_path: Path, of_folder: Any) -> None:
+    """Not its letters."""
+    settings = {"root": str(fill(tmp_path / "a", good=4)), **of_folder}
+    with pytest.raises(MissingData, match=r"data\.normal=\[good\] names classes, and"):
+        ImageFolder(**settings, normal="good").setup("fit")
+
+
+def test_a_class_that_is_the_only_one(tmp_path: Path, of_folder: Any) -> None:
+    settings = {"root": str(fill(tmp_path / "a", good=4)), **of_folder}
+    with pytest.raises(ValueError, match=r"calls good, the only class of .* normal, .*: add images of another"):
+        LabelledImageFolder(**settings, normal=["good"]).setup("fit")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import make, same, train_on, untrained
+from common import compose, make, same, train_on, untrained
 from omegaconf import DictConfig
 from torch import nn
 
@@ -159,3 +159,11 @@ def test_it_sees_normal_images_alone_and_the_best_detector_is_kept(small: Small,
     files = {path.name for path in (Path(trainer.default_root_dir) / "checkpoints").iterdir()}
     assert {"best.ckpt", "best-gan.ckpt", "last.ckpt"} <= files
     assert same(zoo.load(trainer.default_root_dir).state_dict().keys(), trainer.lightning_module.state_dict().keys())
+
+
+@pytest.mark.parametrize("data", ["one_class_digits", "digits", "folder", "labelled_folder", "cifar10"])
+def test_whatever_the_data_it_is_measured_by_how_well_it_tells_abnormal_images(data: str) -> None:
+    """A set of ordinary images brings a distance of samples from it along, which says nothing about that."""
+    settings = [f"data={data}", *(["data.root=x"] if "folder" in data or data == "cifar10" else [])]
+    assert compose("model=f_anogan", *settings).metrics._target_ == "zoo.metrics.anomaly.AnomalyDetection"
+    assert not compose("model=f_anogan", *settings, "metrics=none").metrics

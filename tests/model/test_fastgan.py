@@ -168,7 +168,7 @@ def test_sentences() -> None:
     for overrides, sentence in {
         ("data.image_size=32",): r"image_size=32x32 does not fit these networks, which begin at 64 pixels: set data",
         ("data.image_size=80",): r"image_size=80x80 does not fit these networks: .*try data\.image_size=64",
-        ("data.image_size=1024",): r"image_size=1024x1024 does not fit these networks: .*try data\.image_size=512",
+        ("data.image_size=1024",): r"does not fit these networks: .* must be 64, 128, 256 or 512 .*image_size=512",
         ("model.reconstruction=vgg", "data=folder", "data.root=x", "data.image_size=64", "data.channels=4"): (
             "reconstruction=vgg looks at grey or RGB images, not at 4 channels"
         ),

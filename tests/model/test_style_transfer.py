@@ -93,6 +93,7 @@ def test_a_game_of_one_player(with_style: None) -> None:
     for override, said in (
         ("loss=hinge", r"model\.loss=hinge acts on a discriminator, and StyleTransfer has none"),
         ("model.n_critic=2", r"model\.n_critic=2 acts on a discriminator"),
+        ("model.lr.D=0.001", r"model\.lr\.D=0\.001 acts on a player D, and StyleTransfer has G alone: leave it out"),
         ("model.skip_d_above=0.9", r"model\.skip_d_above=0\.9 acts on"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -67,12 +67,21 @@ def test_a_change_leaves_what_the_model_did_not_find() -> None:
     assert torch.allclose(grey, brighter, atol=1e-6)  # a grey model changes the lightness of a photograph in colours
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_into_a_grey_photograph_goes_the_luma_of_colours(channels: int) -> None:
+    photograph, frame = noise(1, channels, 32, 32) * 0.5, Frame(16, 16, 16, 16)
+    blue = torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    pasted = paste(photograph, frame, blue, blue, feather=0)
+    assert torch.allclose(pasted[:, :1, 8:24, 8:24], torch.tensor(0.114 * 2 - 1), atol=1e-6)
+    assert torch.equal(pasted[:, 1:], photograph[:, 1:])  # transparency stays
+
+
 def test_a_face_becomes_level_at_the_size_that_the_papers_give_it() -> None:
-    frame = Frame.of_face((40, 50, 60, 50), (64, 64))
+    frame = Frame.of_face((40, 50, 60, 50), (200, 200), (64, 64))
     down = 20 * 4 / 3.6
     assert (frame.x, frame.y, frame.angle) == pytest.approx((50, 50 + 0.1 * down, 0))
     assert frame.width == frame.height == pytest.approx(80)
-    with_mouth = Frame.of_face((40, 50, 60, 50, 50, 80), (64, 64))
+    with_mouth = Frame.of_face((40, 50, 60, 50, 50, 80), (200, 200), (64, 64))
     assert (with_mouth.y, with_mouth.width) == pytest.approx((53, 108))
     # The same face in a photograph that is turned: the same cut.
     for degrees in (-35, 20, 90):
@@ -82,7 +91,7 @@ def test_a_face_becomes_level_at_the_size_that_the_papers_give_it() -> None:
              60 + math.sin(angle) * (x - 60) + math.cos(angle) * (y - 60))
             for x, y in ((50, 55), (70, 55), (60, 75))
         ]  # fmt: skip
-        found = Frame.of_face([number for point in turned for number in point], (32, 32))
+        found = Frame.of_face([number for point in turned for number in point], (120, 120), (32, 32))
         assert found.angle == pytest.approx(angle)
         photograph = torch.zeros(1, 1, 120, 120)
         for x, y in turned[:2]:
@@ -126,7 +135,7 @@ def test_the_face_of_an_astronaut_is_found() -> None:
     [
         (lambda: Frame.of_box((0, 0, 0, 5), (9, 9), (4, 4)), "--box=0,0,0,5 has no area"),
         (lambda: Frame.of_box((5, 0, 5, 5), (9, 9), (4, 4)), "--box=5,0,5,5 is not within the photograph of 9x9"),
-        (lambda: Frame.of_face((3, 3, 3, 3), (4, 4)), "--eyes has both at one place"),
+        (lambda: Frame.of_face((3, 3, 3, 3), (9, 9), (4, 4)), "--eyes has both at one place"),
         (
             lambda: Frame(5, 5, 8, 8).check((16, 16)),
             "has 8x8 pixels, fewer than the 16x16 of this model: give a larger",

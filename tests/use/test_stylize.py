@@ -50,7 +50,7 @@ def test_in_tiles_the_gradient_is_that_of_the_whole(kind: str, size: tuple[int, 
     seen = set()
     for tile in (512, 32, 24):
         objective = Objective(target, p, replace(recipe, tile=tile))
-        seen.add(len(objective.tiles))
+        seen.add(len(objective.tiles.places))
         losses, gradient = objective(x)
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
         for name, value in (("content", content), ("style", style), ("total_variation", variation)):
@@ -58,6 +58,27 @@ def test_in_tiles_the_gradient_is_that_of_the_whole(kind: str, size: tuple[int, 
         assert objective.total(losses) == pytest.approx((2 * content + 5 * style + 0.5 * variation).item(), rel=1e-4)
     assert min(seen) == 1
     assert max(seen) >= 6
+
+
+def test_styles_are_looked_at_in_tiles_too(features: Perceptual, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are resized to the pixels of the content: memory follows the tile, not the picture."""
+    styles = [noise(101, 67, seed=1), noise(40, 90, seed=2)]
+    whole = StyleTarget(features, GATYS[CLASSIFIER], styles, [3.0, 1.0])
+    parts = stylize.style_target(features, styles, [3.0, 1.0], 32)
+    for one, other in zip(whole.grams, parts.grams, strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-7)
+    assert parts.content_scale == pytest.approx(whole.content_scale, rel=1e-5)
+    sides: list[int] = []
+    forward = Perceptual.forward
+
+    def watched(self: Perceptual, image: Any, layers: Any) -> Any:
+        sides.append(max(image.shape[2:]))
+        return forward(self, image, layers)
+
+    monkeypatch.setattr(Perceptual, "forward", watched)
+    list(stylized(features, noise(120, 96), [noise(50, 60)], [1.0], Recipe(steps=1, scales=1, tile=32)))
+    assert max(sides) <= 32 + 2 * stylize.Tiles(features, whole.names, (120, 96), 32).halo < 96
 
 
 @pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
@@ -151,7 +172,7 @@ def test_a_planted_defect_is_seen(features: Perceptual) -> None:
     target = StyleTarget(features, GATYS[CLASSIFIER], [noise(48, 40, seed=1)])
     whole = Objective(target, noise(64, 64), Recipe())(noise(64, 64, seed=2))[1]
     bare = Objective(target, noise(64, 64), Recipe(tile=32))
-    bare.halo = 0
-    bare.P = [bare._maps(noise(64, 64), place, target.layers.content) for place in bare.tiles]
+    bare.tiles.halo = 0
+    bare.P = [bare.tiles.maps(noise(64, 64), place, target.layers.content) for place in bare.tiles.places]
     assert (bare(noise(64, 64, seed=2))[1] - whole).abs().max() > 1e-3 * whole.abs().max()
     assert gram(noise(4, 4)).shape == (1, 3, 3)

@@ -40,6 +40,7 @@ def export(
     if output.suffix.lower() in ESRGAN:
         _as_esrgan(run, output, direction or time)
         return
+    from zoo.game.abilities import Scores
     from zoo.use.export import FORMATS, check_target, speed
     from zoo.use.export import export as write
     from zoo.use.pictures import make_folder
@@ -55,6 +56,8 @@ def export(
     typer.echo(f"{output}: {report.card['variant']}{way} as {FORMATS[output.suffix.lower()]}, {report.size:,} bytes")
     typer.echo(f"{sides(report.card['inputs'])} -> {sides(report.card['outputs'])}; images in [0, 1]")
     typer.echo(f"largest difference from the model: {report.difference:.1e} (of batches of {'; '.join(report.tried)})")
+    if isinstance(model, Scores):
+        typer.echo(f"its scores are not in the file: zoo score {run} FOLDER")
     if time:
         of_torch, of_file = speed(model, output, direction=direction)
         typer.echo(

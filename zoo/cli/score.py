@@ -1,5 +1,6 @@
 """zoo score."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,12 +43,18 @@ def score(
         raise ValueError(f"-o {output} must be a table, such as {output.stem or 'scores'}.csv")
     if sum([rate is not None or normal is not None, threshold is not None, no_threshold]) > 1:
         raise ValueError("--rate and --normal, --threshold and --no-threshold exclude each other: give one")
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"--threshold={threshold} is no score: give a number")
+    if rate is not None:
+        use.check_rate(rate)
     refuse_exported(find(run), "zoo score")
     folder, names = images_of(source)
     targets = results(source, maps, "--maps") if maps is not None else {}
     model = loaded(run, device, Scores, "zoo score")
     read = use.reader(model, fit)
     make_folder(output)
+    if maps is not None:
+        make_folder(maps / "map.png", "--maps")
     limit = None if no_threshold else use.Threshold(threshold, float("nan"), 0) if threshold is not None else None
     by = ""
     if limit is None and not no_threshold:

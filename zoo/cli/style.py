@@ -151,6 +151,8 @@ def directions(
         raise ValueError("--labels are yours, and --classifier makes its own: leave one out")
     if groups and (attribute or classifier or labels):
         raise ValueError("--groups are labels enough: leave --attribute, --classifier and --labels out")
+    if groups and os.path.realpath(groups[0]) == os.path.realpath(groups[1]):
+        raise ValueError(f"--groups names {groups[0]} twice: give images without, and images with, what is to change")
     if encoder and not groups:
         raise ValueError("--encoder inverts the images of --groups FOLDER FOLDER: give these, or leave it out")
     model, of_class = _styled(run, device, "zoo directions", label)
@@ -312,6 +314,7 @@ def edit(
             if asked:
                 photograph = _Photograph(model, image, of_class, box, eyes, face, mask)
             picture = photograph.part if photograph else _read(model, image, of_class)
+            pictures.make_folder(output if is_picture else output / "0.png")  # before minutes of search
             nearest = _Inverter(model, features, of_class, encoder, steps, space == "w+").project(picture, str(image))
             ws, before, above = nearest.ws, [picture], ["image", "projection"]
         if ws.shape[1:] != like.shape[1:]:
@@ -481,7 +484,7 @@ class _Photograph:
                 numbers = retouch.numbers(box, "--box", [4])
                 self.frame = retouch.Frame.of_box(numbers, whole, size)
             elif eyes:
-                self.frame = retouch.Frame.of_face(retouch.numbers(eyes, "--eyes", [4, 6]), size)
+                self.frame = retouch.Frame.of_face(retouch.numbers(eyes, "--eyes", [4, 6]), whole, size)
             else:
                 self.frame = retouch.find_face(self.pixels, size) if face else retouch.Frame.whole(whole, size)
             self.frame.check(size)

@@ -99,7 +99,7 @@ class CorruptedPairs(Pairs):
         super().__init__(settings)
         names = settings["corruption"]
         strengths: Any = {key: settings[key] for key in ("mask", "mask_shape", "noise", "small", "blur", "jpeg")}
-        names = [names] if isinstance(names, str) else names
+        names = [] if names is None else [str(names)] if isinstance(names, str | int | float) else list(names)
         self.corruption = Corruption(tuple(names), **strengths, fill=colour(settings["background"]))
         if "grey" in names and (y := self.channels[1]) < 3:
             raise ValueError(

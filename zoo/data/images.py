@@ -24,7 +24,7 @@ class ImageSettings(Loading):
 class ClassedSettings(ImageSettings):
     """What a set of images takes that can have classes."""
 
-    normal: NotRequired[Sequence[str | int] | None]  # the classes to train on, see zoo/data/one_class.py; None: all
+    normal: NotRequired[Sequence[str | int] | str | int | None]  # for training: zoo/data/one_class.py; None: all
 
 
 class Images(Rows):

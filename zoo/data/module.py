@@ -187,10 +187,13 @@ class DataModule(LightningDataModule):
             raise ValueError(f"data.num_workers={self.num_workers} is neither auto nor {number}.")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed} is negative: give 0 or more.")
+        normal: Any = settings.get("normal")
+        if isinstance(normal, str | int):  # data.normal=3 is [3]
+            normal = [normal]
+            settings = {**settings, "normal": normal}  # type: ignore[assignment]
         self.rows = rows(settings)
         self.source = source(settings, self.name)
         self.root = self.source.root
-        normal: Any = settings.get("normal")
         if normal is not None:
             self.source = OneClass(self.source, normal, self.names, self.where())
             if self.names:  # before anything is downloaded

@@ -56,9 +56,10 @@ def normal_labels(
         labels.append(label)
     labels = sorted(set(labels))
     if len(labels) == len(classes):
+        every = f"all {len(classes)} classes" if len(classes) > 1 else f"{classes[0]}, the only class"
         raise ValueError(
-            f"data.normal={_listed(asked)} calls all {len(classes)} classes of {where} normal, so that none is "
-            "abnormal: leave one out."
+            f"data.normal={_listed(asked)} calls {every} of {where} normal, so that none is abnormal: "
+            f"{'leave one out' if len(classes) > 1 else 'add images of another'}."
         )
     return labels
 

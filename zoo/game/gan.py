@@ -310,8 +310,8 @@ class GAN(L.LightningModule):
         """The players' optimizers, in the order of `players()`.
 
         Raises:
-            ValueError: if a parameter has no player or several, a player has no learning rate, or there is no average;
-                if model.freeze_d leaves nothing of the critic.
+            ValueError: if a parameter has no player or several, a player has no learning rate, a learning rate no
+                player, or there is no average; if model.freeze_d leaves nothing of the critic.
         """
         self.hold_layers()
         owners: dict[nn.Parameter, str] = {}
@@ -337,6 +337,12 @@ class GAN(L.LightningModule):
             )
         if any(isinstance(layer, _BatchNorm) for network in self.critics() for layer in network.modules()):
             self.refuse_gradient_penalty("another regularizer, or a discriminator without it")
+        for name, rate in self.game["lr"].items():
+            if name not in self._players and rate != defaults()["lr"].get(name):
+                raise ValueError(
+                    f"model.lr.{name}={rate:g} acts on a player {name}, and {type(self).__name__} has "
+                    f"{', '.join(self._players)} alone: leave it out"
+                )
         if self.critic is None:
             self._refuse_settings_of_a_critic()
         else:

@@ -312,7 +312,7 @@ class FastGAN(GAN, FromLatents):
                 f"image_size={h}x{w} does not fit these networks, which begin at 64 pixels: set data.image_size=64, or "
                 "use model=dcgan for smaller images"
             )
-        doublings(h, w, largest=512)
+        doublings(h, w, smallest=64, largest=512)
         if reconstruction == "vgg" and channels not in (1, 3):
             raise ValueError(
                 f"model.reconstruction=vgg looks at grey or RGB images, not at {channels} channels: set "

@@ -13,21 +13,22 @@ Shape = tuple[int, int, int]  # of an image: channels, height, width
 START = 4  # pixels of the smallest feature map's shorter side
 
 
-def doublings(height: int, width: int, *, largest: int = 256) -> int:
+def doublings(height: int, width: int, *, smallest: int = 16, largest: int = 256) -> int:
     """How often the 4-pixel start is doubled to reach the image.
 
     Raises:
-        ValueError: unless the shorter side is a power of two from 16 to `largest`, the longer one a multiple of 2**n.
+        ValueError: unless the shorter side is a power of two from `smallest` to `largest`, the longer one a multiple of
+            2**n.
     """
     n = round(math.log2(min(height, width) / START))
-    if min(height, width) != START * 2**n or not 16 <= min(height, width) <= largest or max(height, width) % 2**n:
-        short = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), 16), largest)
+    if min(height, width) != START * 2**n or not smallest <= min(height, width) <= largest or max(height, width) % 2**n:
+        short = min(max(START * 2 ** round(math.log2(max(min(height, width), 1) / START)), smallest), largest)
         quarter = short // START
         sides = [max(round(side / quarter) * quarter, short) for side in (height, width)]
         nearest = short if sides[0] == sides[1] else str(sides).replace(" ", "")
         raise ValueError(
             f"image_size={height}x{width} does not fit these networks: the shorter side must be "
-            f"{', '.join(str(2**k) for k in range(4, largest.bit_length() - 1))} or {largest} "
+            f"{', '.join(str(2**k) for k in range(smallest.bit_length() - 1, largest.bit_length() - 1))} or {largest} "
             f"and the longer one a multiple of a quarter of it; try data.image_size={nearest}"
         )
     return n

@@ -19,7 +19,7 @@ plainer, and its name is in every result, so that the two are not confused.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -238,14 +238,17 @@ class StyleTarget:
         layers: where content and style are read off.
         styles: images [1, C, H, W] in [-1, 1], each of its own size.
         shares: of each style, positive; they are brought to the sum 1.
+        parts: (image, layers) -> the maps of its parts, one after the other, each place of a map in one of them; None:
+            an image is looked at whole.
 
     Raises:
         ValueError: for a style in which a layer sees nothing but zeros.
     """
 
     def __init__(
-        self, features: Perceptual, layers: Layers, styles: Sequence[Tensor], shares: Sequence[float] = (1.0,)
-    ) -> None:
+        self, features: Perceptual, layers: Layers, styles: Sequence[Tensor], shares: Sequence[float] = (1.0,),
+        parts: Callable[[Tensor, Sequence[str]], Iterable[Maps]] | None = None,
+    ) -> None:  # fmt: skip
         self.features, self.layers = features, layers
         self.shares = [share / sum(shares) for share in shares]
         self.names = tuple(dict.fromkeys([*layers.content, *layers.style]))
@@ -253,10 +256,19 @@ class StyleTarget:
         self.content_scale = dict.fromkeys(layers.content, 0.0)
         with torch.no_grad():
             for image, share in zip(styles, self.shares, strict=True):
-                maps = features(image, self.names)
-                self.grams.append({name: gram(maps[name]) for name in layers.style})
-                for name in layers.content:
-                    self.content_scale[name] += share * float(maps[name].square().mean())
+                sums: Maps = {}
+                numbers = dict.fromkeys(self.names, 0)
+                means: dict[str, list[tuple[float, int]]] = {name: [] for name in layers.content}
+                for maps in [features(image, self.names)] if parts is None else parts(image, self.names):
+                    for name in self.names:
+                        numbers[name] += maps[name][0].numel()
+                    for name in layers.style:
+                        sums[name] = products(maps[name]) + sums.get(name, 0)
+                    for name in layers.content:
+                        means[name].append((float(maps[name].square().mean()), maps[name][0].numel()))
+                self.grams.append({name: total / numbers[name] for name, total in sums.items()})
+                for name, of_parts in means.items():
+                    self.content_scale[name] += share * sum(mean * (n / numbers[name]) for mean, n in of_parts)
         self.style_scales = [{name: float(A.square().sum()) for name, A in grams.items()} for grams in self.grams]
         zeros = [name for name, scale in self.content_scale.items() if not scale]
         zeros += [name for scales in self.style_scales for name, scale in scales.items() if not scale]

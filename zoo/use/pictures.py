@@ -35,18 +35,20 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, option: str = "-o") -> None:
     """The folder of a file that is to be written, before the work is done; refuses where there can't be one."""
-    with _refused(path):
+    with _refused(path, option):
         path.parent.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
-def _refused(path: Path) -> Iterator[None]:
+def _refused(path: Path, option: str = "-o") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{path} can't be written ({error.strerror or error}): give another place, -o") from error
+        raise ValueError(
+            f"{path} can't be written ({error.strerror or error}): give another place, {option}"
+        ) from error
 
 
 def check_picture(path: Path) -> None:
@@ -121,6 +123,9 @@ def read(
         image = with_channels(image, channels, background)
         if size is not None:
             scale = size / min(image.size)
+            if image.width * image.height * scale**2 > MAX_PIXELS:
+                most = int((MAX_PIXELS * min(image.size) / max(image.size)) ** 0.5)
+                raise ValueError(f"{path} at --size={size} has more than {MAX_PIXELS:,} pixels: give {most} or less")
             image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
         return from_bytes(pil_to_tensor(image)[None])
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.batch import to_bytes
+from zoo.use.translate import LUMA
 
 Size = tuple[int, int]  # height, width
 Paste = Literal["edited", "change"]
@@ -69,12 +70,18 @@ class Frame:
         return cls.of_box((0, 0, size[1], size[0]), size, model)
 
     @classmethod
-    def of_face(cls, points: Sequence[float], model: Size) -> "Frame":
+    def of_face(cls, points: Sequence[float], size: Size, model: Size) -> "Frame":
         """Around a face, by x and y of both its eyes, the left one in the photograph first, and maybe of its mouth.
 
         Raises:
-            ValueError: the eyes are at one place.
+            ValueError: the eyes are at one place, or something is not within the photograph of `size`.
         """
+        for x, y in np.reshape(points, (-1, 2)):
+            if not (0 <= x <= size[1] and 0 <= y <= size[0]):
+                raise ValueError(
+                    f"--eyes has {x:g},{y:g}, which is not within the photograph of {size[1]}x{size[0]} pixels: give "
+                    "X,Y of the left and of the right eye, and of the mouth"
+                )
         eyes, mouth = np.reshape(points[:4], (2, 2)).astype(float), np.asarray(points[4:], float)
         along, middle = eyes[1] - eyes[0], eyes.mean(0)
         across = np.array([-along[1], along[0]])  # down the face, where the eyes are level
@@ -86,6 +93,11 @@ class Frame:
         side = max(4 * math.hypot(*along), 3.6 * math.hypot(*down))
         axis = along + np.array([down[1], -down[0]])  # the mean of the eyes' line and of the face's, turned
         x, y = middle + 0.1 * down
+        if side > 2 * max(size):
+            raise ValueError(
+                f"--eyes are of a face of {side:.0f} pixels, more than twice the photograph's {size[1]}x{size[0]}: "
+                "give X,Y of the left and of the right eye, and of the mouth"
+            )
         scale = side / min(model)
         return cls(float(x), float(y), scale * model[1], scale * model[0], math.atan2(axis[1], axis[0]))
 
@@ -139,8 +151,8 @@ def paste(
     """A photograph [1, C, H, W] in [-1, 1] with an edit in its frame.
 
     Args:
-        edited, before: what the model makes of the edited styles, and of the styles as they were found: [1, c, h, w];
-            grey or in colours as the photograph, or grey where that has colours.
+        edited, before: what the model makes of the edited styles, and of the styles as they were found: [1, c, h, w],
+            grey or in colours; into a grey photograph goes the luma of colours.
         how: "edited" puts the edited image there; "change" adds edited - before to the photograph, so that what the
             model could not find again stays.
         feather: the part of the way from the frame's middle to its edge on which the weight falls to 0, as a smooth
@@ -159,7 +171,10 @@ def paste(
     new = F.grid_sample(patch, places[None], mode="bicubic", padding_mode="border", align_corners=False)
     own = photograph[..., rows, columns].double()
     colours = min(own.shape[1], 3) - (own.shape[1] == 2)  # transparency stays
-    new = new.expand(-1, colours, -1, -1) if new.shape[1] == 1 else new[:, :colours]
+    new = new[:, : 1 if new.shape[1] < 3 else 3]
+    if colours == 1 and new.shape[1] == 3:
+        new = (new * new.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    new = new.expand(-1, colours, -1, -1)
     of_colours = own[:, :colours]
     blended = of_colours + weight * (new if how == "change" else new - of_colours)
     result = photograph.clone()

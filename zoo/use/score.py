@@ -91,9 +91,8 @@ def threshold(scores: Sequence[float] | Tensor, rate: float) -> Threshold:
     Raises:
         ValueError: a rate that so few images can't tell.
     """
+    check_rate(rate)
     ordered = torch.as_tensor(scores, dtype=torch.float64).sort().values
-    if not 0 < rate < 1:
-        raise ValueError(f"--rate={rate} must lie between 0 and 1: the share of normal images called abnormal")
     k = math.ceil((len(ordered) + 1) * (1 - rate) - 1e-9)
     if k > len(ordered):
         least = math.ceil(1 / rate - 1 - 1e-9)
@@ -102,6 +101,12 @@ def threshold(scores: Sequence[float] | Tensor, rate: float) -> Threshold:
             "or more images, --normal FOLDER"
         )
     return Threshold(float(ordered[k - 1]), rate, len(ordered))
+
+
+def check_rate(rate: float) -> None:
+    """Refuse what is no share."""
+    if not 0 < rate < 1:
+        raise ValueError(f"--rate={rate} must lie between 0 and 1: the share of normal images called abnormal")
 
 
 def scores_of(model: Any, images: Tensor) -> Tensor:
@@ -132,7 +137,7 @@ def write_table(scores: Mapping[str, float], path: Path, limit: Threshold | None
         ValueError: if it can't be written.
     """
     columns = ["file", "score", *(["abnormal", "threshold"] if limit else [])]
-    with pictures.whole(path) as part, part.open("w", newline="") as file:
+    with pictures.whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow(columns)
         for name, score in sorted(scores.items(), key=lambda row: (-row[1], row[0])):

@@ -381,7 +381,7 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds
         raise ValueError("every seed has the same label: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
     held, seen = order.tensor_split([len(order) // 5])
-    x, y = w.double(), values.double()
+    x, y = w.detach().double(), values.double()
     vector, offset = ridge(x[seen], y[seen])
     predicted = x[held] @ vector + offset
     pairs = torch.stack([predicted, y[held]])

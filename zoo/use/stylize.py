@@ -102,6 +102,62 @@ class Recipe:
     seed: int = 0
 
 
+class Tiles:
+    """Parts of an image of (height, width), and around each as many pixels as decide on its places in layers' maps.
+
+    Args:
+        features: the network.
+        names: its layers.
+        tile: pixels a side of a part, about.
+    """
+
+    def __init__(self, features: Perceptual, names: Sequence[str], size: tuple[int, int], tile: int) -> None:
+        self.features, (self.height, self.width) = features, size
+        self.strides = {name: features.stride(name) for name in names}
+        coarsest = max(self.strides.values())
+        reach = max(features.receptive_field(name) for name in names) // 2 + 1
+        self.halo = -(-reach // coarsest) * coarsest
+        self.side = -(-tile // coarsest) * coarsest
+        self.places = [
+            (top, left) for top in range(0, self.height, self.side) for left in range(0, self.width, self.side)
+        ]
+
+    def around(self, start: int, length: int) -> slice:
+        """The pixels of a tile and those that decide on it, along one axis."""
+        return slice(max(start - self.halo, 0), min(start + self.side + self.halo, length))
+
+    def maps(
+        self, x: Tensor, place: tuple[int, int], names: Sequence[str], origin: tuple[int, int] | None = None
+    ) -> Maps:
+        """The maps of a tile, what lies around it cut away. `origin`: where `x` begins, if it is a part."""
+        (top, left), rows, columns = place, self.around(place[0], self.height), self.around(place[1], self.width)
+        if origin is None:
+            x = x[:, :, rows, columns]
+        maps = self.features(x, names)
+        return {
+            name: maps[name][
+                :, :, self._inside(top, rows, self.height, name), self._inside(left, columns, self.width, name)
+            ]
+            for name in names
+        }
+
+    def _inside(self, start: int, around: slice, length: int, name: str) -> slice:
+        """The places of a layer's map that are the tile's own, along one axis."""
+        stride = self.strides[name]
+        first = (start - around.start) // stride
+        return slice(first, None if start + self.side >= length else first + self.side // stride)
+
+
+def style_target(features: Perceptual, styles: Sequence[Tensor], shares: Sequence[float], tile: int) -> StyleTarget:
+    """What is to be reached, by the paper's layers, of styles that are looked at in tiles."""
+
+    def parts(image: Tensor, names: Sequence[str]) -> Iterator[Maps]:
+        tiles = Tiles(features, names, (image.shape[2], image.shape[3]), tile)
+        return (tiles.maps(image, place, names) for place in tiles.places)
+
+    return StyleTarget(features, GATYS[features.name], styles, shares, parts)
+
+
 class Objective:
     """alpha content + beta style + gamma TV of an image [1, 3, H, W], with its gradient, in tiles.
 
@@ -112,39 +168,32 @@ class Objective:
     """
 
     def __init__(self, target: StyleTarget, content: Tensor, recipe: Recipe) -> None:
-        self.target, self.recipe, self.features = target, recipe, target.features
-        self.strides = {name: self.features.stride(name) for name in target.names}
-        coarsest = max(self.strides.values())
-        reach = max(self.features.receptive_field(name) for name in target.names) // 2 + 1
-        self.halo = -(-reach // coarsest) * coarsest
-        tile = -(-recipe.tile // coarsest) * coarsest
-        self.height, self.width = content.shape[2:]
-        self.tiles = [(top, left) for top in range(0, self.height, tile) for left in range(0, self.width, tile)]
-        self.side = tile
+        self.target, self.recipe = target, recipe
+        self.tiles = Tiles(target.features, target.names, (content.shape[2], content.shape[3]), recipe.tile)
         with torch.no_grad():
-            maps = [self._maps(content, place, target.layers.content) for place in self.tiles]
+            maps = [self.tiles.maps(content, place, target.layers.content) for place in self.tiles.places]
         self.P = maps
         self.places = {name: sum(of_tile[name][0, 0].numel() for of_tile in maps) for name in target.layers.content}
 
     def __call__(self, x: Tensor) -> tuple[dict[str, float], Tensor]:
         """The terms, not weighted, and the gradient of their weighted sum, [1, 3, H, W]."""
-        whole = len(self.tiles) == 1
+        whole = len(self.tiles.places) == 1
         x = x.detach()
         gradient = torch.zeros_like(x, memory_format=torch.contiguous_format)
         with torch.set_grad_enabled(whole):
             only = x.requires_grad_(whole)
-            maps = self._maps(only, self.tiles[0], self.target.names) if whole else None
+            maps = self.tiles.maps(only, self.tiles.places[0], self.target.names) if whole else None
         grams = self._grams(x, maps)
         leaves = {name: G.detach().requires_grad_() for name, G in grams.items()}
         style = self.target.style(leaves)
         slopes = dict(zip(leaves, torch.autograd.grad(style, list(leaves.values())), strict=True))
         losses = {"content": 0.0, "style": float(style.detach()), "total_variation": 0.0}
-        for index, place in enumerate(self.tiles):
+        for index, place in enumerate(self.tiles.places):
             if maps is None:
                 top, left = place
-                rows, columns = self._around(top, self.height), self._around(left, self.width)
+                rows, columns = self.tiles.around(top, self.tiles.height), self.tiles.around(left, self.tiles.width)
                 part = x[:, :, rows, columns].clone().requires_grad_()
-                of_part = self._maps(part, place, self.target.names, (rows.start, columns.start))
+                of_part = self.tiles.maps(part, place, self.target.names, (rows.start, columns.start))
             else:
                 rows, columns, part, of_part = slice(None), slice(None), only, maps
             content = self._content(of_part, self.P[index])
@@ -170,8 +219,8 @@ class Objective:
         """The Gram matrices of the whole image, [1, C, C] by layer; and in `numbers` what each is divided by."""
         sums: Maps = {}
         self.numbers = dict.fromkeys(self.target.layers.style, 0)
-        for place in self.tiles:
-            of_tile = self._maps(x, place, self.target.layers.style) if maps is None else maps
+        for place in self.tiles.places:
+            of_tile = self.tiles.maps(x, place, self.target.layers.style) if maps is None else maps
             for name in self.target.layers.style:
                 product = perceptual.products(of_tile[name].detach())
                 sums[name] = sums[name] + product if name in sums else product
@@ -186,31 +235,6 @@ class Objective:
             for name, scale in scales.items()
         ]
         return torch.stack(errors).mean()
-
-    def _around(self, start: int, length: int) -> slice:
-        """The pixels of a tile and those that decide on it, along one axis."""
-        return slice(max(start - self.halo, 0), min(start + self.side + self.halo, length))
-
-    def _maps(
-        self, x: Tensor, place: tuple[int, int], names: Sequence[str], origin: tuple[int, int] | None = None
-    ) -> Maps:
-        """The maps of a tile, what lies around it cut away. `origin`: where `x` begins, if it is a part."""
-        (top, left), rows, columns = place, self._around(place[0], self.height), self._around(place[1], self.width)
-        if origin is None:
-            x = x[:, :, rows, columns]
-        maps = self.features(x, names)
-        return {
-            name: maps[name][
-                :, :, self._inside(top, rows, self.height, name), self._inside(left, columns, self.width, name)
-            ]
-            for name in names
-        }
-
-    def _inside(self, start: int, around: slice, length: int, name: str) -> slice:
-        """The places of a layer's map that are the tile's own, along one axis."""
-        stride = self.strides[name]
-        first = (start - around.start) // stride
-        return slice(first, None if start + self.side >= length else first + self.side // stride)
 
 
 def plan(features: Perceptual, size: tuple[int, int], recipe: Recipe) -> list[tuple[tuple[int, int], int]]:
@@ -306,7 +330,7 @@ def stylized(
     for scale, (size, steps) in enumerate(planned, start=1):
         p = resized(content, size)
         looks = [resized(style, size_of_style(style, size, recipe.style_scale, smallest)) for style in styles]
-        objective = Objective(StyleTarget(features, layers, looks, shares), p, recipe)
+        objective = Objective(style_target(features, looks, shares, recipe.tile), p, recipe)
         if x is not None:
             x = resized(x, size)
         elif recipe.start == "content":

@@ -165,6 +165,7 @@ def test_the_result_is_the_best_generator_in_words() -> None:
         ("cyclegan", False, "data=unpaired_folder metrics=none", "zoo translate"),
         ("pix2pix", True, "data=paired_folder metrics=none", "zoo translate"),
         ("srgan", False, "data=super_resolution_folder", "zoo upscale"),
+        ("f_anogan", False, "data=folder metrics=none", "zoo score"),
     ],
 )
 def test_what_to_try_next_follows_the_model_s_abilities(model: str, aligned: bool, settings: str, command: str) -> None:

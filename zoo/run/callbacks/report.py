@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from zoo.atomic import replacing
 from zoo.batch import ImagePairs
-from zoo.game.abilities import Translates, Upscales, attributes_of, classes_of
+from zoo.game.abilities import Scores, Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
 from zoo.run.callbacks import images_of, kept
 from zoo.run.callbacks.evaluate import ENDS, Evaluate
@@ -110,6 +110,8 @@ class Report(L.Callback):
         yield ""
         yield "try next:"
         images = "data=labelled_folder metrics=none" if classes_of(model) else "data=folder metrics=none"
+        if isinstance(model, Scores):
+            yield f"  zoo score {folder} FOLDER -o scores.csv     how unusual each of your images is"
         if isinstance(model, Translates):
             yield f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"
             batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))
