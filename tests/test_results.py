@@ -19,6 +19,10 @@ from scipy.stats import t as student
 BOOK = ROOT / "benchmarks" / "results.toml"
 
 
+def named(page: Path) -> str:
+    return str(page.resolve().relative_to(ROOT))
+
+
 def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
     assert spec
@@ -45,8 +49,10 @@ def loose_figures(page: str) -> list[str]:
     """The lines of a page that have figures which nothing renders, with the first of them."""
     for pattern in (
         r"^<!-- (?:results: [\w-]+|published) -->$.*?^<!-- /(?:results|published) -->$",  # rendered
+        r"^<!-- from: [^\n]+ -->$.*?^<!-- /from -->$",  # quoted: tests/test_docs.py
         r"<[^>]*>",
-        r"arXiv:[\d., ]+\d|doi:\S+|\]\([^)]*\)",  # papers, links
+        r"arXiv:[\d., ]+\d|doi:\S+|\]\([^)]*\)|[Ss]ection \d+\.\d+",  # papers, links
+        r"Python 3\.\d+(?: to 3\.\d+)?",
     ):
         page = re.sub(pattern, lambda found: "\n" * found[0].count("\n"), page, flags=re.DOTALL | re.MULTILINE)
     found, fenced = [], False
@@ -60,7 +66,7 @@ def loose_figures(page: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", book.pages, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", book.pages, ids=named)
 def test_pages_are_what_is_rendered(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert book.rendered(text) == text, "python benchmarks/results.py --write"
@@ -74,7 +80,7 @@ def test_every_text_has_its_place_once() -> None:
     assert len(results.REGION.findall(pages)) == len(book.texts) + 2
 
 
-@pytest.mark.parametrize("page", book.pages, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", book.pages, ids=named)
 def test_no_figure_stands_where_nothing_renders_it(page: Path) -> None:
     assert not loose_figures(page.read_text(encoding="utf-8")), "give it a row and a text in benchmarks/results.toml"
 
@@ -109,7 +115,16 @@ def test_a_figure_outside_is_found(planted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "known", ["arXiv:1812.04948, 1912.04958", "torch 2.15.0", "`model.skip_d_above=0.9`", "16x16", "    lr: 0.02"]
+    "known",
+    [
+        "arXiv:1812.04948, 1912.04958",
+        "torch 2.15.0",
+        "section 4.1",
+        "Python 3.11",
+        "`model.skip_d_above=0.9`",
+        "16x16",
+        "    lr: 0.02",
+    ],
 )
 def test_what_is_no_figure_is_left_alone(known: str) -> None:
     assert not loose_figures(known)
