@@ -15,6 +15,7 @@ from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.publish import publish
+from zoo.cli.report import report
 from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
@@ -39,6 +40,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),
     (runs, "give fewer folders"),
+    (report, "close other programs"),
     (interpolate, FEWER_SEEDS),
     (mix, FEWER_SEEDS),
     (encoder, "give a narrower one, --width 16"),

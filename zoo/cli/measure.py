@@ -181,6 +181,22 @@ def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
     return _built(with_overrides(stored, model.config["seed"], overrides), path)
 
 
+def metrics_of(config: dict[str, Any], path: Path) -> Any:
+    """The evaluation of a run's settings, which measures nothing yet; None where metrics=none.
+
+    Raises:
+        ValueError: for settings of which nothing can be built.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    stored = _completed("metrics", config, [])
+    try:
+        return instantiate(stored, _convert_="all") if stored else None
+    except InstantiationException as error:
+        raise ValueError(f"{path} has settings of which nothing can be built: {error.__cause__ or error}") from error
+
+
 def generator(model: Any) -> dict[str, str]:
     """Which of a model's generators is measured, for the protocol: a weights folder holds the averages alone."""
     return {"generator": "EMA" if model.averaged or model.config.get("averaged") else "last"}
