@@ -15,7 +15,7 @@ from zoo.page import Html, element
 from zoo.text import printable
 
 MAX_PIXELS = 100_000_000  # of a grid; 64 images of 1,024 pixels have 67 million
-LOSSLESS = 400_000  # pixels of a picture that is kept as it is, to the bit
+LOSSLESS = 130_000  # pixels of a picture that is kept as it is, to the bit
 SMALL = 600  # pixels: a narrower picture is enlarged without smoothing
 NUMBERED = re.compile(r"(?:(?P<name>.+)-)?(?P<images>\d{9,15})")
 

@@ -215,7 +215,7 @@ def _samples(
         strips.append(element("div", buttons, class_="strip", data_preview=k, role="group", aria_label=label))
         if grids[name].real and (real := _picture(grids[name].real, SIDE_OF_STEPS, [])):
             caption = element("figcaption", f"{prefix}real images")
-            views.append(element("figure", real.shown(f"{prefix}grid of real images"), caption))
+            views.append(element("figure", real.shown(f"{prefix}grid of real images"), caption, class_="real"))
     go = [("Best", at_best)] if any(moment["images"] == at_best for moment in moments) else []
     go = [("First", numbers[0]), *go, ("Last", numbers[-1])]
     jump = [element("button", word, type="button", data_go=n) for word, n in go]
