@@ -121,10 +121,11 @@
         if (!this.logarithmic || limit > 0) make("line", { class: "limit", x1: LEFT, x2: this.width - RIGHT, y1: this.Y(limit), y2: this.Y(limit) }, this.svg);
       }
       for (const curve of this.curves) {
-        if (curve.low && curve.high && !this.logarithmic) {
+        if (curve.low && curve.high) {
+          const floor = this.logarithmic ? 10 ** bottom : -Infinity;  // an end below zero has no logarithm
           const held = curve.x.map((_, k) => k).filter((k) => curve.low[k] !== null && curve.high[k] !== null);
-          const there = held.map((k) => `${this.X(curve.x[k])},${this.Y(curve.high[k])}`);
-          const back = held.reverse().map((k) => `${this.X(curve.x[k])},${this.Y(curve.low[k])}`);
+          const there = held.map((k) => `${this.X(curve.x[k])},${this.Y(Math.max(curve.high[k], floor))}`);
+          const back = held.reverse().map((k) => `${this.X(curve.x[k])},${this.Y(Math.max(curve.low[k], floor))}`);
           if (there.length) make("path", { class: `band ${curve.style}`, d: `M${[...there, ...back].join("L")}Z` }, this.svg);
         }
         let path = "", gap = true;
@@ -178,7 +179,7 @@
       const right = x > this.plot.clientWidth / 2;
       this.tip.style.left = right ? "" : `${x + 12}px`;
       this.tip.style.right = right ? `${this.plot.clientWidth - x + 12}px` : "";
-      this.tip.style.top = `${this.plot.offsetTop + 6}px`;
+      this.tip.style.top = `${this.plot.offsetTop + this.plot.clientHeight - 4}px`;  // below, where it hides no curve
       if (spoken) this.live.textContent = [...this.tip.children].map((line) => line.textContent.replace("\u25CF ", "")).join(", ");
     }
 

@@ -8,6 +8,7 @@ whole: what can't be shown is named in the page, and left out.
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +34,7 @@ from zoo.page.pictures import Grids, Picture, grids_in, picture, spread
 from zoo.result import rows_of
 from zoo.run import CONF
 from zoo.run.callbacks.evaluate import Evaluate
-from zoo.run.config import compose, differences, plain
+from zoo.run.config import compose, differences, flatten, plain
 
 STEPS = 60  # grids of the slider, at most
 SIDE, SIDE_OF_STEPS = 1_400, 720  # pixels of the grids that are the result, and of those of the slider
@@ -109,7 +110,12 @@ def own_settings(config: Mapping[str, Any]) -> tuple[str, str, list[tuple[str, s
     """The choices of `model` and `data` by their classes, and what a configuration has other than by their defaults."""
     chosen = {group: _choice(group, config.get(group) or {}) for group in ("model", "data")}
     defaults = plain(compose(*(f"{group}={name}" for group, name in chosen.items() if name)))
-    return chosen["model"], chosen["data"], differences(defaults, config)
+    flat = flatten(config)
+    follows = lambda names: all(
+        re.fullmatch(r"callbacks\.\w+\.every", n) and flat.get(n) is None for n in names.split(", ")
+    )
+    differing = [row for row in differences(defaults, config) if not follows(row[0])]  # a tenth of max_images
+    return chosen["model"], chosen["data"], differing
 
 
 def _choice(group: str, settings: Mapping[str, Any]) -> str:
