@@ -46,7 +46,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
     ),
     "weights": ({"text", "torchfile", "weights"}, set()),
-    "use": ({"atomic", "batch", "data", "game", "networks", "page", "result", "text", "use", "weights"}, {"torchvision"}),
+    "use": (
+        {"atomic", "batch", "data", "game", "networks", "page", "result", "text", "use", "weights"},
+        {"torchvision"},
+    ),
     "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
         {"batch", "cli", "data", "formats", "game", "loading", "machine", "metrics", "run", "text", "use", "weights"},

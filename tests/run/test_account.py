@@ -11,6 +11,7 @@ from typing import Any
 import common
 import numpy as np
 import pytest
+import torch
 from omegaconf import DictConfig
 from pages import Page
 from PIL import Image
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from train import run
 from zoo import page
 from zoo.cli import app
+from zoo.cli.report import check_evaluations
 from zoo.page.pictures import MAX_PIXELS, grids_in, picture, spread
 from zoo.run.account import Account, own_settings, write_page
 from zoo.run.callbacks.evaluate import Evaluate
@@ -254,7 +256,7 @@ def test_a_run_ends_with_its_page(of_a_run: Path) -> None:
     assert len(shown.pictures()) >= 5
     words = " ".join(shown.words.split())
     for expected in (
-        "ConditionalGAN on digits",
+        "CGAN on digits",
         "lower is better",
         "higher is better",
         "95 % interval",
@@ -301,20 +303,34 @@ def test_a_run_that_was_killed_and_one_that_is_none(run_folder: Path, tmp_path: 
         assert sentence in str(refused.exception)
 
 
-@pytest.mark.parametrize(
-    "history", [[{"images": "a"}], [3], {"a": 1}, [{"images": float("nan"), "fid": 1.0}], [{"fid_mnist": 1.0}]]
-)
-def test_a_checkpoint_that_says_odd_things_of_its_evaluations(run_folder: Path, history: Any) -> None:
-    import torch
-
+def test_a_checkpoint_that_says_odd_things_of_its_evaluations(run_folder: Path) -> None:
     for name in ("best.ckpt", "last.ckpt"):
         path = run_folder / "checkpoints" / name
         content = torch.load(path, weights_only=True)
-        content["callbacks"]["Evaluate"]["history"] = history
+        content["callbacks"]["Evaluate"]["history"] = [{"images": 1.0, "fid_mnist": "a"}]
         torch.save(content, path)
     result = CliRunner().invoke(app, ["report", str(run_folder)])
     assert result.exit_code == 0, (result.output, result.exception)
     assert "evaluations can't be read" in Page(run_folder / "report.html").words
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"history": history} for history in ([{"images": "a"}], [3], {"a": 1}, [{"fid": 1.0}], [{"images": -1}])),
+        {"history": [{"images": float("nan"), "fid": 1.0}]},
+        *({"chooses": chooses} for chooses in (3, "ab", ["fid", "a"])),
+        *({"intervals": intervals} for intervals in ({1: {"fid": 3}}, {1: {"fid": ("a", "b")}}, {1: 2}, [1])),
+        {"protocol": None},
+        {"first": "a"},
+    ],
+)
+def test_what_a_checkpoint_may_say_of_its_evaluations(odd: dict[str, Any]) -> None:
+    sound = {"history": [{"images": 1, "fid": 1.0}], "chooses": ("fid", -1.0), "intervals": {1: {"fid": (0.5, 2.0)}}}
+    sound |= {"protocol": {}, "first": 0}
+    check_evaluations(sound)
+    with pytest.raises((ValueError, TypeError)):
+        check_evaluations(sound | odd)
 
 
 def test_a_broken_grid_ends_no_run(small: Small, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
@@ -352,6 +368,8 @@ def browser() -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [375, 1200])
 def test_in_a_browser(browser: Any, folder: Path, width: int) -> None:
+    from playwright import sync_api
+
     write_page(account(folder), folder / "report.html")
     opened = browser.new_page(viewport={"width": width, "height": 800})
     said: list[str] = []
@@ -375,7 +393,7 @@ def test_in_a_browser(browser: Any, folder: Path, width: int) -> None:
     opened.locator(".strip button").first.click()
     assert output.inner_text().startswith("image 0 of 300")
     opened.locator(".play").click()
-    opened.wait_for_function("document.querySelector('output').textContent.startsWith('image 300')", timeout=10_000)
+    sync_api.expect(output).to_contain_text("image 300 of 300", timeout=20_000)
     assert view.get_attribute("src") == last
 
     # A curve: pointed at, and by keys.

@@ -107,7 +107,7 @@ def _of_callbacks(states: Any, folder: Path, config: dict[str, Any], notes: list
     if isinstance(evaluations, dict) and evaluations.get("history"):
         evaluate = Evaluate(evaluation=None, every=None, patience=None, max_images=1, folder=str(folder))
         try:
-            _check(evaluations)
+            check_evaluations(evaluations)
             evaluate.load_state_dict(evaluations)
             known["evaluate"] = evaluate
             if evaluate.rows:
@@ -123,7 +123,7 @@ def _of_callbacks(states: Any, folder: Path, config: dict[str, Any], notes: list
     return known | ({"limits": limits} if isinstance(limits, dict) else {})
 
 
-def _check(state: dict[str, Any]) -> None:
+def check_evaluations(state: dict[str, Any]) -> None:
     """Hold what a checkpoint says of its evaluations to what they would be: it may be a stranger's.
 
     Raises:
@@ -136,10 +136,12 @@ def _check(state: dict[str, Any]) -> None:
         raise ValueError("its history holds no numbers")
     if not all(math.isfinite(row.get("images", math.nan)) and row["images"] >= 0 for row in history):
         raise ValueError("its history is not by images")
-    if chooses is not None and not (len(chooses) == 2 and isinstance(chooses[0], str) and number(chooses[1])):
+    if chooses is not None and not (
+        isinstance(chooses, list | tuple) and len(chooses) == 2 and isinstance(chooses[0], str) and number(chooses[1])
+    ):
         raise ValueError("it does not say what chooses the best")
-    for ends in state.get("intervals", {}).values():
-        if not all(len(pair) == 2 and all(map(number, pair)) for pair in ends.values()):
+    for ends in dict(state.get("intervals", {})).values():
+        if not isinstance(ends, dict) or not all(len(pair) == 2 and all(map(number, pair)) for pair in ends.values()):
             raise ValueError("its intervals have no two ends")
     if not isinstance(state.get("protocol"), dict) or not isinstance(state.get("first"), int):
         raise ValueError("it has no protocol")

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import stat
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,10 @@ def picture(path: Path, *, side: int) -> Picture:
     try:
         if not stat.S_ISREG(path.lstat().st_mode):  # a pipe would never end, a link may lead anywhere
             raise ValueError("it is no file")
-        with Image.open(path, formats=["PNG"]) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are counted below
+            opened = Image.open(path, formats=["PNG"])
+        with opened as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"it has {image.width}x{image.height} pixels")
             whole = image.convert("RGB")

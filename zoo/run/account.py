@@ -110,11 +110,15 @@ def own_settings(config: Mapping[str, Any]) -> tuple[str, str, list[tuple[str, s
     """The choices of `model` and `data` by their classes, and what a configuration has other than by their defaults."""
     chosen = {group: _choice(group, config.get(group) or {}) for group in ("model", "data")}
     defaults = plain(compose(*(f"{group}={name}" for group, name in chosen.items() if name)))
-    flat = flatten(config)
-    follows = lambda names: all(
-        re.fullmatch(r"callbacks\.\w+\.every", n) and flat.get(n) is None for n in names.split(", ")
-    )
-    differing = [row for row in differences(defaults, config) if not follows(row[0])]  # a tenth of max_images
+    flat, found = flatten(config), differences(defaults, config)
+    budget = [row[1:] for row in found if row[0] == "max_images"]
+
+    def follows(names: str, change: tuple[str, str]) -> bool:
+        """Whether settings changed with max_images alone: a tenth of it, or as much."""
+        tenth = all(re.fullmatch(r"callbacks\.\w+\.every", n) and flat.get(n) is None for n in names.split(", "))
+        return tenth or (change in budget and names != "max_images")
+
+    differing = [row for row in found if not follows(row[0], row[1:])]
     return chosen["model"], chosen["data"], differing
 
 
