@@ -97,7 +97,7 @@ def test_progress_is_not_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_quiet_shows_none(terminal: io.StringIO) -> None:
-    app = typer.Typer()
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
     @app.command()
     @quietable

@@ -114,7 +114,7 @@
         make("line", { class: "grid-line", x1: LEFT, x2: this.width - RIGHT, y1: this.Y(y), y2: this.Y(y) }, this.svg);
         make("text", { x: LEFT - 6, y: this.Y(y) + 4, "text-anchor": "end" }, this.svg, short(y));
       }
-      for (const x of steps(first, last, Math.max(2, Math.floor(this.width / 110)))) {
+      for (const x of steps(first, last, Math.max(2, Math.floor(this.width / 75)))) {
         make("text", { x: this.X(x), y: this.height - 5, "text-anchor": this.X(x) > this.width - 30 ? "end" : "middle" }, this.svg, short(x));
       }
       for (const limit of Object.values(this.panel.limits)) {

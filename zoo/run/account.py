@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -109,17 +110,24 @@ def versions() -> dict[str, str]:
 def own_settings(config: Mapping[str, Any]) -> tuple[str, str, list[tuple[str, str, str]]]:
     """The choices of `model` and `data` by their classes, and what a configuration has other than by their defaults."""
     chosen = {group: _choice(group, config.get(group) or {}) for group in ("model", "data")}
-    defaults = plain(compose(*(f"{group}={name}" for group, name in chosen.items() if name)))
+    defaults = _defaults(*(f"{group}={name}" for group, name in chosen.items() if name))
     flat, found = flatten(config), differences(defaults, config)
     budget = [row[1:] for row in found if row[0] == "max_images"]
 
     def follows(names: str, change: tuple[str, str]) -> bool:
-        """Whether settings changed with max_images alone: a tenth of it, or as much."""
+        """Whether settings changed with max_images alone, a tenth of it or as much, or the run could not have them."""
         tenth = all(re.fullmatch(r"callbacks\.\w+\.every", n) and flat.get(n) is None for n in names.split(", "))
-        return tenth or (change in budget and names != "max_images")
+        unknown = all(n not in flat and f"{n}._target_" not in flat for n in names.split(", "))  # of a later version
+        return tenth or unknown or (change in budget and names != "max_images")
 
     differing = [row for row in found if not follows(row[0], row[1:])]
     return chosen["model"], chosen["data"], differing
+
+
+@cache
+def _defaults(*choices: str) -> dict[str, Any]:
+    """What the choices of groups compose to."""
+    return plain(compose(*choices))
 
 
 def _choice(group: str, settings: Mapping[str, Any]) -> str:
@@ -178,7 +186,7 @@ def _head(account: Account, best: Mapping[str, float]) -> Html:
     if evaluate and evaluate.metric and best:
         name = evaluate.metric
         ends = evaluate.intervals_of(dict(best)).get(name)
-        interval = f"95 % interval {number(ends[0])} to {number(ends[1])}" if ends else "no interval"
+        interval = f"95 % interval {ends[0]:.4g} to {ends[1]:.4g}" if ends else "no interval"
         direction = better(evaluate.chooses[1]) if evaluate.chooses else ""
         shown = [
             element("span", name, class_="name"),
@@ -188,7 +196,7 @@ def _head(account: Account, best: Mapping[str, float]) -> Html:
         ]
         parts.append(element("div", shown, class_="result"))
     if account.result:
-        parts.append(element("p", f"{account.result}."))
+        parts.append(element("p", f"{account.result[0].upper()}{account.result[1:]}."))
     parts += [element("p", f"{note}.", class_="note") for note in account.notes]
     return element("header", parts)
 
@@ -353,7 +361,7 @@ def _panels(account: Account, passed_over: list[str]) -> tuple[list[Panel], list
 def _of_metric(title: str, members: list[Curve], sign: Callable[[str], float]) -> Panel:
     signs = {sign(curve.name) for curve in members}
     values = [y for curve in members for y in curve.y if y is not None]
-    wide = bool(values) and min(values) > 0 and max(values) > 25 * min(values)
+    wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
     return Panel(title, members, better=better(signs.pop()) if len(signs) == 1 else "", logarithmic=wide)
 
 

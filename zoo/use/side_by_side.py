@@ -191,7 +191,7 @@ def _course(runs: Sequence[Run], drawings: Drawings, left_out: dict[str, str]) -
     figures = []
     for (name, higher), of_metric in panels.items():
         values = [y for curve in of_metric for y in curve.y if y is not None]
-        wide = bool(values) and min(values) > 0 and max(values) > 25 * min(values)
+        wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
         figures.append(drawings.add(Panel(name, of_metric, better=better(1.0 if higher else -1.0), logarithmic=wide)))
     some = element("p", f"The {DRAWN} best runs.", class_="faint") if len(runs) > DRAWN else None
     return section("Through the runs", some, element("div", figures, class_="charts wider"))
