@@ -13,6 +13,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "atomic": (set(), set()),
     "batch": (set(), set()),
     "machine": (set(), set()),
+    "page": ({"atomic", "page", "text"}, set()),
     "ranges": (set(), set()),
     "result": ({"atomic", "text"}, set()),
     "text": (set(), set()),
@@ -34,6 +35,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
             "game",
             "machine",
             "metrics",
+            "page",
             "ranges",
             "result",
             "run",
@@ -44,7 +46,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"hydra", "omegaconf", "lightning", "torchvision", "wandb"},
     ),
     "weights": ({"text", "torchfile", "weights"}, set()),
-    "use": ({"atomic", "batch", "data", "game", "networks", "result", "text", "use", "weights"}, {"torchvision"}),
+    "use": (
+        {"atomic", "batch", "data", "game", "networks", "page", "result", "text", "use", "weights"},
+        {"torchvision"},
+    ),
     "loading": ({"machine", "run", "use", "weights"}, set()),
     "cli": (
         {"batch", "cli", "data", "formats", "game", "loading", "machine", "metrics", "run", "text", "use", "weights"},

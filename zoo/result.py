@@ -1,4 +1,4 @@
-"""What has come of a run, as the file result.json in its folder says."""
+"""What has come of a run, as the files result.json and metrics.csv in its folder say."""
 
 import json
 from dataclasses import asdict, dataclass, field, fields
@@ -67,6 +67,32 @@ class Result:
         if wrong := [f.name for f in fields(cls) if not _is(f.name, getattr(result, f.name))]:
             raise ValueError(f"{path} is damaged: {wrong[0]}={getattr(result, wrong[0])!r}")
         return result
+
+
+def rows_of(path: Path) -> tuple[list[dict[str, str]], bool]:
+    """The rows of a metrics.csv, and whether it holds anything else; a last line that was not finished is nothing.
+
+    Raises:
+        OSError: if there is a file, and it can't be read.
+    """
+    if not path.is_file():
+        return [], False
+    text = path.read_bytes().decode(errors="replace")
+    lines = text.split("\n")
+    columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes
+    if columns[:1] != ["images"] or len(set(columns)) < len(columns) or not all(columns):
+        return [], bool(text)
+    sound = [row for row in values if len(row) == len(columns) and row[0].isdecimal() and all(map(_number, row))]
+    return [dict(zip(columns, row, strict=True)) for row in sound], len(sound) < len(values)
+
+
+def _number(text: str) -> bool:
+    """Whether a value of a table is a number, or there is none."""
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def _is(name: str, value: Any) -> bool:

@@ -2,16 +2,19 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import rich.console
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -236,6 +239,21 @@ def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> Non
     assert float(printed["fid_mnist"].split()[0]) == pytest.approx(history[-1]["fid_mnist"], rel=1e-4)
     assert printed["num_fake"] == "40"
     assert printed["split"] == "train"
+
+
+def test_sampling_and_evaluating_show_how_far_they_are(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    on_terminal = partial(rich.console.Console, file=shown, force_terminal=True, width=100, legacy_windows=False)
+    monkeypatch.setattr(rich.console, "Console", on_terminal)
+    for words, count in {("evaluate",): "60 of 60", ("sample", "-n", 70, "-o", tmp_path / "many"): "70 of 70"}.items():
+        output = zoo(words[0], trained, *words[1:])
+        assert count in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+        assert not re.search("\x1b|\u2501", output), "results alone"
+        shown.truncate(0)
+    zoo("sample", trained, "-n", 3, "-o", tmp_path / "some", "--quiet")
+    assert shown.getvalue().strip("\0") == ""
 
 
 def test_evaluate_knows_settings_that_a_run_did_not_have_yet(trained: Path, tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """What the commands ask of a model, and whom they send a user to that has a model without it."""
 
+import io
 import re
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import rich.console
+import torch
+import typer
 from common import MODELS, ROOT
+from typer.testing import CliRunner
 
 import zoo.cli
 import zoo.loading
-from zoo.cli.common import NOUNS, require, variants_with
+from zoo.cli.common import NOUNS, counted, meter, progress, quietable, require, variants_with, watched
 from zoo.game.abilities import ABILITIES, Styles, Translates, Upscales
 
 
@@ -43,3 +50,63 @@ def test_an_exported_file_is_no_run_of_those_that_need_one(
     with pytest.raises(ValueError, match=rf"^a.onnx is an exported file, which zoo {words[0]} can't use: give the run"):
         zoo.cli.app(words, standalone_mode=False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+# Progress ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a person on a terminal sees."""
+    shown = io.StringIO()
+    on_terminal = partial(rich.console.Console, file=shown, force_terminal=True, width=100, legacy_windows=False)
+    monkeypatch.setattr(rich.console, "Console", on_terminal)
+    return shown
+
+
+def plainly(shown: io.StringIO) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+
+
+def show_each() -> None:
+    """All that show how far they are."""
+    with progress("[files]") as track:
+        assert list(track([1, 2, 3])) == [1, 2, 3]
+    with counted("images", 1_000) as seen:
+        seen(400)
+        seen(600)
+    with meter("steps", 10) as show:
+        show(10, "loss 3")
+    preview = lambda batch: f"of {len(batch.index)}"
+    with watched(preview, 5) as watching:
+        assert [watching(SimpleNamespace(index=torch.arange(n))) for n in (3, 3)] == ["of 3", "of 3"]
+
+
+def test_progress_is_for_a_terminal(terminal: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    show_each()
+    said = plainly(terminal)
+    for words in ("[files]", "3 of 3", "1,000 of 1,000", "steps loss 3", "10 of 10", "images, computing", "5 of 5"):
+        assert words in said, (words, said)
+    assert re.search(r"\d:\d\d", said), "the time left"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_not_for_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    show_each()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_shows_none(terminal: io.StringIO) -> None:
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+    @app.command()
+    @quietable
+    def command(number: int = 3) -> None:
+        show_each()
+        typer.echo(f"number {number}")
+
+    assert CliRunner().invoke(app, ["--number", "4", "--quiet"]).output == "number 4\n"
+    assert plainly(terminal) == ""
+    assert CliRunner().invoke(app, []).output == "number 3\n"
+    assert "3 of 3" in plainly(terminal), "and it is of that one call"
+    assert "--quiet" in CliRunner().invoke(app, ["--help"]).output

@@ -11,8 +11,13 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from zoo.batch import LabelledImages, Preview
+from zoo.metrics.anomaly import Detection
+from zoo.metrics.distribution import MEASURES
+from zoo.metrics.evaluation import Evaluation
 from zoo.metrics.evaluator import Evaluator
+from zoo.metrics.extractors import DigitClassifier
 from zoo.metrics.metric import Metric, States
+from zoo.metrics.super_resolution import LPIPS, SuperResolution
 
 Small = Callable[..., DictConfig]
 
@@ -201,3 +206,29 @@ def test_values_of_classes_have_a_panel_of_their_own() -> None:
         "accuracy_mnist": "accuracy",
     }
     assert {name: evaluation.panel(name) for name in panels} == panels
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"),
+    [
+        *((name, -1.0) for name in ("fid_mnist", "X->Y/fid_mnist", "mean/fid_mnist", "fid_mnist/7", "kid_mnist", "l1")),
+        *((name, -1.0) for name in ("fid_mnist_per_class", "memorisation_mnist")),
+        *((name, 1.0) for name in ("precision_mnist", "X->Y/recall_mnist", "density_mnist", "coverage_mnist")),
+        *((name, 1.0) for name in ("X->Y->X/psnr", "classes_mnist", "accuracy_mnist", "diversity", "diversity_mnist")),
+        ("inception_score_mnist", 1.0),
+        *((name, 0.0) for name in ("authenticity_mnist", "D/adversarial", "health/D/gap", "images")),
+    ],
+)
+def test_whether_more_of_a_value_is_better(name: str, sign: float) -> None:
+    chosen = [measure for measure in MEASURES if measure != "cmmd"]
+    settings: dict[str, Any] = {"split": "train", "num_real": None, "num_fake": 100, "batch_size": 10}
+    settings |= {"cache_dir": None, "neighbours": 3, "prc_images": 50, "per_class": True, "measures": chosen}
+    of_all = Evaluation(extractor=DigitClassifier(), **settings)
+    assert of_all.sign(name) == sign
+
+
+def test_whether_more_of_other_metrics_is_better() -> None:
+    assert {Detection().sign(name) for name in ("auroc", "auroc_mean", "average_precision_3")} == {1.0}
+    assert SuperResolution(split="test", border=None, lpips=None).sign("ssim_rgb") == 1.0
+    assert LPIPS("alex").sign("lpips") == -1.0
+    assert AUROC().sign("auroc") == 1.0

@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from pages import Page
+from PIL import Image
 from typer.testing import CliRunner
 
 from zoo.cli import app
@@ -157,3 +160,107 @@ def test_a_group_whose_choice_is_not_known_is_named_by_its_class(tmp_path: Path)
         make(tmp_path / name, f"seed={seed}", "model=dcgan", f"model._target_=zoo.model.{name}.Of{name}", **fid(5.0))
         (tmp_path / name / ".hydra" / "hydra.yaml").write_text("hydra: [1]")
     assert [row["model"] for row in by_name(tmp_path).values()] == ["Ofa", "Ofb"]
+
+
+EVIL = "<script>alert(1)<script><img src=x onerror=alert(1)>\"'&"
+
+
+def with_grids(folder: Path, *images: int, curve: bool = True) -> None:
+    """Grids of so many images, each of another grey, and a metrics.csv."""
+    (folder / "samples").mkdir()
+    for n in images:
+        Image.new("L", (20, 10), n).save(folder / "samples" / f"{n:09d}.png")
+    if curve:
+        rows = "".join(f"{n},0.5,{n / 3}\n" for n in images)
+        (folder / "metrics.csv").write_text(f"images,D/adversarial,fid\n{rows}")
+
+
+def page_of(folder: Path) -> Page:
+    result = CliRunner().invoke(app, ["runs", str(folder), "--html", str(folder / "all.html")])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"written: {folder / 'all.html'}" in result.output
+    shown = Page(folder / "all.html")
+    shown.check()
+    return shown
+
+
+def test_the_page_of_runs(tmp_path: Path) -> None:
+    for seed, best in {1: 4.0, 2: 2.0, 3: 3.0}.items():
+        with_grids(make(tmp_path / f"a-{seed}", f"seed={seed}", **fid(best, 60)), 0, 60, 100)
+    make(tmp_path / "b", "seed=1", "model.lr.D=1e-4", state="diverged")
+    (tmp_path / "a-3" / "report.html").touch()
+    shown = page_of(tmp_path)
+    cards = [card.get("id") for card in shown.all("article")]
+    assert cards == ["card-0", "card-1", "card-2", "card-3"]
+    assert [row["data-run"] for row in shown.all("tr") if "data-run" in row] == ["0", "1", "2", "3"]
+    assert [image["alt"] for image in shown.all("img")] == [f"grid of a-{k} at image 60" for k in (2, 3, 1)]
+    assert [picture.getpixel((0, 0)) for picture in shown.pictures()] == [(60, 60, 60)] * 3
+    assert "no grid" in shown.text["div"]
+    assert [link["href"] for link in shown.all("a")] == ["./a-3/report.html"]
+    (panel,) = shown.data["panels"]
+    assert panel["title"] == "fid"
+    assert [curve["name"] for curve in panel["curves"]] == ["a-2", "a-3", "a-1"]
+    assert [shown.data["axes"][c["x"]] for c in panel["curves"]] == [[0, 60, 100]] * 3
+    assert panel["curves"][0]["y"] == [0.0, 20.0, 100 / 3]
+    words = " ".join(shown.words.split())
+    assert "best: lower is better" in words
+    assert "3 1 fid 2" not in words
+    assert shown.all("svg", aria_label="2, 3, 4"), "the values over seeds"
+    heads = ["run", "model.lr.D", "seed", "state", "images", "metric", "best", "at", "last"]
+    assert shown.text["th"][: len(heads)] == heads
+
+
+def test_the_page_of_a_strangers_runs(tmp_path: Path) -> None:
+    folder = make(tmp_path / EVIL / "javascript:alert(1)", "seed=1", f"+model.note={EVIL}", **fid(1.0))
+    with_grids(folder, 10)
+    other = make(tmp_path / "b", "seed=2", metric=EVIL, best=1.0, values={"images": 20, EVIL: 1.0})
+    with_grids(other, 20)
+    (other / "samples" / "000000020.png").write_bytes(b"no picture")
+    (folder / "report.html").touch()
+    (tmp_path / EVIL / "foreign").mkdir()
+    shown = page_of(tmp_path)
+    assert shown.words.count(EVIL) >= 5
+    (link,) = shown.all("a")
+    assert (link["href"] or "").startswith("./%3Cscript%3E")
+    assert "000000020.png is passed over" in shown.words
+    assert "no run of train.py" in shown.words
+
+
+def test_runs_that_have_nothing_to_show(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make(tmp_path / name, f"seed={len(name)}")
+    shown = page_of(tmp_path)
+    assert shown.data["panels"] == []
+    result = CliRunner().invoke(app, ["runs", str(tmp_path), "--html", str(tmp_path / "t.csv")])
+    assert isinstance(result.exception, ValueError)
+    assert "must be a page, such as runs.html" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_the_page_of_runs_in_a_browser(tmp_path: Path) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    for seed, best in {1: 4.0, 2: 2.0, 3: 13.0}.items():
+        with_grids(make(tmp_path / f"a-{seed}", f"seed={seed}", **fid(best, 60)), 60)
+    make(tmp_path / "z", "seed=4", state="diverged")
+    page_of(tmp_path)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        opened, said = browser.new_page(viewport={"width": 1000, "height": 800}), []
+        opened.on("console", lambda message: said.append(message.text))
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.goto((tmp_path / "all.html").as_uri())
+        rows = opened.locator("section:nth-of-type(2) tbody th")
+        cards = opened.locator(".card p:first-of-type")
+        assert rows.all_inner_texts() == ["a-2", "a-1", "a-3", "z"]
+        button = opened.locator("section:nth-of-type(2) thead button", has_text="best")
+        button.click()
+        assert rows.all_inner_texts() == ["a-2", "a-1", "a-3", "z"]
+        button.click()
+        assert rows.all_inner_texts() == ["a-3", "a-1", "a-2", "z"], "by number, and what has no value last"
+        assert cards.all_inner_texts() == ["a-3", "a-1", "a-2", "z"], "the cards follow"
+        assert opened.locator("th[aria-sort=descending]").inner_text().startswith("best")
+        assert said == []
+        browser.close()

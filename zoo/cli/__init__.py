@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.common import with_remedy
+from zoo.cli.common import quietable, with_remedy
 from zoo.cli.compare import compare
 from zoo.cli.convert import translate, upscale
 from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
 from zoo.cli.publish import publish
+from zoo.cli.report import report
 from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+SHOW_PROGRESS = (sample, translate, stylize, upscale, score, evaluate, compare, publish, encoder, project, directions)
 FEWER_SEEDS = "give fewer seeds at once"
 for command, remedy in (  # and what to do where memory does not suffice
     (sample, "draw fewer images at once, -n"),
@@ -39,6 +41,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),
     (runs, "give fewer folders"),
+    (report, "close other programs"),
     (interpolate, FEWER_SEEDS),
     (mix, FEWER_SEEDS),
     (encoder, "give a narrower one, --width 16"),
@@ -48,7 +51,8 @@ for command, remedy in (  # and what to do where memory does not suffice
     (export, "close other programs, or take a machine with more"),
     (import_, "close other programs"),
 ):
-    app.command(command.__name__.rstrip("_"))(with_remedy(remedy)(command))
+    remedied = with_remedy(remedy)(command)
+    app.command(command.__name__.rstrip("_"))(quietable(remedied) if command in SHOW_PROGRESS else remedied)
 
 
 @app.command("list")

@@ -3,13 +3,18 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from zoo.run import CONF
+
+if TYPE_CHECKING:  # it takes a moment, and `zoo --help` does without
+    from rich.progress import Progress
 
 Run = Annotated[
     Path,
@@ -152,24 +157,78 @@ def with_remedy(remedy: str) -> Callable[[Callable[..., None]], Callable[..., No
     return decorate
 
 
-@contextmanager
-def meter(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """What shows on a terminal, elsewhere not, how much of `total` is done, and a word on it: `show(done, word)`."""
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def quietable(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the option --quiet, under which it shows no progress."""
+
+    @wraps(command)
+    def run(*arguments: Any, quiet: bool = False, **settings: Any) -> None:
+        token = _quiet.set(quiet)
+        try:
+            command(*arguments, **settings)
+        finally:
+            _quiet.reset(token)
+
+    option = Annotated[bool, Option("--quiet", help="show no progress on the terminal")]
+    own = signature(command)
+    added = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=option)
+    run.__signature__ = own.replace(parameters=[*own.parameters.values(), added])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "quiet": option}
+    return run
+
+
+def bar() -> "Progress":
+    """A bar with the time left, on the stderr of a terminal: stdout has results alone. Else, and if quiet, nothing."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done, word: bar.update(task, completed=done, description=f"{label} {word}")
+    columns = [
+        TextColumn("{task.description}", markup=False),  # names of files among them
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TimeRemainingColumn(compact=True),
+    ]
+    return Progress(*columns, transient=True, console=console, disable=_quiet.get() or not console.is_terminal)
+
+
+@contextmanager
+def meter(label: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Shows how much of `total` is done, and a word on it: `show(done, word)`."""
+    with bar() as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda done, word: progress.update(task, completed=done, description=f"{label} {word}".rstrip())
+
+
+@contextmanager
+def counted(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how much of `total` is done: `seen(number)` tells of that many more."""
+    with bar() as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda number: progress.advance(task, number)
 
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
-    """What shows on a terminal, elsewhere not, how far a loop is: `for x in track(xs)`."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Shows how far a loop is: `for x in track(xs)`."""
+    with bar() as shown:
+        yield partial(shown.track, description=label)
 
-    console = Console(stderr=True)
-    with Progress(transient=True, console=console, disable=not console.is_terminal) as bar:
-        yield partial(bar.track, description=label)
+
+@contextmanager
+def watched(preview: Callable[[Any], Any], total: int, label: str = "images") -> Iterator[Callable[[Any], Any]]:
+    """A model's `preview`, for an evaluation of `total` images that shows how many have been made."""
+    with bar() as progress:
+        task, done = progress.add_task(label, total=total), 0
+
+        def shown(batch: Any) -> Any:
+            nonlocal done
+            made = preview(batch)
+            done += len(batch.index)
+            word = label if done < total else f"{label}, computing"
+            progress.update(task, completed=min(done, total), description=word)
+            return made
+
+        yield shown

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from zoo.cli.common import Device
+from zoo.cli.common import Device, counted
 from zoo.data.files import EXTENSIONS
 
 SHOWN = 10  # files that are named as not measured
@@ -58,7 +58,11 @@ def compare(
             f"{error}. Or compare by another extractor: --metrics mnist, cifar10 or colour_digits"
         ) from None
     comparison.extractor.to(device)
-    result = comparison.compare(generated, real, device=device, batch_size=batch_size, names=(str(a), str(b)))
+    total = sum(len(side) for side in (generated, real) if hasattr(side, "__len__"))
+    with counted("images", total) as seen:
+        result = comparison.compare(
+            generated, real, device=device, batch_size=batch_size, names=(str(a), str(b)), seen=seen
+        )
     sides = {"generated": (a, generated), "real": (b, real)}
     protocol = {key: value for key, value in result.protocol.items() if key not in ("num_fake", "num_real")}
     remarks = comparison.left_out((generated, real), (str(a), str(b)))

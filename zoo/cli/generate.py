@@ -13,6 +13,7 @@ from zoo.cli.common import (
     Run,
     Truncation,
     attributes_asked,
+    counted,
     label_of,
     loaded,
     names_of_classes,
@@ -63,7 +64,8 @@ def sample(
         of_some = [f"--label={classes[label]}" for label in labels] if len(labels) < len(classes) else []
         words = ["zoo", "sample", str(run), f"--per-class={per_class}", f"--seed={seed}", *of_some, "-o", str(output)]
         origin: dict[str, Any] = {"checkpoint": file_of(find(run)), "command": shlex.join(words)}
-        labelled_folder(model, output, per_class, labels=labels, seed=seed, **origin)
+        with counted("images", per_class * len(labels)) as seen:
+            labelled_folder(model, output, per_class, labels=labels, seed=seed, **origin, seen=seen)
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")
@@ -72,12 +74,15 @@ def sample(
         require(model, Truncates, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)
     wanted = ranges(seeds, "--seeds") if seeds is not None else range(seed, seed + number)
-    rows = [draw(model, wanted, of_class, truncation) for of_class in labels or (vector,)]
+    total = len(wanted) * max(len(labels), 1)
+    with counted("images", total) as seen:
+        rows = [draw(model, wanted, of_class, truncation, seen) for of_class in labels or (vector,)]
     names = [classes[label] for label in labels]
     if output.suffix.lower() in pictures.FORMATS:
         save_grid(rows, output)
     else:
-        for folder, images in zip([folder_name(name) for name in names] or ["."], rows, strict=True):
-            save_files(images, output / folder, wanted)
+        with counted("files", total) as seen:
+            for folder, images in zip([folder_name(name) for name in names] or ["."], rows, strict=True):
+                save_files(images, output / folder, wanted, seen)
     of_what = f" of each of {', '.join(names)}" if labels else ""
     typer.echo(f"{len(wanted)} images{of_what}, seeds {seeds or f'{seed} to {seed + number - 1}'}: {output}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.common import Device, Run, refuse_exported
+from zoo.cli.common import Device, Run, refuse_exported, watched
 
 
 def evaluate(
@@ -115,12 +115,14 @@ def _measured(model: Any, data: Any, evaluation: Any, ppl: int | None, device: s
     from zoo.metrics.path_length import PathLength
 
     if ppl is None:
-        return evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+        with watched(model.preview, max(evaluation.numbers(data))) as preview:
+            return evaluation.evaluate(preview, data, device=device, protocol=generator(model))
     if not isinstance(evaluation, Evaluation):
         raise ValueError("--ppl compares features: give metrics that have some, such as metrics=inception")
     evaluation.metrics.append(PathLength(model, evaluation.extractor, ppl))
     try:
-        return evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+        with watched(model.preview, max(evaluation.numbers(data))) as preview:
+            return evaluation.evaluate(preview, data, device=device, protocol=generator(model))
     finally:
         evaluation.metrics.pop()
 
@@ -181,6 +183,22 @@ def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
     return _built(with_overrides(stored, model.config["seed"], overrides), path)
 
 
+def metrics_of(config: dict[str, Any], path: Path) -> Any:
+    """The evaluation of a run's settings, which measures nothing yet; None where metrics=none.
+
+    Raises:
+        ValueError: for settings of which nothing can be built.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    stored = _completed("metrics", config, [])
+    try:
+        return instantiate(stored, _convert_="all") if stored else None
+    except InstantiationException as error:
+        raise ValueError(f"{path} has settings of which nothing can be built: {error.__cause__ or error}") from error
+
+
 def generator(model: Any) -> dict[str, str]:
     """Which of a model's generators is measured, for the protocol: a weights folder holds the averages alone."""
     return {"generator": "EMA" if model.averaged or model.config.get("averaged") else "last"}
@@ -202,7 +220,8 @@ def _evaluate_images(model: Any, path: Path, folder: Path, overrides: list[str],
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is left out, which is said below
         data, evaluation = _built(with_overrides({"data": data_settings, "metrics": metrics}, 0, overrides), path)
-    result = evaluation.evaluate(model.preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
+    with watched(model.preview, max(evaluation.numbers(data))) as preview:
+        result = evaluation.evaluate(preview, data, device=device, protocol={"generator": "EMA"}, skip=True)
 
     def bicubic(batch: Any) -> dict[str, Preview]:
         fake = from_bytes(degradation.enlarge(to_bytes(batch.low.cpu()), model.scale))

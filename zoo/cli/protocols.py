@@ -11,6 +11,7 @@ def by_protocols(
     model: Any, path: Path, data: Any, evaluation: Any, overrides: list[str], device: str, json_: str | None
 ) -> None:
     """Measure a model by the protocols of the literature, and print the table, or write it as JSON."""
+    from zoo.cli.common import watched
     from zoo.cli.measure import generator
     from zoo.game.abilities import FromLatents
     from zoo.metrics.evaluation import Evaluation
@@ -34,20 +35,22 @@ def by_protocols(
             f"{type(model).__name__} makes one image of each input, so that there are no more fakes than inputs in "
             f"the {split} split: 5k, 10k and 50k do not apply"
         )
-    table = measure(
-        model.preview,
-        data,
-        evaluation.extractor,
-        numbers=numbers,
-        num_real=evaluation.num_real,
-        split=split,
-        size=data.rows.image_size,
-        batch_size=evaluation.batch_size,
-        drawn=evaluation.prc_images,
-        cache_dir=evaluation.cache_dir,
-        device=device,
-        protocol=generator(model),
-    )
+    total = max(data.num_images(split), *(numbers or [0]))
+    with watched(model.preview, total) as preview:
+        table = measure(
+            preview,
+            data,
+            evaluation.extractor,
+            numbers=numbers,
+            num_real=evaluation.num_real,
+            split=split,
+            size=data.rows.image_size,
+            batch_size=evaluation.batch_size,
+            drawn=evaluation.prc_images,
+            cache_dir=evaluation.cache_dir,
+            device=device,
+            protocol=generator(model),
+        )
     report = table.as_json()
     report["remarks"] = remarks = remarks + table.remarks
     report = {"run": str(path), "trained_for": model.images} | report

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from zoo.cli.common import Device, Run, refuse_exported
+from zoo.cli.common import Device, Run, refuse_exported, watched
 from zoo.cli.measure import generator, of_run
 
 LIBRARIES = ("gan-zoo", "torch", "lightning")  # whose versions the card names
@@ -163,7 +163,8 @@ def _figures(model: Any, data: Any, evaluation: Any, device: str) -> dict[str, A
 
     if evaluation is None:
         return {"figures": {}, "headline": [], "protocol": {}, "interval": "none"}
-    found = evaluation.evaluate(model.preview, data, device=device, protocol=generator(model))
+    with watched(model.preview, max(evaluation.numbers(data))) as preview:
+        found = evaluation.evaluate(preview, data, device=device, protocol=generator(model))
     known = [*places(model.config)]
     ends = {name: dict(zip(("low", "high"), interval, strict=True)) for name, interval in found.intervals.items()}
     return {

@@ -110,6 +110,9 @@ class Detection(Metric):
         names = ", ".join(str(data.classes[label]) for label in data.normal)
         return {"normal": names, "num_normal": int(is_normal.sum()), "num_abnormal": int((~is_normal).sum())}
 
+    def sign(self, name: str) -> float:
+        return 1.0 if self.panel(name) else 0.0
+
     def panel(self, name: str) -> str | None:
         return next((panel for panel in ("average_precision", "auroc") if panel in name), None)
 

@@ -9,7 +9,7 @@ interval is then that of the other side's images.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -72,12 +72,14 @@ class Comparison(Distribution):
         device: torch.device | str,
         batch_size: int,
         names: tuple[str, str],
+        seen: Callable[[int], object] = lambda images: None,
     ) -> Result:
         """Measures both sides.
 
         Args:
             batch_size: images at a time.
             names: of the two, for messages.
+            seen: is told how many images more have been looked at.
 
         Raises:
             ValueError: too few images on a side for one of the measures; statistics of other features than the
@@ -95,8 +97,8 @@ class Comparison(Distribution):
             of_rest.chosen = {name: m for name, m in self.chosen.items() if self._can_have(name, sides)}
             if not of_rest.chosen:
                 raise ValueError(f"{remarks[0]}, and no measure is left: add fid to metrics.measures")
-            return of_rest._compare(generated, real, device, batch_size, names)
-        return self._compare(generated, real, device, batch_size, names)
+            return of_rest._compare(generated, real, device, batch_size, names, seen)
+        return self._compare(generated, real, device, batch_size, names, seen)
 
     def left_out(self, sides: tuple[Images | Statistics, ...], names: tuple[str, str]) -> list[str]:
         """What there is to say, in a sentence each, of sides that are statistics."""
@@ -115,7 +117,7 @@ class Comparison(Distribution):
 
     def _compare(
         self, generated: Images | Statistics, real: Images | Statistics, device: torch.device, batch_size: int,
-        names: tuple[str, str],
+        names: tuple[str, str], seen: Callable[[int], object],
     ) -> Result:  # fmt: skip
         sides = (generated, real)
         numbers = [0 if isinstance(side, Statistics) else len(side) for side in sides]
@@ -135,11 +137,11 @@ class Comparison(Distribution):
             if isinstance(generated, Statistics):
                 metric.fake = Known("fake", generated, self.extractor)
             else:
-                _count(metric.fake, generated, device, batch_size)
+                _count(metric.fake, generated, device, batch_size, seen)
             if isinstance(real, Statistics):
                 metric.real = Known("real", real, self.extractor)
             else:
-                _count(metric.real, real, device, batch_size)
+                _count(metric.real, real, device, batch_size, seen)
             counted = metric.fake.num, metric.real.num
             for name, number, given in zip(names, counted, sides, strict=True):
                 unreadable = getattr(given, "unreadable", {})
@@ -167,7 +169,8 @@ class Comparison(Distribution):
             self.check_numbers(**{f"images in {name}": number})
 
 
-def _count(side: Side, images: Images, device: torch.device, batch_size: int) -> None:
+def _count(side: Side, images: Images, device: torch.device, batch_size: int, seen: Callable[[int], object]) -> None:
     for batch, positions in images.batches(batch_size):
         side.add(batch.to(device), positions)
+        seen(len(batch))
     side.close()

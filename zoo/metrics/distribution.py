@@ -100,6 +100,10 @@ class Distribution(Metric):
             self.headline, self.higher_is_better = self.distance, False
         elif summed:
             self.headline, self.higher_is_better = f"{summed.headline}{self.suffix}", summed.higher_is_better
+        own = {name: sign for measure in self.chosen.values() for name, sign in measure.signs.items()}
+        own |= {"classes": 1.0, "accuracy": 1.0, self.extractor.distance: -1.0}
+        own |= {f"{self.extractor.distance}{self.suffix}_per_class": -1.0}
+        self.signs = own | {f"{name}{self.suffix}": sign for name, sign in own.items()}
         self.check_numbers(prc_images=prc_images)
 
     def load(self) -> None:

@@ -13,6 +13,7 @@ one input; a translator here has one output for each, so that its pairs are of d
 pixels are shrunk to that, and for AlexNet those smaller than 64 enlarged.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -78,6 +79,7 @@ class Diversity(Measure):
     """It, of a classifier's activations where the extractor has some, else LPIPS."""
 
     needs_reals, needs_model = False, True
+    signs: Mapping[str, float] = {"diversity": 1.0}
 
     def __init__(self) -> None:
         self.distance = lpips.Distance(

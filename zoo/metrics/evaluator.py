@@ -85,6 +85,10 @@ class Evaluator:
         """Which value tells the best checkpoint of a model with this goal, and its sign; None: none does."""
         return next(iter(self.headlines(names, goal).items()), None)
 
+    def sign(self, name: str) -> float:
+        """1 where more of a value is better, -1 where less is, 0 where neither is."""
+        return next((sign for metric in self.metrics if (sign := metric.sign(name))), 0.0)
+
     def panel(self, name: str) -> str:
         """The panel of the curves in which a value is drawn: "D/accuracy_real" belongs with "D/accuracy_fake"."""
         panels = (metric.panel(name) for metric in self.metrics)

@@ -19,7 +19,7 @@ side, twice. Where both sides are alike the projections vanish but for their noi
 at most twice too large (Efron and Stein 1981, Annals of Statistics 9): near 0 intervals are wide rather than narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -83,6 +83,7 @@ class KID(Measure):
     """The kernel (Inception) distance, of the images that were drawn; with one image of a side there is none."""
 
     headline = "kid"
+    signs: Mapping[str, float] = {"kid": -1.0}
 
     def values(self, seen: Seen) -> dict[str, float | Estimate]:
         fake, real = table(seen.fake), table(seen.real)
@@ -98,6 +99,7 @@ class CMMD(Measure):
     """CLIP's maximum mean discrepancy: of an extractor whose features are an embedding."""
 
     headline, lacks = "cmmd", "whose features are an embedding, such as metrics=clip"
+    signs: Mapping[str, float] = {"cmmd": -1.0}
 
     def fits(self, extractor: Extractor) -> bool:
         return extractor.embeds

@@ -60,6 +60,7 @@ class Measure:
 
     headline: ClassVar[str | None] = None  # the value that sums it up, without the extractor's name
     higher_is_better: ClassVar[bool] = False  # of that
+    signs: Mapping[str, float] = {}  # of its values: 1 where more is better, -1 where less is
     lacks: ClassVar[str] = ""  # what an extractor has to have that it does not fit, in words; "": it says so itself
     needs_reals: ClassVar[bool] = True
     needs_model: ClassVar[bool] = False  # it looks at a model's training data too, or at images of one size

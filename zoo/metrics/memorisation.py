@@ -17,6 +17,7 @@ the training images are those that the generator has seen, which are no draw.
 Fakes that are made of images are no new ones, so that of translators and super-resolution nothing is measured.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -72,6 +73,7 @@ class Memorisation(Measure):
     """Both shares. Rank 0 keeps the features of the data that it has seen, for the next evaluation."""
 
     needs_model = True
+    signs: Mapping[str, float] = {"memorisation": -1.0}  # authenticity falls with good quality too
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[list[Any], Tensor]] = {}  # by split

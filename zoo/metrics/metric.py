@@ -105,6 +105,7 @@ class Metric(States):
     sides: tuple[str, ...] = ("real", "fake")  # whose positions it is to see; where it is one, nothing beyond them
     headline: str | None = None  # the value that sums it up: for the progress bar and the choice of the best checkpoint
     higher_is_better = True  # of the headline
+    signs: Mapping[str, float] = {}  # of its other values, by name: 1 where more is better, -1 where less is
     reals: States | None = None  # what depends on real images alone: it is kept from one evaluation to the next
     reals_cached = False  # whether `reals` have been taken up from there
     task: Task
@@ -139,6 +140,14 @@ class Metric(States):
     def panel(self, name: str) -> str | None:
         """The panel of the curves in which a value of this metric's is drawn; None: that of its name's first word."""
         return None
+
+    def sign(self, name: str) -> float:
+        """1 where more of a value is better, -1 where less is, 0 where neither is, or it is not of this metric.
+
+        What stands before and behind it, of a preview and of a class, "X->Y/fid" and "fid/CLASS", changes nothing.
+        """
+        signs = {**({self.headline: 1.0 if self.higher_is_better else -1.0} if self.headline else {}), **self.signs}
+        return next((signs[part] for part in name.split("/") if part in signs), 0.0)
 
     def begun(self, task: Task) -> Self:
         """A copy with states for one preview's images."""

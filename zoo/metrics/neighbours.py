@@ -16,6 +16,7 @@ Stein 1981), and for balls it is too large: in what tests/metrics/test_measures.
 wide as the spread of the values asks for. Where all points are inside, or none, it is Clopper and Pearson's.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -122,6 +123,8 @@ class Neighbours(Measure):
 class PrecisionRecall(Neighbours):
     """Both, as torch-fidelity has them."""
 
+    signs: Mapping[str, float] = {"precision": 1.0, "recall": 1.0}
+
     def check_numbers(self, **numbers: int | None) -> None:
         for argument, number in numbers.items():
             if number is not None and number <= self.neighbours:
@@ -151,6 +154,8 @@ class PrecisionRecall(Neighbours):
 
 class DensityCoverage(Neighbours):
     """Both, as the authors' code has them; with `neighbours` images or fewer of a side there are none."""
+
+    signs: Mapping[str, float] = {"density": 1.0, "coverage": 1.0}
 
     def settings(self) -> dict[str, Plain]:
         return {"density_coverage": f"{self.neighbours} neighbours"}

@@ -125,6 +125,7 @@ class PathLength(Metric):
 
     def __init__(self, model: Any, extractor: Extractor, paths: int) -> None:
         super().__init__()
+        self.signs = {"ppl": -1.0, f"ppl_{extractor.name}": -1.0}
         self.model, self.extractor, self.paths = model, extractor, paths
 
     def check(self, shown: Preview, name: str) -> None:

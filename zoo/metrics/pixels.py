@@ -21,6 +21,8 @@ There images are levels of 0 to 255 as float64 [..., H, W]; what a network gives
 Y is not, as in the papers' code. Implementations that leave one of this out differ by up to 0.016 in SSIM on Set5.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -119,6 +121,7 @@ class PixelErrors(Metric):
 
     needs, sides = ("target",), ("fake",)
     names = ("psnr", "l1", "pixel_accuracy")
+    signs: Mapping[str, float] = {"psnr": 1.0, "l1": -1.0, "pixel_accuracy": 1.0}
     table: Tensor  # [num_fake, 3] in the order of `names`
 
     def check(self, shown: Preview, name: str) -> None:

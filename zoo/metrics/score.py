@@ -10,6 +10,8 @@ the standard Inception it is read off the logits without their bias, "logits_unb
 off its logits, and named after it: inception_score_mnist.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,6 +61,7 @@ class InceptionScore(Measure):
 
     headline, higher_is_better, lacks = "inception_score", True, "that classifies"
     needs_reals = False
+    signs: Mapping[str, float] = {"inception_score": 1.0}
 
     def fits(self, extractor: Extractor) -> bool:
         return extractor.num_logits > 0

@@ -60,6 +60,7 @@ class Fidelity(OfWholeImages):
 
     names = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
     headline = "psnr_y"
+    signs: Mapping[str, float] = dict.fromkeys(names, 1.0)
 
     def may_choose(self, goal: str) -> bool:
         return goal != "perception"

@@ -287,18 +287,25 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection
     Where a run lies and who is told of it does not act on it, and `ranges` are no setting: they were found in its data.
     What is repeated (`seed` as `data.seed`) is said once.
     """
+    return [f"{names} {old} -> {new}" for names, old, new in differences(before, now, typed)]
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] | None = None
+) -> list[tuple[str, str, str]]:
+    """As `changes`: the names of settings, what they were and what they are."""
     old, new = _acting(before), _acting(now)
     follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
     differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
     came = lambda key: key not in old and re.fullmatch(r"(model|data)\.\w+", key) and key not in (typed or ())
     keys = [key for key in differing if ("." not in key or not follows(key)) and not (typed is not None and came(key))]
     built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
-    told: dict[str, list[str]] = {}  # what has changed, and which settings in that way
+    told: dict[tuple[str, str, str], list[str]] = {}  # what has changed, and which settings in that way
     for key in keys:
         if key.endswith("_target_") or not any(key.startswith(p) and (key in old) != (key in new) for p in built):
-            change = f"{_said(key, old)} -> {_said(key, new)}"
-            told.setdefault(f"{key.rpartition('.')[2]} {change}", []).append(key.removesuffix("._target_"))
-    return [f"{printable(', '.join(names))} {said.partition(' ')[2]}" for said, names in told.items()]
+            change = (key.rpartition(".")[2], _said(key, old), _said(key, new))
+            told.setdefault(change, []).append(key.removesuffix("._target_"))
+    return [(printable(", ".join(names)), was, now_) for (_, was, now_), names in told.items()]
 
 
 def typed() -> set[str]:

@@ -23,6 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from zoo.atomic import replacing
 from zoo.game import quirks
 from zoo.ranges import Count
+from zoo.result import rows_of
 from zoo.run.checkpoint import read
 from zoo.run.writing import attempt
 
@@ -114,32 +115,6 @@ class CSV(Logger):
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(rows)
-
-
-def rows_of(path: Path) -> tuple[list[dict[str, str]], bool]:
-    """The rows of a metrics.csv, and whether it holds anything else; a last line that was not finished is nothing.
-
-    Raises:
-        OSError: if there is a file, and it can't be read.
-    """
-    if not path.is_file():
-        return [], False
-    text = path.read_bytes().decode(errors="replace")
-    lines = text.split("\n")
-    columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes
-    if columns[:1] != ["images"] or len(set(columns)) < len(columns) or not all(columns):
-        return [], bool(text)
-    sound = [row for row in values if len(row) == len(columns) and row[0].isdecimal() and all(map(_number, row))]
-    return [dict(zip(columns, row, strict=True)) for row in sound], len(sound) < len(values)
-
-
-def _number(text: str) -> bool:
-    """Whether a value of a table is a number, or there is none."""
-    try:
-        float(text or 0)
-    except ValueError:
-        return False
-    return True
 
 
 class MayFail:

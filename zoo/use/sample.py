@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,17 @@ from zoo.batch import check_numbers, to_bytes, to_unit
 from zoo.game.abilities import BATCH, classes_of, labels_of
 from zoo.use.pictures import save, whole
 
+Seen = Callable[[int], object]  # is told how many images more have been made, or written
+
 
 @torch.no_grad()
-def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float | None = None) -> Tensor:
+def draw(
+    model: Any,
+    seeds: Sequence[int],
+    label: Any = None,
+    truncation: float | None = None,
+    seen: Seen = lambda images: None,
+) -> Tensor:
     """Images [N, C, H, W] in [0, 1] of seeds, on the CPU, by a model that makes them `FromLatents`.
 
     Args:
@@ -37,7 +45,11 @@ def draw(model: Any, seeds: Sequence[int], label: Any = None, truncation: float 
     if truncation is not None:
         of_seeds = lambda batch, labels: (model.latent_of(batch), labels_of(model, batch, labels))
         generate = lambda batch, labels: model.truncated(*of_seeds(batch, labels), truncation)
-    return torch.cat([to_unit(check_numbers(generate(batch, labels(batch)))).cpu() for batch in batches])
+    images = []
+    for batch in batches:
+        images.append(to_unit(check_numbers(generate(batch, labels(batch)))).cpu())
+        seen(len(batch))
+    return torch.cat(images)
 
 
 class Drawn:
@@ -92,10 +104,11 @@ def save_grid(rows: Sequence[Tensor], path: Path) -> None:
     save(grid(rows), path)
 
 
-def save_files(images: Tensor, folder: Path, seeds: Sequence[int]) -> None:
+def save_files(images: Tensor, folder: Path, seeds: Sequence[int], seen: Seen = lambda images: None) -> None:
     """Images [N, C, H, W] in [0, 1] as FOLDER/<seed>.png."""
     for seed, image in zip(seeds, images.mul(255).round().byte(), strict=True):
         save(to_pil_image(image), folder / f"{seed:06d}.png")
+        seen(1)
 
 
 def folder_name(name: str) -> str:
@@ -104,7 +117,15 @@ def folder_name(name: str) -> str:
 
 
 def labelled_folder(
-    model: Any, folder: Path, n: int, *, labels: Sequence[int], seed: int, checkpoint: Path, command: str
+    model: Any,
+    folder: Path,
+    n: int,
+    *,
+    labels: Sequence[int],
+    seed: int,
+    checkpoint: Path,
+    command: str,
+    seen: Seen = lambda images: None,
 ) -> None:
     """FOLDER/<class>/<seed>.png: n images of each class, label y's of the seeds from `seed` + y * n on.
 
@@ -138,5 +159,5 @@ def labelled_folder(
             seeds = range(seed + label * n, seed + (label + 1) * n)
             for start in range(0, n, BATCH):  # no more than these in memory
                 batch = seeds[start : start + BATCH]
-                save_files(draw(model, batch, label), folder / name, batch)
+                save_files(draw(model, batch, label), folder / name, batch, seen)
                 manifest.writerows([f"{name}/{i:06d}.png", label, classes[label], i] for i in batch)

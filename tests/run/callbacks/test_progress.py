@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from common import small
 from train import run
 from zoo.batch import LabelledImages
 from zoo.run import sizes
-from zoo.run.callbacks.progress import ImageProgress
+from zoo.run.callbacks import Every
+from zoo.run.callbacks.evaluate import Evaluate
+from zoo.run.callbacks.progress import ImageProgress, in_time, still
 
 HINT = "these widths are for a CPU: scale=medium or scale=paper suit this machine\n"
 
@@ -40,3 +43,51 @@ def test_a_gpu_with_networks_for_a_cpu(
     for step in range(2):
         progress.on_train_batch_start(None, model, batch, step)  # type: ignore[arg-type]
     assert capsys.readouterr().out == f"G of 1\n{hint}"
+
+
+def test_the_time_left_counts_what_is_done_beside_training() -> None:
+    """Of 1,000 images 300 were shown: 3 s of training, and 3 evaluations of 20, 10 and 10 s."""
+    samples, evaluations = Every(100, max_images=1_000), Every(100, max_images=1_000)
+    for every, seconds in ((samples, [1.0, 1.0, 1.0]), (evaluations, [20.0, 10.0, 10.0])):
+        for images in range(20, 301, 20):
+            every(images)
+        every.seconds += seconds
+    trainer: Any = SimpleNamespace(callbacks=[SimpleNamespace(every=samples), SimpleNamespace(every=evaluations), 3])
+    trainer.callbacks.append(SimpleNamespace(every=None))
+    assert (samples.ahead, evaluations.ahead) == (7, 7)
+    assert still(trainer, shown=300, left=700, seconds=46.0) == (pytest.approx(7 + 7 * 1 + 7 * 10), 0)
+
+
+def test_before_the_first_evaluation_its_time_is_not_known(tmp_path: Path) -> None:
+    evaluate = Evaluate(evaluation=None, every=300, patience=None, max_images=1_000, folder=str(tmp_path))
+    trainer: Any = SimpleNamespace(callbacks=[evaluate])
+    assert still(trainer, shown=100, left=900, seconds=1.0) == (pytest.approx(9.0), 0)  # metrics=none
+    evaluate.evaluation = object()  # type: ignore[assignment]
+    assert still(trainer, shown=100, left=900, seconds=1.0) == (pytest.approx(9.0), 4)  # at 300, 600, 900, the end
+
+
+def test_what_is_due_at_this_moment_is_still_to_come() -> None:
+    """The bar is told of a batch before the others are."""
+    every = Every(100, max_images=1_000)
+    every(99)
+    assert every.ahead == 10
+    every(100)
+    assert every.ahead == 9
+    every(1_001)
+    assert every.ahead == 0
+
+
+def test_times_in_words() -> None:
+    assert in_time(30) == "0.5 min left"
+    assert in_time(3 * 3600) == "3.0 h left"
+    assert in_time(60, 10) == "1.0 min left and 10 evaluations"
+    assert in_time(60, 1) == "1.0 min left and 1 evaluation"
+
+
+def test_a_run_says_how_long_it_still_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=64"]
+    run(small("dcgan", tmp_path, "max_images=160", "logger=none", *metrics))
+    lines = [line for line in capsys.readouterr().out.splitlines() if " of 160 images" in line]
+    assert "min left and 3 evaluations" in lines[0]
+    assert "min left  " in lines[-1]
+    assert "evaluation" not in lines[-1]

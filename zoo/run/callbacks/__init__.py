@@ -4,6 +4,9 @@ A callback meets a model only through `preview`, `images` (the time), `run_log` 
 (many processes) and `refuse_diverged` (before it is kept).
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +65,9 @@ class Every:
     def __init__(self, images: int | None, *, max_images: int) -> None:
         if images is not None and images <= 0:
             raise ValueError(f"an interval of {images} images must be positive; null is a tenth of max_images")
-        self.images, self._last = interval(images, max_images), 0
+        self.images, self._last, self._budget = interval(images, max_images), 0, max_images
         self.acted = -1  # images at the last time that it was true
+        self.seconds: list[float] = []  # that what is done took, each time
 
     def start(self, now: int) -> None:
         """Begin to count at `now` images: a resumed run repeats nothing."""
@@ -75,3 +79,21 @@ class Every:
         self._last = now
         self.acted = now if reached else self.acted
         return reached
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around what is done, so that it is known how long it takes."""
+        began = time.perf_counter()
+        yield
+        self.seconds.append(time.perf_counter() - began)
+
+    @property
+    def ahead(self) -> int:
+        """How often it is still to be done, once at the end of the budget among them."""
+        return max(-(-self._budget // self.images) - self._last // self.images, 0)
+
+    @property
+    def to_come(self) -> float:
+        """Seconds that this will take, by the last times; 0 where it was not done yet."""
+        known = self.seconds[1:][-5:] or self.seconds  # the first time, much is computed that is kept
+        return self.ahead * sum(known) / len(known) if known else 0.0

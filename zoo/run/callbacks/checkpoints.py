@@ -44,15 +44,19 @@ class Checkpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if self.every(pl_module.images):
-            pl_module.refuse_diverged()
-            if trainer.is_global_zero and self.path.is_file():
-                with attempt(self.previous):
-                    self._keep_previous()
-            elif trainer.is_global_zero and self._saved:
-                log.warning("%s has been removed: it is made again, and training goes on", self.path)
-            self._saved = save(trainer, self.path)
+            with self.every.timed():
+                self._save_last(trainer, pl_module)
         if self.keep_every and self.keep_every(pl_module.images):
             save(trainer, self.path.with_name(f"{pl_module.images:09d}.ckpt"))
+
+    def _save_last(self, trainer: L.Trainer, model: Any) -> None:
+        model.refuse_diverged()
+        if trainer.is_global_zero and self.path.is_file():
+            with attempt(self.previous):
+                self._keep_previous()
+        elif trainer.is_global_zero and self._saved:
+            log.warning("%s has been removed: it is made again, and training goes on", self.path)
+        self._saved = save(trainer, self.path)
 
     def _keep_previous(self) -> None:
         with replacing(self.previous) as part:

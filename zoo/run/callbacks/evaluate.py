@@ -212,9 +212,13 @@ class Evaluate(Remembers):
     def _evaluate(self, trainer: L.Trainer, model: Any) -> None:
         if self.evaluation is None:
             return
+        with self.every.timed():
+            self._measure(self.evaluation, trainer, model)
+
+    def _measure(self, evaluation: Evaluator, trainer: L.Trainer, model: Any) -> None:
         model.synchronise()
         data, protocol = trainer.datamodule, {"generator": "EMA" if model.averaged else "last"}  # type: ignore[attr-defined]
-        self.result = result = self.evaluation.evaluate(model.preview, data, device=model.device, protocol=protocol)
+        self.result = result = evaluation.evaluate(model.preview, data, device=model.device, protocol=protocol)
         if result.protocol != self.protocol:
             self.protocol = result.protocol
             for logger in trainer.loggers:
@@ -225,10 +229,10 @@ class Evaluate(Remembers):
                 os.replace(self.path, self.path.with_name(f"best-{self.phase}.ckpt"))
             self.first = len(self.history)
         self.phase = model.phase
-        self.chooses = self.evaluation.chooses(model.goal, result.values)
+        self.chooses = evaluation.chooses(model.goal, result.values)
         self.history.append({"images": model.images, **result.values})
         self.intervals[model.images] = result.intervals
-        headlines = self.evaluation.headlines(result.values)
+        headlines = evaluation.headlines(result.values)
         model.publish(result.values | bounds({k: v for k, v in result.intervals.items() if k in headlines}))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, AfterEvaluation):

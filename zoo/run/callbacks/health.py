@@ -175,7 +175,8 @@ class Health(Remembers, AfterEvaluation):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         evaluate = Evaluate.of(trainer)
         if self.every(pl_module.images) and not (evaluate and evaluate.evaluation):
-            self._look(trainer, pl_module, None)
+            with self.every.timed():
+                self._look(trainer, pl_module, None)
 
     def on_evaluation(self, trainer: L.Trainer, pl_module: Any, evaluate: Evaluate) -> None:
         self._look(trainer, pl_module, evaluate)

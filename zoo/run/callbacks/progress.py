@@ -1,4 +1,8 @@
-"""A progress bar in images: how many of the budget, how fast, how long still, the players' losses and the metrics."""
+"""A progress bar in images: how many of the budget, how fast, how long still, the players' losses and the metrics.
+
+How long still: the images to come, at the speed of training alone, and the evaluations, grids and checkpoints to come,
+each kind as long as it took so far (`Every.timed`).
+"""
 
 import os
 import time
@@ -7,11 +11,12 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from zoo.ranges import Count
 from zoo.run import sizes
+from zoo.run.callbacks import Every
 from zoo.run.callbacks.evaluate import Evaluate
 
 
@@ -46,11 +51,11 @@ class ImageProgress(ProgressBar):
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=12),
                 TextColumn("{task.completed:,.0f} of {task.total:,.0f}  {task.fields[speed]}", table_column=whole()),
-                TimeRemainingColumn(compact=True, table_column=whole()),
+                TextColumn("{task.fields[left]}", table_column=whole()),
                 TextColumn("{task.fields[values]}", table_column=whole()),
             ]
             self._bar = Progress(*columns, console=console, refresh_per_second=4)
-            state = {"total": self.max_images, "completed": self._first, "speed": "", "values": ""}
+            state = {"total": self.max_images, "completed": self._first, "speed": "", "left": "", "values": ""}
             self._task = self._bar.add_task(variant, **state)
             self._bar.start()
 
@@ -69,14 +74,16 @@ class ImageProgress(ProgressBar):
         now, tenth = pl_module.images, pl_module.images * 10 // self.max_images
         if not self._bar and tenth <= self._tenth:
             return
-        speed = (now - self._first) / (time.perf_counter() - self._start)
+        seconds = time.perf_counter() - self._start
+        speed = (now - self._first) / seconds
+        left = in_time(*still(trainer, shown=now - self._first, left=self.max_images - now, seconds=seconds))
         values = in_words(pl_module.run_log.latest, Evaluate.of(trainer))
         if self._bar:
-            self._bar.update(self._task, completed=now, speed=f"{speed:,.0f}/s", values=values)
+            self._bar.update(self._task, completed=now, speed=f"{speed:,.0f}/s", left=left, values=values)
         else:
-            self._tenth, left = tenth, max(self.max_images - now, 0) / max(speed, 1e-9) / 60
+            self._tenth = tenth
             images = f"{now:>11,} of {self.max_images:,} images"
-            print(f"{images}  {speed:,.0f}/s  {left:.1f} min left  {values}", flush=True)
+            print(f"{images}  {speed:,.0f}/s  {left}  {values}", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self._bar:
@@ -85,6 +92,29 @@ class ImageProgress(ProgressBar):
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         self.on_train_end(trainer, pl_module)
+
+
+def still(trainer: L.Trainer, *, shown: int, left: int, seconds: float) -> tuple[float, int]:
+    """Seconds that a run still takes, and how many evaluations beside these, where none has been made yet.
+
+    Args:
+        shown: images since it began.
+        left: images to come.
+        seconds: since it began.
+    """
+    beside = [c.every for c in trainer.callbacks if isinstance(getattr(c, "every", None), Every)]  # type: ignore[attr-defined]
+    training = max(seconds - sum(sum(every.seconds) for every in beside), 0.0)
+    expected = training / max(shown, 1) * max(left, 0) + sum(every.to_come for every in beside)
+    evaluate = Evaluate.of(trainer)
+    unknown = evaluate.every.ahead if evaluate and evaluate.evaluation and not evaluate.every.seconds else 0
+    return expected, unknown
+
+
+def in_time(seconds: float, evaluations: int = 0) -> str:
+    """A time to come, for people: "3.2 min left", "1.5 h left and 10 evaluations"."""
+    minutes = seconds / 60
+    words = f"{minutes:.1f} min left" if minutes < 100 else f"{minutes / 60:.1f} h left"
+    return f"{words} and {evaluations} evaluation{'s' if evaluations > 1 else ''}" if evaluations else words
 
 
 def in_words(latest: dict[str, float], evaluate: Evaluate | None) -> str:

@@ -1,5 +1,6 @@
-"""The result of a run, for people: report.md with the last grid, the curves and the figures."""
+"""The result of a run, for people: report.md with the last grid, the curves and the figures; report.html to look at."""
 
+import logging
 import platform
 import shlex
 import time
@@ -15,15 +16,19 @@ from zoo.atomic import replacing
 from zoo.batch import ImagePairs
 from zoo.game.abilities import Scores, Translates, Upscales, attributes_of, classes_of
 from zoo.metrics.evaluator import default_panel
+from zoo.result import rows_of
+from zoo.run.account import Account, own_settings, versions, write_page
 from zoo.run.callbacks import images_of, kept
 from zoo.run.callbacks.evaluate import ENDS, Evaluate
 from zoo.run.callbacks.health import Health
-from zoo.run.loggers import rows_of
 from zoo.run.writing import attempt
+
+log = logging.getLogger(__name__)
 
 
 class Report(L.Callback):
-    """Writes `report.md` and `curves.png` into the run's folder at the end of training, and says where everything is.
+    """Writes `report.md`, `curves.png` and `report.html` into the run's folder at the end of training, and says where
+    everything is.
 
     `overrides` are the command line that made the run, after `python train.py`.
     """
@@ -94,7 +99,57 @@ class Report(L.Callback):
             lines += ["## Curves", "", "![curves](curves.png)", ""]
         with attempt(self.folder / "report.md"), replacing(self.folder / "report.md") as part:
             part.write_text("\n".join(lines))
+        self._write_page(trainer, pl_module, evaluate, health, seconds, summary)
         print("\n".join(["", *summary, *self._directions(trainer, pl_module, evaluate, grids)]), flush=True)
+
+    def _write_page(
+        self,
+        trainer: L.Trainer,
+        model: Any,
+        evaluate: Evaluate | None,
+        health: Health | None,
+        seconds: float,
+        summary: list[str],
+    ) -> None:
+        """report.html: whatever is wrong with a grid or a table of the folder ends nothing."""
+        path = self.folder / "report.html"
+        evaluation = evaluate.evaluation if evaluate else None
+        shown = model.images - self._first
+        with attempt(path, Exception):  # pictures are decoded and encoded by a library
+            _, data, settings = own_settings(model.config)
+            notes = [f"The run ended before its budget: {evaluate.stopped}"] if evaluate and evaluate.stopped else []
+            if evaluate and evaluate.anew:
+                moments = ", ".join(f"{images:,}" for images in evaluate.anew)
+                notes.append(f"Other data or metrics from image {moments} on: values from before are not compared")
+            facts = {
+                "data": trainer.datamodule.description,  # type: ignore[attr-defined]
+                "seed": str(self.seed),
+                "time": f"{seconds:,.0f} s for {shown:,} images with evaluation ({shown / seconds:,.0f}/s)",
+                "machine": f"{trainer.world_size} x {trainer.strategy.root_device.type}, precision {trainer.precision}",
+                "ended": time.strftime("%Y-%m-%d %H:%M %Z"),
+                "versions": ", ".join(f"{name} {of}" for name, of in versions().items()),
+            }
+            account = Account(
+                folder=self.folder,
+                title=f"{type(model).__name__} on {data}" if data else type(model).__name__,
+                state="finished",
+                images=model.images,
+                command=self.command,
+                facts=facts,
+                result="; ".join(summary),
+                notes=notes,
+                evaluate=evaluate,
+                sign=evaluation.sign if evaluation else lambda name: 0.0,
+                panel=evaluation.panel if evaluation else default_panel,
+                said=[*health.said.values()] if health else (),
+                looks=len(health.history) if health else None,
+                judged=health.judged if health else 0,
+                limits=vars(health.limits) if health else {},
+                settings=settings,
+            )
+            if passed_over := write_page(account, path):
+                more = f"; and {len(passed_over) - 3} more" if len(passed_over) > 3 else ""
+                log.warning("report.html: not shown: %s%s", "; ".join(passed_over[:3]), more)
 
     def _directions(self, trainer: Any, model: Any, evaluate: Evaluate | None, grids: list[Path]) -> Iterator[str]:
         """Where everything is, and what to try next."""
@@ -103,9 +158,10 @@ class Report(L.Callback):
         if grids:
             yield f"samples      {folder}/samples/{grids[-1].name}"
         chosen = evaluate and evaluate.rows and evaluate.metric
+        page = (self.folder / "report.html").is_file()
         best = "best.ckpt (chosen by that) and last.ckpt" if chosen else "last.ckpt"
         if (self.folder / "report.md").is_file():
-            yield f"report       {folder}/report.md"
+            yield f"report       {folder}/report.md{', and report.html for a browser' if page else ''}"
         yield f"checkpoints  {folder}/checkpoints/{best}"
         yield ""
         yield "try next:"

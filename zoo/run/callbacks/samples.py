@@ -51,8 +51,12 @@ class SampleGrids(L.Callback):
         if trainer.is_global_zero and self.every.acted != pl_module.images:
             self._draw(trainer, pl_module)
 
-    @torch.no_grad()
     def _draw(self, trainer: L.Trainer, model: Any) -> None:
+        with self.every.timed():
+            self._write_all(trainer, model)
+
+    @torch.no_grad()
+    def _write_all(self, trainer: L.Trainer, model: Any) -> None:
         for name, preview in model.preview(self._batch).items():
             prefix = "" if name == "samples" else f"{name.replace('->', '-to-')}-"
             if preview.real is not None and not (self.folder / f"{prefix}real.png").exists():
