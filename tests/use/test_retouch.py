@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from common import needs
 from safetensors.torch import save_file
 from test_styles import NUM_WS, SIDE, W_DIM, LinearStyles
 from torch import Tensor
 
+from zoo.batch import from_bytes
+from zoo.data.reading import read_picture
 from zoo.use import encoder, retouch, styles
 from zoo.use.encoder import Encoder
 from zoo.use.retouch import Frame, cut, paste
@@ -110,9 +113,8 @@ def test_what_is_cut_and_pasted_is_what_was_there(angle: float) -> None:
 
 
 def test_the_face_of_an_astronaut_is_found() -> None:
-    from skimage import data
-
-    photograph = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    needs("skimage")
+    photograph = from_bytes(torch.from_numpy(read_picture("astronaut", 3))[None])
     frame = retouch.find_face(photograph[..., :300, 50:400], (32, 32))
     assert abs(frame.x - (225 - 50)) < 25
     assert abs(frame.y - 115) < 25
