@@ -112,6 +112,12 @@ def test_what_is_cut_and_pasted_is_what_was_there(angle: float) -> None:
     assert (paste(photograph, over, part, part) - photograph).abs().max() < 0.05
 
 
+def test_without_its_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retouch, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"not installed here: pip install 'gan-zoo\[faces\]', or give its eyes"):
+        retouch.find_face(noise(1, 3, 99, 99), (32, 32))
+
+
 def test_the_face_of_an_astronaut_is_found() -> None:
     needs("skimage")
     photograph = from_bytes(torch.from_numpy(read_picture("astronaut", 3))[None])

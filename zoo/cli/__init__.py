@@ -19,15 +19,17 @@ from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
+from zoo.cli.train import FORWARDED, complete_in_bash, train
 from zoo.cli.weights import import_
+from zoo.text import trains
 
 app = typer.Typer(
     help=(__doc__ or "").splitlines()[0],
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command(context_settings=FORWARDED)(train)
 FEWER_SEEDS = "give fewer seeds at once"
 for command, remedy in (  # and what to do where memory does not suffice
     (sample, "draw fewer images at once, -n"),
@@ -53,7 +55,7 @@ for command, remedy in (  # and what to do where memory does not suffice
 
 @app.command("list")
 def list_() -> None:
-    """Variants, data sets, metrics and recipes, as train.py takes them."""
+    """Variants, data sets, metrics and recipes, as training takes them; and which need a download."""
     from zoo.run.config import choices
 
     for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
@@ -65,7 +67,7 @@ def list_() -> None:
     typer.echo(
         "\n".join(["published weights, for zoo sample NAME, zoo.load(NAME) and all that takes a RUN", *published()])
     )
-    typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
+    typer.echo(f"\nexample: {trains()} model=vanilla data=mnist max_images=1_000_000")
 
 
 @app.command("check-data")
@@ -86,6 +88,8 @@ def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
     from zoo.run.signals import Left, unwinding
 
+    if complete_in_bash():
+        return
     try:
         with unwinding():
             app()

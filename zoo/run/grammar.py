@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zoo.run.config import choices, groups
 from zoo.run.hints import LOOKS_LIKE_A_PATH, exists, no_choice, no_setting
-from zoo.text import PATHS
+from zoo.text import PATHS, trains
 
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
 
@@ -59,7 +59,7 @@ def overrides(typed: Sequence[str]) -> list[str]:
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    raise ValueError(f"{message} (python train.py --hydra-help)")
+    raise ValueError(f"{message} ({trains()} --hydra-help)")
 
 
 def quoted(argument: str, *, several: bool = False) -> str:
@@ -169,4 +169,4 @@ def _without_equals(argument: str, following: str | None, typed: Sequence[str]) 
         return no_setting(word, "" if value is None else value, typed)
     if Path(word, ".hydra").is_dir() or word.endswith(".ckpt"):
         return f"{says}; did you mean resume={word}?"
-    return f"{says}: they are written KEY=VALUE, such as max_images=1000 (python train.py --help)"
+    return f"{says}: they are written KEY=VALUE, such as max_images=1000 ({trains()} --help)"

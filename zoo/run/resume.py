@@ -98,7 +98,7 @@ def _kept(file: Path, typed: list[str]) -> list[str]:
     texts = [text for text in earlier if text.lstrip("+~").split("=")[0] not in changed]
     try:
         parsed = [(text, _plain(text)) for text in texts]
-        choices = _choices([override for _, override in parsed], _folders(typed))
+        choices = _choices([override for _, override in parsed], config_folders(typed))
     except ValueError as error:
         raise ValueError(f"{file} is refused: {error}; if you trust it, give that on the command line") from None
     typed_choices = _choices_in(typed)
@@ -207,7 +207,7 @@ def _names(group: str) -> set[str]:
     return set(table(group)) if group in TABLES else {path.stem for path in (CONF / group).glob("*.yaml")}
 
 
-def _folders(typed: list[str]) -> list[Path]:
+def config_folders(typed: list[str]) -> list[Path]:
     """The folders of configuration that the command line names: --config-dir=FOLDER, -cd FOLDER."""
     folders = []
     for argument, following in zip(typed, [*typed[1:], ""], strict=False):
