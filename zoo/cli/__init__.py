@@ -57,16 +57,21 @@ for command, remedy in (  # and what to do where memory does not suffice
 def list_() -> None:
     """Variants, data sets, metrics and recipes, as training takes them; and which need a download."""
     from zoo.run.config import choices
+    from zoo.run.downloads import downloads
 
     for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
         rows = choices(group)
+        for name, headline in rows.items():
+            if size := downloads(group, name):
+                rows[name] = f"{headline.removesuffix(',')}{'' if headline[-1] in '.:' else ' ...'} Downloads {size}."
         width = max(map(len, rows)) + 2
         typer.echo("\n".join([f"{group}=", *(f"  {name:<{width}}{headline}" for name, headline in rows.items())]))
     from zoo.use.published import rows as published
 
-    typer.echo(
-        "\n".join(["published weights, for zoo sample NAME, zoo.load(NAME) and all that takes a RUN", *published()])
+    of_names = (
+        "published weights, which come with the package, for zoo sample NAME, zoo.load(NAME), wherever RUN stands"
     )
+    typer.echo("\n".join([of_names, *published()]))
     typer.echo(f"\nexample: {trains()} model=vanilla data=mnist max_images=1_000_000")
 
 
