@@ -1,20 +1,18 @@
 """The wheel is the whole product: built, installed into a fresh environment, and used with no clone in reach."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from common import ROOT
+from packaging.requirements import Requirement
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,24 +46,24 @@ class Installed(NamedTuple):
         return result.stdout
 
 
-def undeclared(package: metadata.Distribution) -> set[str]:
-    """The modules of this environment that the package's own dependencies, extras left out, do not bring."""
-    plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-    brought, waiting = set[str](), [package]
+def dependencies(package: metadata.Distribution) -> dict[str, metadata.Distribution]:
+    """What the package's own dependencies, its extras left out, bring: of this environment, by name."""
+    brought: dict[str, metadata.Distribution] = {}
+    waiting: list[tuple[metadata.Distribution, set[str]]] = [(package, set())]
     while waiting:
-        for need in waiting.pop().requires or []:
-            name = plain(re.split(r"[\s;<>=!~\[(]", need)[0])
-            if "extra ==" in need or name in brought:
+        of, extras = waiting.pop()
+        for need in map(Requirement, of.requires or []):
+            if need.marker and not any(need.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
                 continue
-            brought.add(name)
-            with suppress(metadata.PackageNotFoundError):  # of another system
-                waiting.append(metadata.distribution(name))
-    return {module for module, of in metadata.packages_distributions().items() if not {*map(plain, of)} & brought}
+            if need.name not in brought or need.extras:
+                brought[need.name] = metadata.distribution(need.name)
+                waiting.append((brought[need.name], need.extras))
+    return brought
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel alone, beside the libraries of this environment, of which those that it does not ask for are hidden."""
+    """The wheel alone, and of the libraries of this environment those that it asks for: nothing of the clone."""
     top = tmp_path_factory.mktemp("wheel")
     home = top / "home"
     home.mkdir()
@@ -78,12 +76,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     )
     (packages,) = (top / "env" / "lib").glob("python*/site-packages")
     (info,) = packages.glob("gan_zoo-*.dist-info")
-    hidden = undeclared(metadata.Distribution.at(info)) - {"zoo"}
-    assert {"pytest", "_pytest"} <= hidden
-    libraries = sysconfig.get_paths()["purelib"]  # its .pth files, which name the clone, are not read
-    (packages / "libraries.pth").write_text(
-        f"{libraries}\nimport sys; sys.modules.update(dict.fromkeys({sorted(hidden)!r}))\n"
-    )
+    for library in dependencies(metadata.Distribution.at(info)).values():  # gigabytes, which need not be copied
+        for name in {file.parts[0] for file in library.files or ()} - {"..", "__pycache__"}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(library.locate_file(name))
     return Installed(wheel, top / "env", home)
 
 

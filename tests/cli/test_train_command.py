@@ -15,7 +15,7 @@ from common import CONF, ROOT, when
 from omegaconf import OmegaConf
 
 import zoo.cli
-from zoo.cli import train as command
+from zoo.cli import training
 from zoo.run.config import choices, compose
 from zoo.run.downloads import downloads
 from zoo.text import trains
@@ -178,10 +178,10 @@ def test_bash_completes_commands_and_runs(
 
 
 def test_other_shells_complete_whole_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert command.words_after(["model=vanilla", "loss=h"]) == ["loss=hinge"]
+    assert training.words_after(["model=vanilla", "loss=h"]) == ["loss=hinge"]
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cats.yaml").write_text("defaults: [digits]\n")
-    assert command.words_after([f"--config-dir={tmp_path}", "data=ca"]) == ["data=cats"]
+    assert training.words_after([f"--config-dir={tmp_path}", "data=ca"]) == ["data=cats"]
 
 
 def test_the_completion_of_train_py_is_hydras() -> None:

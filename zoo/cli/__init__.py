@@ -19,7 +19,7 @@ from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
-from zoo.cli.train import FORWARDED, complete_in_bash, train
+from zoo.cli.training import FORWARDED, complete_in_bash, train
 from zoo.cli.weights import import_
 from zoo.text import trains
 

@@ -5,22 +5,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from zoo.cli.common import run_names
 from zoo.run.signals import Left
 
 FORWARDED = {"ignore_unknown_options": True, "help_option_names": []}  # all of Hydra's flags, --help among them
-
-
-def run_names(incomplete: str) -> list[str]:
-    """What may stand for RUN: published names, and the runs below outputs/."""
-    from zoo.weights.names import published
-
-    runs = {str(path.parent) for depth in ("*/*", "sweep/*/*") for path in Path("outputs").glob(f"{depth}/.hydra")}
-    return [name for name in [*published(), *sorted(runs, reverse=True)] if name.startswith(incomplete)]
 
 
 def words_after(typed: Sequence[str]) -> list[str]:
