@@ -158,7 +158,7 @@ def test_bash_completes_settings_by_hydra(completed: Callable[[str], list[str]])
     assert completed("zoo train model=dc") == ["dcgan"]
     assert set(completed("zoo train model=")) == set(choices("model"))
     assert "model.lr." in completed("zoo train model.l")
-    assert completed("zoo train model=stylegan_lite model.w_") == ["model.w_dim="]  # of the model that was chosen
+    assert completed("zoo train model=stylegan_lite model.w_d") == ["model.w_dim="]  # of the model that was chosen
     assert completed("zoo train max_im") == ["max_images="]
     assert completed("zoo train nonsense=") == []
 
@@ -204,7 +204,8 @@ def fetching(group: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize("group", ["data", "metrics", "model", "experiment"])
 def test_what_the_list_says_is_downloaded_is(group: str) -> None:
-    for name in choices(group):
+    quick = {"experiment": ["cgan_cifar10", "dcgan_cifar10", "dcgan_faces", "r3gan_ffhq64", "cyclegan_maps"]}
+    for name in quick.get(group, choices(group)):
         said = downloads(group, name)
         sizes = [part for part in said.split(", and ") if part and " with " not in part]
         assert len(sizes) == len(fetching(group, name)), (group, name, said, fetching(group, name))

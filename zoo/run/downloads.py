@@ -4,6 +4,7 @@ A choice may bring others along, a set of images its metrics, say, which then fe
 """
 
 import re
+from functools import cache
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -37,9 +38,13 @@ def _declared(group: str, name: str) -> str | None:
     return found[1] if found else None
 
 
+_rows = cache(table)
+
+
+@cache
 def _brought(group: str, name: str) -> list[tuple[str, str]]:
     """The choices from other groups in a choice's list of defaults, before those of the choice that it extends."""
-    content: Any = table(group)[name] if group in TABLES else OmegaConf.load(CONF / group / f"{name}.yaml")
+    content: Any = _rows(group)[name] if group in TABLES else OmegaConf.load(CONF / group / f"{name}.yaml")
     brought: list[tuple[str, str]] = []
     extended: list[tuple[str, str]] = []
     for entry in content.get("defaults", []):
