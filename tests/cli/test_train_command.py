@@ -158,8 +158,10 @@ def test_bash_completes_settings_by_hydra(completed: Callable[[str], list[str]])
     assert completed("zoo train model=dc") == ["dcgan"]
     assert set(completed("zoo train model=")) == set(choices("model"))
     assert "model.lr." in completed("zoo train model.l")
-    assert completed("zoo train model=stylegan_lite model.w_d") == ["model.w_dim="]  # of the model that was chosen
-    assert completed("zoo train max_im") == ["max_images="]
+    assert completed("zoo train model=stylegan_lite model.w_d")[0] == "model.w_dim="  # of the model that was chosen
+    assert completed("zoo train max_im") == ["max_images=", "max_images=150000"]  # two, so that no space is put there
+    assert completed("zoo train model.lr") == ["model.lr.", "model.lr.D=", "model.lr.G="]
+    assert completed("zoo train max_t") == ["max_time=", "max_time=VALUE"]
     assert completed("zoo train nonsense=") == []
 
 

@@ -97,7 +97,7 @@ def main() -> None:
         return
     try:
         with unwinding():
-            app()
+            app(prog_name="zoo")
     except (Exception, Left) as error:
         from zoo.run.command import readable_errors  # late: it brings Hydra
 

@@ -30,7 +30,10 @@ def words_after(typed: Sequence[str]) -> list[str]:
         return []
     finally:
         os.environ.pop("COMP_LINE") if environment is None else os.environ.update(COMP_LINE=environment)
-    return said.getvalue().split()
+    found = said.getvalue().split()
+    if len(found) == 1 and found[0] != last and found[0][-1] in "=.":  # a shell would end a single word by a space
+        found += words_after([*before, found[0]]) or [f"{found[0]}VALUE"]
+    return found
 
 
 def complete_in_bash() -> bool:
