@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 
 from zoo.run import config
 from zoo.run.command import command_line, readable_errors
-from zoo.run.sweep import objective, said_at_once
-from zoo.run.training import alone_in, build, run
+from zoo.run.sweep import run_job
+from zoo.run.training import build, run
 
 __all__ = ["build", "main", "run"]
 
@@ -31,10 +31,7 @@ config.register_tables()
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Compose, check, run; what comes of it is a sweeper's objective."""
-    with said_at_once():
-        cfg = config.checked(cfg)
-        with alone_in(cfg.run_dir):
-            return objective(cfg)
+    return run_job(cfg)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def write(folder: Path) -> None:
     """The 300 as FOLDER/few/*.png, the others as FOLDER/others/*.png."""
     if folder.exists():
         return
-    images, labels = (torch.cat([getattr(part, name) for part in digits("").values()]) for name in ("images", "labels"))
+    images, labels = (torch.cat([getattr(part, name) for part in digits().values()]) for name in ("images", "labels"))
     seen = dict.fromkeys(range(10), 0)
     for name in ("few", "others"):
         (folder / name).mkdir(parents=True)

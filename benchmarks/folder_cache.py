@@ -23,13 +23,13 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from zoo.data.folder import ImageFolder  # noqa: E402
+from zoo.data.pixels import photographs as photographs_inside  # noqa: E402
 
 
 def make(folder: Path, number: int, side: int) -> None:
-    """JPEGs cut from photographs inside scikit-image: `number` of `side` pixels."""
-    import skimage.data
-
-    photographs = [Image.fromarray(getattr(skimage.data, name)()) for name in ("astronaut", "cat", "coffee", "rocket")]
+    """JPEGs cut from the photographs that come with the package: `number` of `side` pixels."""
+    of_name = photographs_inside()
+    photographs = [Image.open(of_name[name]) for name in ("astronaut", "chelsea", "coffee", "rocket")]
     draw = np.random.default_rng(0)
     for i in range(number):
         photograph = photographs[i % len(photographs)]

@@ -57,12 +57,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import yaml
-from scipy.stats import t as student
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from zoo.atomic import replacing  # noqa: E402
+from zoo.metrics.estimate import student  # noqa: E402
 
 REGION = re.compile(r"^(<!-- results: ([\w-]+) -->\n)(.*?)^(<!-- /results -->)$", re.DOTALL | re.MULTILINE)
 PLACEHOLDER = re.compile(r"\{(\w+)\.([\w/>-]+(?: \w+)*)(?:@(\w+))?(?::([^{}]+))?\}")
@@ -120,7 +120,7 @@ class Row:
         intervals = [(run.values[name], *run.intervals[name]) for run in self.runs if name in run.intervals]
         below, above = (max((abs(each[0] - each[k]) for each in intervals), default=0.0) for k in (1, 2))
         mean, n = statistics.fmean(values), len(values)
-        half = student.ppf(0.975, n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
+        half = student(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
         least = max(self.tolerance, 1e-6) * abs(mean)  # 1e-6: what another library's rounding may do
         return mean - max(half, below, least), mean + max(half, above, least)
 

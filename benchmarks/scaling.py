@@ -46,7 +46,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
     from zoo.game.strategy import TurnDDP
     from zoo.run.config import compose
 
-    def random_images(cache_dir: str) -> dict[Split, Arrays]:
+    def random_images() -> dict[Split, Arrays]:
         shape = (4 * options.batch * row[0], 3, options.size, options.size)
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
         return {"train": Arrays(images, torch.zeros(len(images), dtype=torch.int64), resize)}

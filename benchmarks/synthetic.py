@@ -37,10 +37,10 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from scipy.stats import t as student  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from zoo.atomic import replacing  # noqa: E402
+from zoo.metrics.estimate import student  # noqa: E402
 
 ARMS = ("real", "both", "synthetic")
 
@@ -118,7 +118,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean = statistics.mean(values)
     if len(values) < 2:
         return mean, math.nan, math.nan
-    reach = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    reach = student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return mean, mean - reach, mean + reach
 
 

@@ -28,6 +28,11 @@ CONF = ROOT / "conf"
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
+def needs(module: str) -> Any:
+    """A package that tests alone use; without it the test is skipped, and `uv run --all-groups pytest` runs it."""
+    return pytest.importorskip(module, reason=f"{module} is not installed: uv run --all-groups pytest")
+
+
 def some_slow(models: list[str], *quick: str) -> list[Any]:
     """Parameters: every model, `slow` unless it is named: what they share is tried with the others."""
     return [m if m in quick else pytest.param(m, marks=pytest.mark.slow) for m in models]

@@ -1,6 +1,9 @@
 """Who may import whom: few rooms, arrows that run one way."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,21 @@ def test_imports(path: Path) -> None:
         if parts[0] == "zoo" and len(parts) > 1:
             assert parts[1] in rooms, f"{path.name} may not import {name}"
         assert parts[0] not in HEAVY or parts[0] in libraries, f"{path.name} may not import {name}"
+
+
+# A module of a distribution that is called otherwise.
+DISTRIBUTIONS = {"PIL": "pillow", "google": "onnx", "hydra": "hydra-core", "skimage": "scikit-image", "yaml": "pyyaml"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    """And what only a command or a setting needs, as an extra; where a library brings another, that may go with it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [need for needs in project["optional-dependencies"].values() for need in needs]
+    declared = {re.split(r"[<>=\[]", need)[0].replace("-", "_") for need in [*project["dependencies"], *extras]}
+    for path in [*(ROOT / "zoo").rglob("*.py"), ROOT / "train.py"]:
+        modules = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"zoo"}
+        used = {DISTRIBUTIONS.get(name, name).replace("-", "_") for name in modules}
+        assert used <= declared, f"{path.relative_to(ROOT)}: {used - declared} in no list of pyproject.toml"
 
 
 def test_no_variant_knows_another() -> None:

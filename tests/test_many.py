@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import MODELS, ROOT, same, some_slow
+from common import MODELS, ROOT, needs, same, some_slow
 from omegaconf import DictConfig
 
 import zoo
@@ -161,6 +161,7 @@ def test_torchrun_and_resume_on_fewer_processes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_slurm_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs on two machines each, by SLURM's own commands as far as tests/slurm imitates them."""
+    needs("submitit")
     monkeypatch.setenv("PATH", f"{ROOT / 'tests' / 'slurm'}:{os.environ['PATH']}")
     slurm = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", f"hydra.sweep.dir={tmp_path}"]
     slurm += ["trainer.devices=1", "trainer.num_nodes=2"]

@@ -28,7 +28,7 @@ def script(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def small_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 of scikit-learn's digits as a labelled folder, and as one whose labels are off by one."""
+    """300 of the digits of 8x8 as a labelled folder, and as one whose labels are off by one."""
     folder = tmp_path_factory.mktemp("digits")
     data = instantiate(compose("data=digits", "data.image_size=16").data, _convert_="all")
     images, labels, _ = data.split("train")[range(300)]

@@ -1,10 +1,19 @@
 """Text that came from elsewhere: a small file's, and a name or a value for a line on a terminal."""
 
 import re
+import sys
 from pathlib import Path
 
 # The names of settings that hold a path, without the group: root of data.root.
 PATHS = re.compile(r"(\w+_)?(root|dir|folder|path|file)(_[xy])?|start|weights|labels|resume")
+
+
+def trains() -> str:
+    """The words that train, as they work here: "python train.py" in a clone, "zoo train" where that is typed or there
+    is no clone."""
+    package = Path(__file__).parent
+    is_cloned = (package.parent / "train.py").is_file() and not (package / "conf").is_dir()
+    return "python train.py" if is_cloned and sys.argv[1:2] != ["train"] else "zoo train"
 
 
 def printable(text: str) -> str:

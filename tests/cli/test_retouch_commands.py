@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,10 @@ def test_a_direction_of_two_groups(styled: Path, tmp_path: Path) -> None:
         (["--face", "--eyes", "1,2,3,4"], "--eyes and --face each say which part is edited: leave one out"),
         (["--eyes", "10,10,1000000,10"], "--eyes has 1e+06,10, which is not within the photograph of 70x50 pixels"),
         (["--eyes", "1,10,69,10"], "--eyes are of a face of 272 pixels, more than twice the photograph's 70x50"),
-        (["--face"], "photo.png: --face finds no upright face"),
+        pytest.param(
+            *(["--face"], "photo.png: --face finds no upright face"),
+            marks=pytest.mark.skipif(find_spec("skimage") is None, reason="uv run --all-groups pytest"),
+        ),
         (["--mask", "m.png"], "--mask is of --paste: give that too"),
         (["--paste", "edited", "--mask", "m.png"], "m.png"),
         (["--paste", "edited", "--strength", "1", "--strength", "2"], "2 strengths make as many photographs"),

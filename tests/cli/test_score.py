@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Four grey images of 16 pixels, one of them in a subfolder and one in RGB without colours."""
-    pixels = digits("")["test"].at((16, 16), [1]).images[:, 0].numpy()
+    pixels = digits()["test"].at((16, 16), [1]).images[:, 0].numpy()
     (tmp_path / "images" / "deeper").mkdir(parents=True)
     for name, k in (("a", 0), ("b", 40), ("deeper/c", 80)):
         Image.fromarray(pixels[k]).save(tmp_path / "images" / f"{name}.png")
@@ -66,7 +66,7 @@ def test_a_table_with_maps_and_a_threshold_of_the_run_s_normal_images(trained: P
         assert heat.shape == (16, 16, 3)
         residual = model.residual(image)[0, 0].numpy()
         assert np.corrcoef(heat.sum(2).ravel(), residual.ravel())[0, 1] > 0.9
-    test = digits("")["test"]
+    test = digits()["test"]
     of_class = test.at((16, 16), [1]).images[test.labels == 1]
     known = model.score(of_class / 127.5 - 1).sort().values
     k = -(-int((len(known) + 1) * 80) // 100)

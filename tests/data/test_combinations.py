@@ -29,7 +29,7 @@ def arrays(n):
 
 
 def memory(make):
-    return partial(Memory, make=lambda cache_dir: {"train": make(), "test": make()})
+    return partial(Memory, make=lambda: {"train": make(), "test": make()})
 
 
 COMBINATIONS = {  # source, rows, what the source takes besides what all files take

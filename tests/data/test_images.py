@@ -25,7 +25,7 @@ class Counting(DataModule):
             images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
             return Arrays(images, torch.arange(n) // 5, resize)
 
-        def make(cache_dir):
+        def make():
             return {"train": part(n)} | ({"test": part(n_test)} if n_test else {})
 
         super().__init__(partial(Memory, make=make), Images, settings)

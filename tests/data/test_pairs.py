@@ -32,7 +32,7 @@ class Noise(DataModule):
             )
             return Domains(x, y, aligned)
 
-        super().__init__(partial(Memory, make=lambda folder: {"train": part(0), "test": part(10)}), Pairs, settings)
+        super().__init__(partial(Memory, make=lambda: {"train": part(0), "test": part(10)}), Pairs, settings)
 
 
 @pytest.fixture

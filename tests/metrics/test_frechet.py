@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import sqrtm
+from common import needs
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -50,7 +50,7 @@ def test_it_is_the_definition_by_scipy_s_root(n: int, m: int) -> None:
     """Also of fewer images than features, whose covariance is singular."""
     real, fake = drawn(n, 0), drawn(m, 1) * 1.3 + 0.2
     covariances = [np.cov(rows.numpy(), rowvar=False) for rows in (real, fake)]
-    product = sqrtm(covariances[0] @ covariances[1])
+    product = needs("scipy.linalg").sqrtm(covariances[0] @ covariances[1])
     expected = float((real.mean(0) - fake.mean(0)).square().sum()) + np.trace(sum(covariances)) - 2 * np.trace(product)
     assert frechet(moments(real), moments(fake)) == pytest.approx(expected.real, abs=1e-6)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from scipy.spatial import cKDTree
+from common import needs
 from test_evaluation import Data, Pixels, evaluate, evaluation
 from torch import Tensor
 
@@ -24,6 +24,7 @@ def drawn(n: int, seed: int, features: int = 4) -> Tensor:
 def test_the_nearest_is_scipy_s(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.metrics.memorisation.CHUNK", chunk)
     a, b = drawn(40, 0) + 50, drawn(100, 1) + 50
+    cKDTree = needs("scipy.spatial").cKDTree
     distance, row = cKDTree(b.numpy()).query(a.numpy(), k=2)
     found = nearest(a, b)
     assert found.row.tolist() == row[:, 0].tolist()
@@ -93,7 +94,7 @@ def test_both_shares_are_their_definition() -> None:
     result = evaluate(evaluation(**SETTINGS), data, shows(data, 0.2))
     features = {name: Pixels()(images).double() for name, images in data.of_split.items()}
     fake = result.features["samples"].fake.double()
-    tree = cKDTree(features["train"].numpy())
+    tree = needs("scipy.spatial").cKDTree(features["train"].numpy())
     distance, row = tree.query(fake.numpy())
     threshold = float(radius(torch.from_numpy(tree.query(features["test"].numpy())[0])))
     assert result.values["memorisation_pixels"] == pytest.approx((distance < threshold).mean())

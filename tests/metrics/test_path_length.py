@@ -6,7 +6,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from scipy import stats
+from common import needs
 from torch import Tensor, nn
 
 from zoo.metrics.estimate import values_of
@@ -90,6 +90,7 @@ def test_its_interval_is_that_of_a_trimmed_mean() -> None:
     assert trimmed(0.0, distances, 200).error == pytest.approx(float(distances.std()) / 200**0.5)
 
     # ||A w||^2 = z^2 / 400 of a standard normal z; the mean of chi-squared between its quantiles, x f_1(x) = f_3(x).
+    stats = needs("scipy.stats")
     a, b = (float(stats.chi2.ppf(p, 1)) for p in (0.01, 0.99))
     truth = float(stats.chi2.cdf(b, 3) - stats.chi2.cdf(a, 3)) / 0.98 / 400
     images, covered = lambda w: (w / 2).expand(-1, 4).reshape(-1, 1, 2, 2) / 20, 0

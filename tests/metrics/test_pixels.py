@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from common import needs
 from torch import Tensor
 
 from zoo.metrics.pixels import grey, luma, measure, psnr, ssim, without_border
@@ -31,7 +30,7 @@ def test_luma_of_the_primaries() -> None:
     colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float64) * 255
     assert luma(colours.T.view(3, 1, 5)).flatten().tolist() == pytest.approx([16, 235, 81.481, 144.553, 40.966])
     image = pair()[0]
-    expected = rgb2ycbcr(image[0].permute(1, 2, 0).numpy())[:, :, 0]
+    expected = needs("skimage.color").rgb2ycbcr(image[0].permute(1, 2, 0).numpy())[:, :, 0]
     np.testing.assert_allclose(luma(image.double())[0, 0].numpy(), expected, atol=1e-9)
 
 
@@ -44,7 +43,7 @@ def test_grey_of_equal_colours_is_their_level() -> None:
 def reference(a: np.ndarray, b: np.ndarray) -> float:
     """scikit-image's SSIM map by Wang et al.'s settings, where the whole window lies inside."""
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    return float(structural_similarity(a, b, full=True, **settings)[1][5:-5, 5:-5].mean())
+    return float(needs("skimage.metrics").structural_similarity(a, b, full=True, **settings)[1][5:-5, 5:-5].mean())
 
 
 def test_ssim_is_scikit_images() -> None:
@@ -66,12 +65,13 @@ def test_ssim_in_closed_form() -> None:
 def test_the_four_figures(border: int) -> None:
     a, b = pair()
     figures = measure(a, b, border=border, is_grey=False)
+    peak_signal_noise_ratio = needs("skimage.metrics").peak_signal_noise_ratio
     for n in range(2):
         x, y = (
             image[n, :, border : 40 - border, border : 33 - border].permute(1, 2, 0).double().numpy()
             for image in (a, b)
         )
-        luma_x, luma_y = (rgb2ycbcr(image.astype(np.uint8))[:, :, 0] for image in (x, y))
+        luma_x, luma_y = (needs("skimage.color").rgb2ycbcr(image.astype(np.uint8))[:, :, 0] for image in (x, y))
         expected = {
             "psnr_y": peak_signal_noise_ratio(luma_x, luma_y, data_range=255),
             "ssim_y": reference(luma_x, luma_y),

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import cleanfid.fid
 import numpy as np
 import pytest
 import torch
-from cleanfid.resize import build_resizer
+from common import needs
 from PIL import Image
-from pytorch_fid import fid_score
-from pytorch_fid import inception as theirs_inception
 from torch import Tensor, nn
 from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -17,6 +14,10 @@ from zoo.cli.measure import composed
 from zoo.data.originals import Originals
 from zoo.metrics.extractors import INCEPTION_STAGES, Inception, sha256
 from zoo.metrics.frechet import frechet, moments
+
+cleanfid = needs("cleanfid.fid")
+build_resizer = needs("cleanfid.resize").build_resizer
+fid_score, theirs_inception = needs("pytorch_fid.fid_score"), needs("pytorch_fid.inception")
 
 SIZES = {"small": (32, 32), "square": (64, 64), "wide": (240, 330), "tall": (400, 310)}
 
@@ -111,7 +112,7 @@ def test_their_frechet_distances() -> None:
     ours = frechet(moments(b), moments(a))
     arguments = [x for side in (a, b) for x in (side.mean(0).numpy(), np.cov(side.numpy(), rowvar=False))]
     assert fid_score.calculate_frechet_distance(*arguments) == pytest.approx(ours, abs=1e-6)
-    assert cleanfid.fid.frechet_distance(*arguments) == pytest.approx(ours, abs=1e-6)
+    assert cleanfid.frechet_distance(*arguments) == pytest.approx(ours, abs=1e-6)
 
 
 def test_the_setting_is_refused_where_it_is_unknown() -> None:

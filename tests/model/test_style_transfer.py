@@ -188,7 +188,7 @@ def test_what_is_no_style_ends_the_run_before_its_first_step(small: Small, tmp_p
             tmp_path / "uniform.png": r"model\.style_file=.*uniform\.png is of one colour, which is no style",
             tmp_path / "dot.png": r"dot\.png has 1x1 pixels, too few to have a style: give a picture of 32 a side",
             tmp_path / "text.png": r"text\.png",
-            tmp_path / "nowhere.png": r"nowhere\.png is no file, and no photograph inside scikit-image, such as ihc",
+            tmp_path / "nowhere.png": r"nowhere\.png is no file, and no photograph that comes with the package",
             "null": r"name the picture whose style is learnt, model\.style_file=FILE",
         }.items()
     ):

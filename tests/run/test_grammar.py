@@ -105,7 +105,10 @@ def test_a_sweep_over_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hydras_own_flags_stay() -> None:
     line = ["--cfg", "job", "-p", "model", "--config-dir=/x y", "--info", "--resolve", "seed=3", "--info", "plugins"]
-    assert overrides(line) == line
+    flags = ["--cfg", "job", "-p", "model", "--config-dir=/x y", "--info=all", "--resolve", "--info", "plugins"]
+    assert overrides(line) == [*flags, "seed=3"]  # in front, where argparse wants them
+    assert overrides(["model=dcgan", "-m", "seed=1,2"]) == ["-m", "model=dcgan", "seed=1,2"]
+    assert overrides(["a=1", "-cd", "x=y", "~seed", "--"]) == ["-cd", "x=y", "a=1", "~seed"]
 
 
 def test_what_the_agent_of_a_wandb_sweep_writes() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from common import CONF
+from common import CONF, needs
 from hydra.core.hydra_config import HydraConfig
 
 from zoo.run.loggers import CSV, TensorBoard, WeightsAndBiases, rows_of
@@ -88,7 +88,7 @@ def test_csv_with_a_folder_or_a_pipe_in_its_place(tmp_path: Path, caplog: pytest
 
 
 def test_tensorboard_writes_events_by_images(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    EventAccumulator = needs("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
 
     books = TensorBoard(save_dir=str(tmp_path))
     books.log_metrics({"D/adversarial": 1.25}, step=640)

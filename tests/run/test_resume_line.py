@@ -162,7 +162,7 @@ def test_choices_of_a_folder_that_the_user_names(run: Path) -> None:
     (run.parent / "conf" / "data").mkdir(parents=True)
     (run.parent / "conf" / "data" / "mine.yaml").write_text("_target_: mine.Data\n")
     settings_of(run, "data=mine", "data.of_mine=1")
-    with pytest.raises(ValueError, match=r"there is no data='mine' here; if you trust it"):
+    with pytest.raises(ValueError, match=r"there is no data='mine' here \(of a folder of your own: --config-dir\)"):
         command_line([f"resume={run}"])
     for typed in (["--config-dir=conf"], ["--config-dir", "conf"], ["-cd", "conf"]):
         assert kept(run, *typed) == ["data=mine", "data.of_mine=1"]

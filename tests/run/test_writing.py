@@ -32,6 +32,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 def configured(tmp_path: Path, *overrides: str) -> DictConfig:
     """A run on the small disk that writes everything that a run can write."""
+    common.needs("tensorboard")
     folder = tmp_path / "disk" / "run"
     board = [f"+logger.tensorboard.{key}" for key in ("_target_=zoo.run.loggers.TensorBoard", f"save_dir={folder}")]
     every = [*EVERY, *METRICS, "log_every=16", "logger.wandb.log_checkpoints=true", f"cache_dir={tmp_path}/disk/cache"]

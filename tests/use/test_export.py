@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from common import MODELS, ROOT, SMALL, make
-from onnx import TensorProto, helper, numpy_helper
+from common import MODELS, ROOT, SMALL, make, needs
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -41,6 +38,9 @@ from zoo.use.export import CARD, FORMATS, Drawing, Report, check_target, export,
 from zoo.use.sample import draw
 from zoo.use.translate import translator
 from zoo.use.upscale import enlarge_file
+
+onnx, onnxruntime, _ = (needs(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
 
 class Painter(nn.Module, FromLatents, OfClasses, Truncates):

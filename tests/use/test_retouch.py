@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from common import needs
 from safetensors.torch import save_file
 from test_styles import NUM_WS, SIDE, W_DIM, LinearStyles
 from torch import Tensor
 
+from zoo.batch import from_bytes
+from zoo.data.reading import read_picture
 from zoo.use import encoder, retouch, styles
 from zoo.use.encoder import Encoder
 from zoo.use.retouch import Frame, cut, paste
@@ -118,10 +121,15 @@ def test_what_is_cut_and_pasted_is_what_was_there(angle: float) -> None:
     assert (paste(photograph, over, part, part) - photograph).abs().max() < 0.05
 
 
-def test_the_face_of_an_astronaut_is_found() -> None:
-    from skimage import data
+def test_without_its_package_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retouch, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"not installed here: pip install 'gan-zoo\[faces\]', or give its eyes"):
+        retouch.find_face(noise(1, 3, 99, 99), (32, 32))
 
-    photograph = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+def test_the_face_of_an_astronaut_is_found() -> None:
+    needs("skimage")
+    photograph = from_bytes(torch.from_numpy(read_picture("astronaut", 3))[None])
     frame = retouch.find_face(photograph[..., :300, 50:400], (32, 32))
     assert abs(frame.x - (225 - 50)) < 25
     assert abs(frame.y - 115) < 25

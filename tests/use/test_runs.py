@@ -142,7 +142,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "0.333333" in result.output
     assert "\x1b" not in result.output
-    assert "passed over: foreign: no run of train.py" in result.output
+    assert "passed over: foreign: no run" in result.output
     rows = (tmp_path / "out" / "t.csv").read_text().splitlines()
     assert rows[0].startswith("run,model.note,seed,state,images,metric,best")
     assert "0.3333333333333333" in rows[1]

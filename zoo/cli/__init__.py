@@ -20,16 +20,19 @@ from zoo.cli.score import score
 from zoo.cli.style import directions, edit, encoder, interpolate, mix, project
 from zoo.cli.stylize import stylize
 from zoo.cli.table import runs
+from zoo.cli.training import FORWARDED, complete_in_bash, train
 from zoo.cli.weights import import_
+from zoo.text import trains
 
 app = typer.Typer(
     help=(__doc__ or "").splitlines()[0],
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 SHOW_PROGRESS = (sample, translate, stylize, upscale, score, evaluate, compare, publish, encoder, project, directions)
+
+app.command(context_settings=FORWARDED)(train)
 FEWER_SEEDS = "give fewer seeds at once"
 for command, remedy in (  # and what to do where memory does not suffice
     (sample, "draw fewer images at once, -n"),
@@ -57,19 +60,24 @@ for command, remedy in (  # and what to do where memory does not suffice
 
 @app.command("list")
 def list_() -> None:
-    """Variants, data sets, metrics and recipes, as train.py takes them."""
+    """Variants, data sets, metrics and recipes, as training takes them; and which need a download."""
     from zoo.run.config import choices
+    from zoo.run.downloads import downloads
 
     for group in ("model", "data", "loss", "regularizer", "augment", "metrics", "trainer", "logger", "experiment"):
         rows = choices(group)
+        for name, headline in rows.items():
+            if size := downloads(group, name):
+                rows[name] = f"{headline.removesuffix(',')}{'' if headline[-1] in '.:' else ' ...'} Downloads {size}."
         width = max(map(len, rows)) + 2
         typer.echo("\n".join([f"{group}=", *(f"  {name:<{width}}{headline}" for name, headline in rows.items())]))
     from zoo.use.published import rows as published
 
-    typer.echo(
-        "\n".join(["published weights, for zoo sample NAME, zoo.load(NAME) and all that takes a RUN", *published()])
+    of_names = (
+        "published weights, which come with the package, for zoo sample NAME, zoo.load(NAME), wherever RUN stands"
     )
-    typer.echo("\nexample: python train.py model=vanilla data=mnist max_images=1_000_000")
+    typer.echo("\n".join([of_names, *published()]))
+    typer.echo(f"\nexample: {trains()} model=vanilla data=mnist max_images=1_000_000")
 
 
 @app.command("check-data")
@@ -90,9 +98,11 @@ def main() -> None:
     """The entry point: a mistake of the user's is a sentence, not a traceback."""
     from zoo.run.signals import Left, unwinding
 
+    if complete_in_bash():
+        return
     try:
         with unwinding():
-            app()
+            app(prog_name="zoo")
     except (Exception, Left) as error:
         from zoo.run.command import readable_errors  # late: it brings Hydra
 

@@ -16,9 +16,22 @@ from zoo.run import CONF
 if TYPE_CHECKING:  # it takes a moment, and `zoo --help` does without
     from rich.progress import Progress
 
+
+def run_names(incomplete: str) -> list[str]:
+    """What a shell is offered for RUN: published names, and the runs below outputs/."""
+    from zoo.weights.names import published
+
+    runs = {str(path.parent) for depth in ("*/*", "sweep/*/*") for path in Path("outputs").glob(f"{depth}/.hydra")}
+    return [name for name in [*published(), *sorted(runs, reverse=True)] if name.startswith(incomplete)]
+
+
 Run = Annotated[
     Path,
-    Argument(metavar="RUN", help="a run's folder, a checkpoint, a weights folder, hf:USER/NAME, a published name"),
+    Argument(
+        metavar="RUN",
+        help="a run's folder, a checkpoint, a weights folder, hf:USER/NAME, a published name",
+        autocompletion=run_names,
+    ),
 ]
 Device = Annotated[str, Option(help="cpu, cuda, mps")]
 Seeds = Annotated[str, Option(metavar="SEEDS", help="numbers and ranges, such as 0-7,12")]

@@ -16,7 +16,7 @@ from zoo.data.deep import Levels
 from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
 from zoo.data.labels import Labels, of_table, of_values, read_table
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
-from zoo.text import printable
+from zoo.text import printable, trains
 
 
 @dataclass
@@ -69,7 +69,7 @@ class FolderReport:
         return self.readable > 0 and not self.unreadable and not self.without_scale
 
     def override(self) -> str:
-        """What to put after `python train.py` to train on this folder."""
+        """The settings to train on this folder with."""
         height, width = self.image_size
         words = [f"data={'labelled_folder' if self.labelled else 'folder'}", f"data.root={self.root}"]
         words.append(f"data.image_size={height}" if height == width else f"data.image_size=[{height},{width}]")
@@ -113,7 +113,7 @@ class FolderReport:
             lines.append(f"  duplicates: {extra:,} files repeat another one byte for byte")
             lines += [f"    {' = '.join(group[:4])}{' = ...' * (len(group) > 4)}" for group in self.duplicates[:shown]]
         if self.readable:
-            lines.append(f"  train on it with: python train.py {self.override()}")
+            lines.append(f"  train on it with: {trains()} {self.override()}")
         return [printable(line) for line in lines]
 
 

@@ -1,9 +1,7 @@
-"""Sets of two domains composed from images that travel inside installed packages: no download, no account.
+"""Sets of two domains composed from images that come with the package: no download, no account.
 
 - Digits: MNIST5k, see zoo/data/embedded.py.
-- Photographs: eight of those in scikit-image's package (skimage/data; the sources and licences are in the docstrings of
-  skimage.data). astronaut: NASA, public domain. rocket: SpaceX, public domain. chelsea (S. van der Walt), coffee (R.
-  Michetti), retina (M. Haggstrom), brick, grass and gravel (CC0Textures): CC0.
+- Photographs: eight of those in zoo/data/pixels, whose README.md has their sources and licences.
 
 The recipe is that of MNIST-M (Ganin and Lempitsky 2015, arXiv:1409.7495, section 4.1): digits blended over patches cut
 at random from photographs. There the digit inverts the patch, |patch - digit|, which over mid-grey leaves nothing to
@@ -14,8 +12,6 @@ for test images only.
 
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -24,10 +20,11 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.batch import ImagePairs
-from zoo.data.embedded import DIGITS, mnist5k, mnist_size, read_mnist5k
+from zoo.data.embedded import DIGITS, mnist5k, mnist_size
 from zoo.data.licence import MNIST_TERMS, PHOTOGRAPH_TERMS
 from zoo.data.module import DataModule, seeded
 from zoo.data.pairs import Pairs, PairSettings
+from zoo.data.pixels import PHOTOGRAPHS
 from zoo.data.sources import Arrays, Domains, Memory, Split, resize
 
 COMPOSITION_SEED = 20_150_706  # of every patch, colour and mask; changing it changes every image
@@ -36,7 +33,7 @@ PATCH = 24, 96  # the smallest and the largest side of a patch, in pixels of its
 TEST_SHARE = 0.25  # of each photograph's width
 BRIGHTEST = 0.5  # of a patch, in [0, 1]
 PALEST = 0.4  # a colour's smallest channel in [0, 1]; its largest is 1
-PHOTOGRAPHS = (
+OF_PATCHES = (
     *("astronaut.png", "brick.png", "chelsea.png", "coffee.png"),
     *("grass.png", "gravel.png", "retina.jpg", "rocket.jpg"),
 )
@@ -45,11 +42,11 @@ PHOTOGRAPHS = (
 LICENCE = MNIST_TERMS._replace(words=f"digits of {MNIST_TERMS.words}; over patches of {PHOTOGRAPH_TERMS.words}")
 
 
-def composed(cache_dir: str, *, compose: Callable[[Tensor, Tensor, bool], Domains]) -> dict[Split, Domains]:
+def composed(*, compose: Callable[[Tensor, Tensor, bool], Domains]) -> dict[Split, Domains]:
     """The splits of MNIST5k, of the domains that `compose` makes of their images uint8 [N, 1, 32, 32] and labels."""
     return {
         split: compose(mnist_size(digits.images, (SIDE, SIDE)), digits.labels, split == "test")
-        for split, digits in mnist5k(cache_dir).items()
+        for split, digits in mnist5k().items()
     }
 
 
@@ -78,7 +75,7 @@ class ColourDigits(DataModule):
     batch = ImagePairs
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
-        super().__init__(partial(Memory, make=partial(composed, compose=coloured), fill=read_mnist5k), Pairs, settings)
+        super().__init__(partial(Memory, make=partial(composed, compose=coloured)), Pairs, settings)
 
 
 class MaskedDigits(DataModule):
@@ -95,7 +92,7 @@ class MaskedDigits(DataModule):
     aligned = True
 
     def __init__(self, **settings: Unpack[PairSettings]) -> None:
-        super().__init__(partial(Memory, make=partial(composed, compose=masked), fill=read_mnist5k), Pairs, settings)
+        super().__init__(partial(Memory, make=partial(composed, compose=masked)), Pairs, settings)
 
 
 def colour_in(digits: Tensor, *, seed: int, test: bool) -> Tensor:
@@ -137,9 +134,8 @@ def cut_patches(n: int, draw: torch.Generator, *, test: bool) -> Tensor:
 
 
 def read_photographs() -> list[Image.Image]:
-    """The photographs as RGB, by their paths: skimage.data itself would look for a network."""
-    folder = Path(str(resources.files("skimage"))) / "data"
-    return [Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS]
+    """The photographs as RGB."""
+    return [Image.open(PHOTOGRAPHS / name).convert("RGB") for name in OF_PATCHES]
 
 
 def part_of(photograph: Image.Image, *, test: bool) -> Image.Image:

@@ -23,7 +23,7 @@ MNIST_TERMS = Licence(
 )
 PHOTOGRAPH_TERMS = Licence(
     "cc0-1.0",
-    "photographs inside the package scikit-image. Public domain: astronaut and hubble_deep_field (NASA), rocket "
+    "photographs by way of scikit-image. Public domain: astronaut and hubble_deep_field (NASA), rocket "
     "(SpaceX). CC0: brick and gravel (CC0Textures), camera (L. Varshney), chelsea (S. van der Walt), coffee (R. "
     "Michetti), grass (linolafett), retina (M. Haggstrom)",
 )

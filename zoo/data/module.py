@@ -272,7 +272,7 @@ class DataModule(LightningDataModule):
 
     def picture(self, name: str, channels: int) -> Tensor:
         """A picture beside the set, float32 [1, channels, H, W] in [-1, 1], of its own size: a file, or the name of a
-        photograph inside scikit-image, such as ihc.
+        photograph that comes with the package, such as ihc.
 
         Raises:
             ValueError: if there is neither, or no image in the file.

@@ -15,12 +15,10 @@ The rules, one a line:
 """
 
 import os
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +28,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 from zoo.data.archives import Member, pixels_of_npy
 from zoo.data.deep import Deep, Levels, Refused, Span, ValueRange, read_deep, scaled, stretched
 from zoo.data.files import HEIF, NotRegular, opened_regular, why_not_opened
+from zoo.data.pixels import photographs
 from zoo.text import printable
 
 FITS = ("crop", "pad", "stretch")
@@ -349,20 +348,19 @@ def check_channels(channels: int, name: str = "channels") -> int:
 
 
 def read_picture(name: str, channels: int) -> np.ndarray:
-    """A file's image, or a photograph inside scikit-image by its name, as uint8 [channels, H, W], of its own size.
+    """A file's image, or a photograph of zoo/data/pixels by its name, as uint8 [channels, H, W], of its own size.
 
     Raises:
         ValueError: if there is neither.
         UnreadableImage: if there is no image in the file.
     """
-    path = Path(name).expanduser()
-    package = find_spec("skimage")
-    if not path.exists() and package is not None and package.origin is not None:
-        folder = Path(package.origin).parent / "data"  # skimage.data itself would look for a network
-        inside = [folder / f"{name}{suffix}" for suffix in (".png", ".jpg") if re.fullmatch(r"\w+", name)]
-        path = next((file for file in inside if file.is_file()), path)
+    path, packed = Path(name).expanduser(), photographs()
+    if not path.exists():
+        path = packed.get(name, path)
     if not path.is_file():
-        raise ValueError(f"{name} is no file, and no photograph inside scikit-image, such as ihc: give a picture")
+        raise ValueError(
+            f"{name} is no file, and no photograph that comes with the package ({', '.join(packed)}): give a picture"
+        )
     with opened(path, max_pixels=MAX_PIXELS) as image:
         pixels = np.array(with_channels(image, channels, (255, 255, 255)))
     return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))

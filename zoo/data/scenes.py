@@ -1,4 +1,4 @@
-"""Parts of photographs that travel inside a package, as single images: no download.
+"""Parts of photographs that come with the package, as single images: no download.
 
 Cut at random places and of random sizes from the photographs of zoo/data/embedded_pairs.py, of whose right quarters the
 test images are.
@@ -33,7 +33,7 @@ class Scenes(DataModule):
         super().__init__(partial(Memory, make=scenes), Images, settings)
 
 
-def scenes(cache_dir: str) -> dict[Split, Arrays]:
+def scenes() -> dict[Split, Arrays]:
     return {split: cut(number, test=split == "test") for split, number in NUMBERS.items()}
 
 

@@ -7,7 +7,6 @@ answers with one whole batch: a set in memory costs one gather a batch and no lo
 
 import hashlib
 import math
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -472,18 +471,13 @@ class Source:
 
 
 class Memory(Source):
-    """Content that `make` gives from the folder `cache_dir`, which `fill` may fill before with what takes time."""
+    """Content that `make` gives."""
 
-    def __init__(
-        self, settings: Any, name: str, *, make: Callable[[str], dict[Split, Any]], fill: Callable[[str], Any] = str
-    ) -> None:  # fmt: skip
-        self.cache_dir, self.make, self.fill = os.path.expanduser(settings["cache_dir"]), make, fill
-
-    def prepare(self) -> None:
-        self.fill(self.cache_dir)
+    def __init__(self, settings: Any, name: str, *, make: Callable[[], dict[Split, Any]]) -> None:
+        self.make = make
 
     def splits(self) -> dict[Split, Any]:
-        return self.make(self.cache_dir)
+        return self.make()
 
 
 def folder_setting(name: str, root: str | None, test_fraction: float, example: str) -> Path:

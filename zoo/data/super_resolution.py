@@ -1,7 +1,6 @@
-"""Photographs for super-resolution: any folder of them, or those inside a package."""
+"""Photographs for super-resolution: any folder of them, or those that come with the package."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple, TypedDict, Unpack
 
@@ -15,11 +14,12 @@ from zoo.data.folder import Folder
 from zoo.data.licence import PHOTOGRAPH_TERMS
 from zoo.data.module import DEGRADATION, EVALUATION_SEED, DataModule, seeded
 from zoo.data.patches import Patches, PatchSettings
+from zoo.data.pixels import PHOTOGRAPHS
 from zoo.data.sources import Decoding, FileReading, Files, Source, Split
 
 
 class PhotosSettings(PatchSettings, Decoding):
-    """What the photographs inside a package take."""
+    """What the photographs that come with the package take."""
 
 
 class Pairs(TypedDict, total=False):
@@ -39,7 +39,7 @@ class PhotographFolderSettings(PhotosSettings, Pairs):
 
 
 class PackagePhotographs(Source):
-    """Nine photographs inside the scikit-image package, all in the public domain or CC0 (see its data/_fetchers.py)."""
+    """Nine photographs of zoo/data/pixels, all in the public domain or CC0 (see its README.md)."""
 
     FILES: ClassVar[dict[Split, list[str]]] = {
         "train": [
@@ -53,12 +53,7 @@ class PackagePhotographs(Source):
         self.reading: FileReading = FileReading(settings, name)
 
     def splits(self) -> dict[Split, Files]:
-        """Found without importing scikit-image, whose own functions may want to download."""
-        package = find_spec("skimage")
-        if package is None or package.origin is None:
-            raise MissingData("data=photos are inside the package scikit-image, which is missing: install it.")
-        folder = Path(package.origin).parent / "data"
-        return {split: Files(folder, files, self.reading) for split, files in self.FILES.items()}
+        return {split: Files(PHOTOGRAPHS, files, self.reading) for split, files in self.FILES.items()}
 
 
 class PhotographFolder(Folder):
@@ -194,7 +189,7 @@ class SuperResolutionFolder(Photographs):
 
 
 class Photos(Photographs):
-    """Nine photographs inside a package, seven to train on: enough to see that everything works, no more."""
+    """Nine photographs, seven to train on: enough to see that everything works, no more."""
 
     name = "photos"
     licence = PHOTOGRAPH_TERMS

@@ -76,7 +76,7 @@ class StyleTransfer(GAN, Translates):
     Args:
         image_size: of the training images; any side from 8 on, and no less than what `features` see at once.
         channels: of the images, 1 or 3.
-        style_file: the style image, a file or the name of a photograph inside scikit-image. Needed to train alone.
+        style_file: the style image: a file, or the name of a photograph that comes with zoo. Needed to train alone.
         style_size: pixels of the style image's shorter side when it is looked at; None: as it is.
         width, blocks: of G.
         norm: "instance", with or without ("instance_affine") scales and shifts, or the paper's "batch".

@@ -2,4 +2,5 @@
 
 from pathlib import Path
 
-CONF = Path(__file__).parents[2] / "conf"
+# Inside the package where that was installed from a wheel, beside it in a clone.
+CONF = next(conf for n in (1, 2) if (conf := Path(__file__).parents[n] / "conf").is_dir() or n == 2)

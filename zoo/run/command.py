@@ -152,6 +152,8 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         return f"{mark.name} is no YAML: {error.problem or error.context}, in line {mark.line + 1}"
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key}: {_first_line(error)}" if error.full_key else _first_line(error)
+    if isinstance(error, RecursionError) and any("defaults_list" in f.filename for f in _frames(error)):
+        return "the defaults of a configuration choose that configuration again: extend another, - NAME"
     if isinstance(error, HydraException) and "BasicSweeper does not support" in str(error):
         return "an interval needs a sweeper that searches, hydra/sweeper=optuna; choice(1,2) or 1,2 is a list of values"
     if isinstance(error, HydraException):
@@ -225,7 +227,11 @@ def _first_line(error: BaseException) -> str:
     return line.removesuffix(", set env var HYDRA_FULL_ERROR=1 to see chained exception:").strip(" :")
 
 
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return list(traceback.extract_tb(error.__traceback__))
+
+
 def _raised_in(error: BaseException, folder: Path) -> bool:
     """Whether it was raised by a file in a folder."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = _frames(error)
     return bool(frames) and Path(frames[-1].filename).is_relative_to(folder)

@@ -8,6 +8,7 @@ says, or where it has none, the default.
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,7 +25,7 @@ from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
 from zoo.run import CONF
 from zoo.run.fits import check_rows, class_named
 from zoo.run.words import meant
-from zoo.text import printable, shortened
+from zoo.text import printable, shortened, trains
 
 # Groups whose choices are rows of a table, conf/GROUP.yaml, rather than files of a folder; and where a row's keys go.
 PARTS = {
@@ -115,7 +116,9 @@ def _choice(group: str, *, _root_: DictConfig) -> str:
 @cache
 def register_tables() -> None:
     """Let Hydra know the choices of TABLES, and what conf/ looks up: called in this process before it composes."""
-    resolvers: dict[str, Callable[..., Any]] = {"of_hydra": _of_hydra, "choice": _choice, "by_scale": by_scale}
+    resolvers: dict[str, Callable[..., Any]] = {
+        **{"of_hydra": _of_hydra, "choice": _choice, "by_scale": by_scale, "trains": trains}
+    }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
     for group, package in TABLES.items():
@@ -216,8 +219,8 @@ def checked(config: DictConfig) -> DictConfig:
     run = HydraConfig.get()
     if run.mode is RunMode.MULTIRUN and config.trainer.get("num_nodes") and "SLURM_PROCID" not in os.environ:
         raise ValueError(
-            "-m can't start several processes for each run of a sweep: call train.py once for each run (a loop in the "
-            "shell), or give hydra/launcher=slurm"
+            f"-m can't start several processes for each run of a sweep: call {trains()} once for each run (a loop in "
+            "the shell), or give hydra/launcher=slurm"
         )
     added = [override.lstrip("+").split("=")[0] for override in run.overrides.task if override.startswith("+")]
     chosen = run.runtime.choices
@@ -311,6 +314,13 @@ def differences(
 def typed() -> set[str]:
     """The names on the command line; none where there is no job of Hydra's."""
     return {override.lstrip("+~").partition("=")[0] for override in _of_hydra("overrides.task", [])}
+
+
+def typed_again(*settings: str) -> str:
+    """The command line of these settings, as it works here: with the folder of configuration that was named."""
+    sources = _of_hydra("runtime.config_sources", [])
+    folders = [os.path.relpath(source.path) for source in sources if source.provider == "command-line"]
+    return f"{trains()} {shlex.join([*(f'--config-dir={folder}' for folder in folders), *settings])}".rstrip()
 
 
 def interval(every: int | None, max_images: int) -> int:

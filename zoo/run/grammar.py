@@ -20,13 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zoo.run.config import choices, groups
 from zoo.run.hints import LOOKS_LIKE_A_PATH, exists, no_choice, no_setting
-from zoo.text import PATHS
+from zoo.text import PATHS, trains
 
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
 
 
 def overrides(typed: Sequence[str]) -> list[str]:
-    """Hydra's flags as they are, and every setting as Hydra's grammar takes it.
+    """Hydra's flags as they are, in front wherever they were typed, and every setting as Hydra's grammar takes it.
 
     `--model.lr.D=1e-4`, as Weights & Biases' agent writes it, is `model.lr.D=1e-4`.
 
@@ -34,18 +34,9 @@ def overrides(typed: Sequence[str]) -> list[str]:
         ValueError: for a word that is no setting, with what it may have been meant to be.
     """
     several = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(typed)
+    flags, words = parted(typed)
     taken: list[str] = []
-    rest = iter(range(len(typed)))
-    for i in rest:
-        argument, following = typed[i], typed[i + 1] if i + 1 < len(typed) else None
-        option, equals, _ = argument.partition("=")
-        if option in OPTIONS or argument == "--":
-            taken.append(argument)
-            action = OPTIONS.get(option)
-            if action and action.nargs != 0 and not equals and following is not None:  # --cfg job
-                with_value = action.nargs is None or following in (action.choices or ())
-                taken += [typed[next(rest)]] if with_value else []
-            continue
+    for argument, following in zip(words, [*words[1:], None], strict=False):
         setting = argument.lstrip("-")
         if "=" not in setting and not setting.startswith("~"):
             raise ValueError(_without_equals(argument, following, typed))
@@ -54,12 +45,34 @@ def overrides(typed: Sequence[str]) -> list[str]:
         taken.append(quoted(setting, several=several))
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
-    parser.parse_args(taken)
-    return taken
+    parser.parse_args([*flags, *taken])
+    return [*flags, *taken]
+
+
+def parted(typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and all other words: argparse takes no settings on both sides of a flag."""
+    flags: list[str] = []
+    words: list[str] = []
+    rest = iter(range(len(typed)))
+    for i in rest:
+        argument, following = typed[i], typed[i + 1] if i + 1 < len(typed) else None
+        option, equals, _ = argument.partition("=")
+        if option not in OPTIONS and argument != "--":
+            words.append(argument)
+            continue
+        action = OPTIONS.get(option)
+        takes = action is not None and action.nargs != 0 and not equals
+        if action and takes and following is not None and (action.nargs is None or following in (action.choices or ())):
+            flags += [argument, typed[next(rest)]]  # --cfg job
+        elif action and takes and action.const is not None:  # --info, which would take the next word for its value
+            flags.append(f"{argument}={action.const}")
+        elif argument != "--":
+            flags.append(argument)
+    return flags, words
 
 
 def _refuse_flag(message: str) -> NoReturn:
-    raise ValueError(f"{message} (python train.py --hydra-help)")
+    raise ValueError(f"{message} ({trains()} --hydra-help)")
 
 
 def quoted(argument: str, *, several: bool = False) -> str:
@@ -169,4 +182,4 @@ def _without_equals(argument: str, following: str | None, typed: Sequence[str]) 
         return no_setting(word, "" if value is None else value, typed)
     if Path(word, ".hydra").is_dir() or word.endswith(".ckpt"):
         return f"{says}; did you mean resume={word}?"
-    return f"{says}: they are written KEY=VALUE, such as max_images=1000 (python train.py --help)"
+    return f"{says}: they are written KEY=VALUE, such as max_images=1000 ({trains()} --help)"

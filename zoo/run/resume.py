@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo.run import CONF, trust
 from zoo.run.config import TABLES, compose, flatten, groups, nearest, table
-from zoo.run.grammar import quote, value_of
+from zoo.run.grammar import parted, quote, value_of
 from zoo.text import read_small
 
 OVERRIDES = Path(".hydra", "overrides.yaml")
@@ -36,7 +36,7 @@ def resumed(arguments: list[str]) -> list[str]:
         return arguments
     others = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     if wanted == "auto":
-        run = _newest_run(others) if folder is None else Path(folder)
+        run = _newest_run(parted(others)[1]) if folder is None else Path(folder)
         if run is None or not any(path.is_file() for path in run.glob("checkpoints/*.ckpt")):
             print("resume=auto: no earlier run of these settings, so a new one begins", flush=True)
             return [argument for argument in arguments if not argument.startswith("resume=")]
@@ -50,7 +50,9 @@ def resumed(arguments: list[str]) -> list[str]:
     for path in (run / name for name in OPENED):
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise ValueError(f"{path} is no file but a link, a pipe or a folder: remove it, this run writes there")
-    return [*_kept(run / OVERRIDES, others), *others, f"resume={quote(str(start))}", f"hydra.run.dir={quote(str(run))}"]
+    flags, settings = parted(others)
+    kept = _kept(run / OVERRIDES, others)
+    return [*flags, *kept, *settings, f"resume={quote(str(start))}", f"hydra.run.dir={quote(str(run))}"]
 
 
 def _newest_run(settings: list[str]) -> Path | None:
@@ -98,7 +100,7 @@ def _kept(file: Path, typed: list[str]) -> list[str]:
     texts = [text for text in earlier if text.lstrip("+~").split("=")[0] not in changed]
     try:
         parsed = [(text, _plain(text)) for text in texts]
-        choices = _choices([override for _, override in parsed], _folders(typed))
+        choices = _choices([override for _, override in parsed], config_folders(typed))
     except ValueError as error:
         raise ValueError(f"{file} is refused: {error}; if you trust it, give that on the command line") from None
     typed_choices = _choices_in(typed)
@@ -197,7 +199,7 @@ def _choices(overrides: list[Override], folders: Collection[Path]) -> dict[str, 
             continue
         of_user = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
         if not isinstance(name, str) or name not in _names(group) | of_user:
-            raise ValueError(f"there is no {group}={trust.shown(name)} here")
+            raise ValueError(f"there is no {group}={trust.shown(name)} here (of a folder of your own: --config-dir)")
         chosen[group] = name
     return chosen
 
@@ -207,7 +209,7 @@ def _names(group: str) -> set[str]:
     return set(table(group)) if group in TABLES else {path.stem for path in (CONF / group).glob("*.yaml")}
 
 
-def _folders(typed: list[str]) -> list[Path]:
+def config_folders(typed: list[str]) -> list[Path]:
     """The folders of configuration that the command line names: --config-dir=FOLDER, -cd FOLDER."""
     folders = []
     for argument, following in zip(typed, [*typed[1:], ""], strict=False):

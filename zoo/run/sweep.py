@@ -12,8 +12,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.result import Result
+from zoo.run import config
 from zoo.run.command import Said, sentence
-from zoo.run.training import run
+from zoo.run.training import alone_in, run
+from zoo.text import trains
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """What Hydra calls once it has composed: check, run; what comes of it is a sweeper's objective."""
+    with said_at_once():
+        cfg = config.checked(cfg)
+        with alone_in(cfg.run_dir):
+            return objective(cfg)
 
 
 @contextmanager
@@ -30,7 +40,8 @@ def said_at_once() -> Iterator[None]:
         words = sentence(error, job.overrides.task) if job.mode is RunMode.MULTIRUN else None
         if words is None:
             raise
-        print(f"train.py: {words} ({' '.join(job.overrides.task)})", file=sys.stderr, flush=True)
+        command = trains().removeprefix("python ")
+        print(f"{command}: {words} ({' '.join(job.overrides.task)})", file=sys.stderr, flush=True)
         raise Said(words) from error
 
 

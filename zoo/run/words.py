@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from zoo.text import trains
+
 
 def _same(*settings: str) -> Callable[[str], str]:
     """The value belongs into these settings as it is."""
@@ -151,7 +153,7 @@ _ROWS: list[tuple[str, Callable[[str], str]]] = [
     ("save_top_k keep keep_checkpoints max_checkpoints", lambda value: KEPT),
     ("monitor", lambda value: "the metrics say which value chooses: metrics="),
     ("optimizer optim opt", lambda value: "it is Adam: model.lr.D=, model.lr.G= and model.betas=[0.5,0.999]"),
-    ("sweep multirun grid", lambda value: "-m makes a sweep: python train.py -m seed=1,2,3"),
+    ("sweep multirun grid", lambda value: f"-m makes a sweep: {trains()} -m seed=1,2,3"),
     ("config cfg yaml", lambda value: "settings are written KEY=VALUE, and experiment= names a recipe"),
 ]
 CHOICES: dict[str, list[tuple[str, str]]] = {  # of a group: what other programs call something that is here

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from zoo.game.abilities import FromLatents, OfClasses, Scores, Styles, Translates, Upscales, attributes_of, classes_of
-from zoo.text import printable
+from zoo.text import printable, trains
 from zoo.use.pictures import sheet
 from zoo.use.sample import draw, grid
 from zoo.weights.folder import Weights
@@ -75,7 +75,7 @@ def command(model: Any, overrides: Sequence[str], data: str) -> str:
     """
     typed = [printable(str(override)).partition("=") for override in overrides]
     names = {name for name, *_ in typed}
-    words = ["python train.py"]
+    words = [trains()]
     if "experiment" not in names:
         defaults = {"model": type(model).__module__.rpartition(".")[2], "data": data}
         words += [f"{name}={choice}" for name, choice in defaults.items() if name not in names]

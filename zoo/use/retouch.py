@@ -8,13 +8,15 @@ Faces     from the eyes and the mouth as CelebA-HQ and FFHQ were aligned (Karras
           C): the frame's middle is that of the eyes moved by a tenth of the way to the mouth, its side the larger of 4
           times the eyes' distance and 3.6 times that from eyes to mouth, and the eyes are level. Without a mouth the
           two are equal. Found, not given: by the cascade of local binary patterns inside scikit-image (Liao et al.
-          2007, doi:10.1007/978-3-540-74549-5_87), which knows upright faces from the front and no eyes.
+          2007, doi:10.1007/978-3-540-74549-5_87; the extra `faces`), which knows upright faces from the front and no
+          eyes.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -186,8 +188,13 @@ def find_face(photograph: Tensor, model: Size) -> Frame:
     """The frame around the largest upright face of a photograph [1, C, H, W] in [-1, 1].
 
     Raises:
-        ValueError: there is none to be found.
+        ValueError: there is none to be found, or nothing that finds one.
     """
+    if find_spec("skimage") is None:
+        raise ValueError(
+            "--face needs the package scikit-image, not installed here: pip install 'gan-zoo[faces]', or give its "
+            "eyes, --eyes X,Y,X,Y, or --box"
+        )
     from skimage.feature import Cascade
 
     file = Path(str(resources.files("skimage"))) / "data" / "lbpcascade_frontalface_opencv.xml"

@@ -145,7 +145,7 @@ def runs_below(folder: Path) -> tuple[list[Run], dict[str, str]]:
             passed_over[name] = str(error)
     for path_ in visited:
         if path_ not in on_the_way and path_.parent in on_the_way:
-            passed_over[str(path_.relative_to(folder))] = "no run of train.py"
+            passed_over[str(path_.relative_to(folder))] = "no run"
     if not runs:
         named = "".join(f"; {name}: {why}" for name, why in passed_over.items())
         raise ValueError(f"there is no run in {folder}{named}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+from common import needs
 from lightning.pytorch import callbacks as lightning
 from omegaconf import DictConfig, OmegaConf
 
@@ -109,6 +110,7 @@ def test_early_stopping_is_refused_at_the_start(
 
 
 def test_lightning_s_own_rows_are_on_the_axis_of_images(small: Small) -> None:
+    needs("psutil")
     cfg = small("vanilla", "max_images=64")
     monitor = {"_target_": "lightning.pytorch.callbacks.DeviceStatsMonitor", "cpu_stats": True}
     OmegaConf.update(cfg, "callbacks.load", monitor, force_add=True)

@@ -15,6 +15,7 @@ import torch
 from zoo.ranges import Count
 from zoo.run import signals
 from zoo.run.callbacks import kept, save
+from zoo.run.config import typed_again
 
 TIME_IS_UP = 100  # beside the numbers of signals
 
@@ -87,8 +88,8 @@ class Interrupt(L.Callback):
         if trainer.is_global_zero:
             name = "max_time" if reason == TIME_IS_UP else signal.Signals(reason).name
             done = f"saved at {images}" if saved else f"{images} could not be saved, {kept(path.parent)}"
-            folder = os.path.relpath(self.folder)
-            print(f"\n{name}: {done}; to go on: python train.py resume={folder}", flush=True)
+            again = typed_again(f"resume={os.path.relpath(self.folder)}")
+            print(f"\n{name}: {done}; to go on: {again}", flush=True)
         if reason in signals.WARNINGS:
             if signals.foreign(self._before.get(reason)):
                 self._before[reason](reason, None)

@@ -21,7 +21,9 @@ from zoo.run.account import Account, own_settings, versions, write_page
 from zoo.run.callbacks import images_of, kept
 from zoo.run.callbacks.evaluate import ENDS, Evaluate
 from zoo.run.callbacks.health import Health
+from zoo.run.config import typed_again
 from zoo.run.writing import attempt
+from zoo.text import trains
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +32,12 @@ class Report(L.Callback):
     """Writes `report.md`, `curves.png` and `report.html` into the run's folder at the end of training, and says where
     everything is.
 
-    `overrides` are the command line that made the run, after `python train.py`.
+    `overrides` are the settings of the command line that made the run.
     """
 
     def __init__(self, *, folder: str, overrides: list[str], seed: int) -> None:
         self.folder, self.seed = Path(folder), seed
-        self.command = shlex.join(["python", "train.py", *overrides])
+        self.command = typed_again(*overrides)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._start, self._first = time.perf_counter(), pl_module.images
@@ -182,7 +184,7 @@ class Report(L.Callback):
         if evaluate and evaluate.rows:
             yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
         variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
-        yield f"  python train.py model={variant} {images} data.root=~/pictures     your own images"
+        yield f"  {trains()} model={variant} {images} data.root=~/pictures     your own images"
         yield "  zoo list                                  every variant, data set and recipe"
 
 
