@@ -68,13 +68,13 @@ def demo(
         app = server.application(_page(shown), local=server.is_local(sock))
         url = server.address(sock)
         try:
-            with server.serving(app, sock) as thread:
+            with server.serving(app, sock) as ended:
                 if not server.is_local(sock):
                     typer.echo(f"on {host} everyone who reaches this machine can use the page, without a password")
                 typer.echo(f"{shown.name}: {url} (Ctrl-C ends it)")
                 if browser and not server.open_browser(url):
                     typer.echo("no browser is found here: open that address in yours")
-                thread.join()
+                ended.wait()
                 raise ValueError("the server has ended by itself: start zoo demo again, with another --port")
         finally:
             shown.ending.set()

@@ -43,7 +43,7 @@ SEEDS = 2**31  # that a visitor can type: what a browser's numbers hold, and mor
 SYSTEM, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # no font is fetched
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-.crisp img { image-rendering: pixelated; }
+.crisp img { image-rendering: pixelated; width: 100% !important; height: 100% !important; object-fit: contain; }
 .said p { opacity: .75; font-size: .92em; }
 .captioned { gap: .3em !important; }
 .caption p { font-weight: 600; }
@@ -265,7 +265,7 @@ def _walk(part: _Part) -> None:
         other = gr.Button("Other seeds", variant="primary")
     way = gr.Slider(0, 1, 0.5, step=0.01, label="The way", elem_id="way")
     picture = _picture("At this place", "walk")
-    strip = _picture("The whole way", "strip")
+    strip = _picture("The whole way", "strip", buttons=[])
     controls = [first, second, *looks.controls]
     part.on(
         [control.change for control in (way, *controls)],
@@ -284,9 +284,9 @@ def _mix(part: _Part) -> None:
     shown = part.shown
     with gr.Row():
         rows = gr.Textbox("0-2", label="Seeds on the left", max_lines=1)
-        columns = gr.Textbox("3-7", label="Seeds above, which lend styles", max_lines=1)
+        columns = gr.Textbox("3-7", label="Seeds above", max_lines=1)
         choices = ["coarse", "middle", "fine", ("all three, one below the other", "each")]
-        layers = gr.Dropdown(choices, value="coarse", label="Layers that are lent", elem_id="layers")  # type: ignore[arg-type]
+        layers = gr.Dropdown(choices, value="middle", label="Layers that are lent", elem_id="layers")  # type: ignore[arg-type]
         looks = _Looks(shown)
     picture = _picture("Each image on the left, with styles of the one above", "mix")
     events = [rows.submit, rows.blur, columns.submit, columns.blur, *(c.change for c in (layers, *looks.controls))]
@@ -296,18 +296,18 @@ def _mix(part: _Part) -> None:
     )  # fmt: skip
 
 
-def _strengths(shown: Shown, name: str) -> tuple[list[Any], Any, Any]:
-    """A slider for each direction, the layers that move, and a button that sets all to 0."""
+def _strengths(shown: Shown, name: str, first: float = 0.0) -> tuple[list[Any], Any]:
+    """A slider for each direction, the first at `first`, with a button that sets all to 0, and the layers that move."""
     named = shown.directions().names
     title = lambda name: f"Direction {int(name) + 1}" if name.isdecimal() else name
     sliders = [
-        gr.Slider(-STRENGTH, STRENGTH, 0, step=0.1, label=title(direction), elem_id=f"{name}-{k}")
+        gr.Slider(-STRENGTH, STRENGTH, 0 if k else first, step=0.1, label=title(direction), elem_id=f"{name}-{k}")
         for k, direction in enumerate(named)
     ]
     layers = gr.Dropdown(["all", "coarse", "middle", "fine"], value="all", label="Layers that are moved")
     back = gr.Button("Set all to 0")
     back.click(lambda: [0] * len(sliders), None, sliders, show_progress="hidden", api_visibility="private")
-    return sliders, layers, back
+    return sliders, layers
 
 
 def _directions(part: _Part) -> None:
@@ -317,7 +317,7 @@ def _directions(part: _Part) -> None:
         with gr.Column(scale=1, min_width=280):
             seed = _seed(0, "Seed")
             looks = _Looks(shown)
-            sliders, layers, _ = _strengths(shown, "direction")
+            sliders, layers = _strengths(shown, "direction", 2.0)
         with gr.Column(scale=2, min_width=480):
             picture = _picture("In standard deviations along each direction", "moved")
     controls = [seed, layers, *sliders, *looks.controls]
@@ -343,29 +343,29 @@ def _photograph(part: _Part) -> None:
             steps = gr.Slider(least, MOST_STEPS, NEAR if shown.encoder else STEPS, step=10, label="Steps of the search")
             plus = gr.Checkbox(False, label="A style for each layer: nearer, less good to edit")
             find = gr.Button("Find its styles", variant="primary", elem_id="find")
+            sliders, layers = _strengths(shown, "edit")
         with gr.Column(scale=2, min_width=480):
             found = _picture("Yours, and what the model makes of it", "found")
             said = _line("found")
-    with gr.Row():
-        with gr.Column(scale=1, min_width=280):
-            sliders, layers, _ = _strengths(shown, "edit")
-        with gr.Column(scale=2, min_width=480):
             edited = _picture("Moved along the directions", "edited")
-            pasted = _picture("In its place in the photograph", "pasted")
+            pasted = _picture("In its place in the photograph", "pasted", visible=False)
+
+    def with_edit(result: Found, layers: str, strengths: Sequence[float]) -> tuple[Any, ...]:
+        picture, photograph = shown.retouched(result, strengths, layers)
+        return picture, photograph, gr.Column(visible=photograph is not None)
 
     def search(file: str | None, where: Any, steps: float, plus: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008
         track = lambda numbers: progress.tqdm(numbers, desc="searching")
         result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, track=track)
         nothing = [0.0] * len(shown.directions().names)
-        return (result, picture, words, *shown.retouched(result, nothing, "all"), *nothing)
+        return (result, picture, words, *with_edit(result, "all", nothing), *nothing)
 
     def edit(result: Found | None, layers: str, *values: float) -> Any:
-        return (gr.skip(), gr.skip()) if result is None else shown.retouched(result, values, layers)
+        return (gr.skip(),) * 3 if result is None else with_edit(result, layers, values)
 
-    part.on(
-        [find.click], search, [drop, where, steps, plus], [state, found, said, edited, pasted, *sliders], long="search"
-    )
-    part.on([c.change for c in (layers, *sliders)], edit, [state, layers, *sliders], [edited, pasted])
+    shows = [edited, pasted, pasted.parent]
+    part.on([find.click], search, [drop, where, steps, plus], [state, found, said, *shows, *sliders], long="search")
+    part.on([c.change for c in (layers, *sliders)], edit, [state, layers, *sliders], shows)
 
 
 def _translate(part: _Part) -> None:

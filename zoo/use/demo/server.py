@@ -206,23 +206,31 @@ def application(blocks: Any, *, local: bool) -> Guard:
 
 
 @contextmanager
-def serving(app: Guard, sock: socket.socket) -> Iterator[threading.Thread]:
-    """Serve from a thread of its own, until the block ends; the thread, which ends only by itself if it fails."""
+def serving(app: Guard, sock: socket.socket) -> Iterator[threading.Event]:
+    """Serve from a thread of its own, until the block ends; what is set where the server ends by itself.
+
+    Wait for that, not for a thread: Thread.join that a signal interrupts takes the thread for ended.
+    """
     import uvicorn
 
     config = uvicorn.Config(
         app, log_level="error", access_log=False, ws="none", timeout_graceful_shutdown=1, server_header=False,
         proxy_headers=False,
     )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="zoo demo", daemon=True)
-    thread.start()
+    server, ended = uvicorn.Server(config), threading.Event()
+
+    def serve() -> None:
+        try:
+            server.run(sockets=[sock])
+        finally:
+            ended.set()
+
+    threading.Thread(target=serve, name="zoo demo", daemon=True).start()
     try:
-        yield thread
+        yield ended
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
-        sock.close()
+        ended.wait(timeout=10)
 
 
 def open_browser(url: str) -> bool:
