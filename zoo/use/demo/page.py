@@ -8,6 +8,7 @@ search or a conversion; of each kind some run at once, the others wait in a queu
 """
 
 import html
+import os
 import random
 import re
 import traceback
@@ -20,6 +21,7 @@ import gradio as gr
 
 from zoo.game.abilities import FromLatents, Scores, Styles, Translates, Upscales
 from zoo.text import printable
+from zoo.use.demo.server import KEPT
 from zoo.use.demo.shown import (
     EACH,
     LARGEST,
@@ -37,7 +39,6 @@ from zoo.use.demo.shown import (
 
 QUICK, LONG = 4, 2  # of each kind, how many run at once
 WAITING = 32  # in the queue, before a visitor is told that the page is busy
-KEPT = 3600  # seconds that a visitor's files and pictures are kept
 STEPS, NEAR = 300, 100  # of a search, by default: without and with an encoder
 SEEDS = 2**31  # that a visitor can type: what a browser's numbers hold, and more than a person will
 SYSTEM, MONO = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]  # no font is fetched
@@ -58,7 +59,7 @@ def page(shown: Shown, explain: Explain) -> gr.Blocks:
     Args:
         explain: what went wrong, in a sentence; None for what can only be a fault of the program.
     """
-    with gr.Blocks(title=f"{shown.name} - GAN zoo", analytics_enabled=False, delete_cache=(600, KEPT)) as blocks:
+    with gr.Blocks(title=f"{shown.name} - GAN zoo", analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as blocks:
         gr.Markdown(f"# {escaped(shown.name)}\n{escaped(shown.about())}")
         notice = gr.Markdown(visible=False, elem_classes="notice", elem_id="notice")
         part = _Part(blocks, shown, explain)
@@ -200,12 +201,14 @@ def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> gr.
             return None
         if not payload.path or (payload.url or "").startswith("data:"):
             raise gr.Error("the picture is not a file that was sent here: drop it again", print_exception=False)
-        return str(payload.path)  # within Gradio's own folder, which it has made sure of
+        return str(payload.path)  # which is within Gradio's own folder: see below
 
     keep = drop.async_move_resource_to_block_cache
 
     async def from_here(place: Any) -> str | None:
-        if "://" in str(place):  # Gradio would fetch it
+        """Refuse what Gradio would fetch from an address, or copy from anywhere on this machine."""
+        folder = Path(os.path.realpath(drop.GRADIO_CACHE))
+        if place is not None and ("://" in str(place) or not Path(os.path.realpath(place)).is_relative_to(folder)):
             raise gr.Error("the picture is not a file that was sent here: drop it again", print_exception=False)
         return await keep(place)
 

@@ -2,8 +2,9 @@
 
 What a page of this machine is asked for may come from any page of the web that its user has open. `Guard` answers what
 the page itself asks for, and nothing else: requests that name this machine as their host, and come from no other
-origin; those few of Gradio's paths that the page needs; bodies of a bounded size. Every answer forbids the browser to
-fetch anything from elsewhere (Content-Security-Policy), and to show the page within another.
+origin; those few of Gradio's paths that the page needs; bodies of a bounded size, as long as there is room. Every
+answer forbids the browser to fetch anything from elsewhere (Content-Security-Policy), and to show the page within
+another; a file's content is never run.
 """
 
 import errno
@@ -14,9 +15,11 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import webbrowser
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +29,8 @@ from zoo.use.demo.shown import MOST_BYTES
 INSTALL = "pip install 'gan-zoo[demo]'"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 MOST_BODY = MOST_BYTES + 100_000  # what is around a file, and the values of controls
+MOST_KEPT = 2_000_000_000  # bytes of all visitors' files and pictures
+KEPT = 1800  # seconds that they are kept
 ASKED = {  # by the page, of Gradio: the beginnings of paths
     "GET": re.compile(
         r"/$|/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json)$|/(static|assets|svelte|pwa_icon)(/|$)|"
@@ -42,6 +47,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+OF_FILES = HEADERS | {"content-security-policy": "sandbox; default-src 'none'"}  # a drawing (SVG) may hold a script
 ENVIRONMENT = {  # of Gradio, and of what it brings: tell nobody, begin no other server
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SSR_MODE": "False",
@@ -127,12 +133,14 @@ class Guard:
 
     Args:
         app: Gradio's, by ASGI.
+        folder: where visitors' files and pictures lie; what lies there now is the page's own.
         local: whether requests have to name this machine as their host: a name of the web that leads to its address
             does not pass.
     """
 
-    def __init__(self, app: Any, *, local: bool) -> None:
-        self.app, self.local = app, local
+    def __init__(self, app: Any, folder: Path, *, local: bool) -> None:
+        self.app, self.folder, self.local = app, folder, local
+        self.own = set(_files(folder))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -148,6 +156,7 @@ class Guard:
             await send({"type": "http.response.body", "body": words.encode()})
             return
         left = MOST_BODY
+        extra = OF_FILES if scope["path"].startswith("/gradio_api/file=") else HEADERS
 
         async def receive_some() -> Message:
             nonlocal left
@@ -157,11 +166,8 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [
-                    *(pair for pair in message["headers"] if pair[0].decode().lower() not in HEADERS),
-                    *own,
-                ]
+                others = [pair for pair in message["headers"] if pair[0].decode("latin-1").lower() not in extra]
+                message["headers"] = [*others, *((name.encode(), value.encode()) for name, value in extra.items())]
             await send(message)
 
         await self.app(scope, receive_some, send_guarded)
@@ -180,7 +186,28 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BODY:
             return 413, f"this is more than {MOST_BYTES // 10**6} MB"
+        if scope["path"].startswith("/gradio_api/upload") and method == "POST" and not self.has_room():
+            return 507, "too many pictures have been sent to this page: try again later"
         return None
+
+    def has_room(self) -> bool:
+        """Whether another file may come, once those that nobody needs any more are gone: also of uploads that broke
+        off, which Gradio leaves behind."""
+        size, oldest = 0, time.time() - KEPT
+        for path in _files(self.folder):
+            if path in self.own:
+                continue
+            with suppress(OSError):  # it has gone meanwhile
+                status = path.stat()
+                if status.st_mtime < oldest:
+                    path.unlink()
+                else:
+                    size += status.st_size
+        return size < MOST_KEPT
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (Path(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 def _host(url: str) -> str | None:
@@ -191,7 +218,7 @@ def _host(url: str) -> str | None:
 
 
 def application(blocks: Any, *, local: bool) -> Guard:
-    """What answers for a page (`page.page`)."""
+    """What answers for a page (`page.page`), within `apart`."""
     import gradio as gr
     from fastapi import FastAPI
 
@@ -202,7 +229,8 @@ def application(blocks: Any, *, local: bool) -> Guard:
         allowed_paths=[], show_error=False, footer_links=[], run_history=False, ssr_mode=False, mcp_server=False,
         pwa=False, enable_monitoring=False, theme=gr.themes.Soft(font=SYSTEM, font_mono=MONO), css=CSS,
     )  # fmt: skip
-    return Guard(app, local=local)
+    blocks.has_launched = True  # else Gradio does not look which files it is asked for
+    return Guard(app, Path(blocks.GRADIO_CACHE), local=local)
 
 
 @contextmanager

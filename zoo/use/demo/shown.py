@@ -256,7 +256,7 @@ class Shown:
     def _vector(self, values: Sequence[float]) -> list[float]:
         if len(values) != len(self.attributes):
             raise ValueError(f"{len(values)} values for {len(self.attributes)} attributes: give one for each")
-        return [within(value, name, -10, 10) for name, value in zip(self.attributes, values, strict=True)]
+        return [float(within(value, name, -10, 10)) for name, value in zip(self.attributes, values, strict=True)]
 
     # Styles ---------------------------------------------------------------------------------------------------------
 
