@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvision", "torch_fidelity", "typer"}
+SERVING = {"gradio", "uvicorn", "fastapi", "starlette"}  # of the page in the browser
 
 # room -> (rooms of zoo that it may import, libraries of HEAVY that it may import)
 RULES: dict[str, tuple[set[str], set[str]]] = {
@@ -78,6 +79,17 @@ def test_imports(path: Path) -> None:
         if parts[0] == "zoo" and len(parts) > 1:
             assert parts[1] in rooms, f"{path.name} may not import {name}"
         assert parts[0] not in HEAVY or parts[0] in libraries, f"{path.name} may not import {name}"
+
+
+def test_one_page_alone_knows_what_serves_it() -> None:
+    knowing = {
+        path.relative_to(ROOT / "zoo").as_posix(): SERVING & {name.split(".")[0] for name in imports(path)}
+        for path in (ROOT / "zoo").rglob("*.py")
+    }
+    assert {path: names for path, names in knowing.items() if names} == {
+        "use/demo/page.py": {"gradio"},
+        "use/demo/server.py": {"gradio", "fastapi", "uvicorn"},
+    }
 
 
 def test_no_variant_knows_another() -> None:

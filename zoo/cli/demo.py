@@ -51,7 +51,8 @@ def demo(
         if getattr(model, "missing", None):
             raise ValueError(f"{run} has a discriminator alone, which makes nothing to show: it is for start=")
         settings: dict[str, Any] = {}
-        if not isinstance(model, Styles):
+        has_styles = isinstance(model, Styles)
+        if not has_styles:
             for name, value in (("--directions", directions), ("--encoder", encoder), ("--features", features)):
                 if value is not None:
                     raise ValueError(f"{name}={value} is of a model with styles, which {run} is not: leave it out")

@@ -251,7 +251,8 @@ def _draw(part: _Part) -> None:
     shows = lambda seed, values: (shown.one(seed, looks.of(values)), f"seed {seed:.0f}")
 
     def pick(event: gr.SelectData, seed: float, number: float, *values: Any) -> Any:
-        index = shown.at(*event.index, number, looks.of(values))
+        x, y = event.index
+        index = shown.at(x, y, number, looks.of(values))
         return (gr.skip(), gr.skip()) if index is None else shows(seed + index, values)
 
     part.on([grid.select], pick, controls, [one, said])
@@ -289,7 +290,7 @@ def _mix(part: _Part) -> None:
         rows = gr.Textbox("0-2", label="Seeds on the left", max_lines=1)
         columns = gr.Textbox("3-7", label="Seeds above", max_lines=1)
         choices = ["coarse", "middle", "fine", ("all three, one below the other", "each")]
-        layers = gr.Dropdown(choices, value="middle", label="Layers that are lent", elem_id="layers")  # type: ignore[arg-type]
+        layers = gr.Dropdown(choices, value="middle", label="Layers that are lent", elem_id="layers")
         looks = _Looks(shown)
     picture = _picture("Each image on the left, with styles of the one above", "mix")
     events = [rows.submit, rows.blur, columns.submit, columns.blur, *(c.change for c in (layers, *looks.controls))]
@@ -341,7 +342,7 @@ def _photograph(part: _Part) -> None:
             drop = _dropped(shown, "photograph", "Your photograph")
             where = gr.Radio(
                 [("its centre", "centre"), ("the face in it", "face")], value="centre", label="What is edited"
-            )  # type: ignore[arg-type]
+            )
             least = 0 if shown.encoder else 10
             steps = gr.Slider(least, MOST_STEPS, NEAR if shown.encoder else STEPS, step=10, label="Steps of the search")
             plus = gr.Checkbox(False, label="A style for each layer: nearer, less good to edit")

@@ -57,7 +57,8 @@ ENVIRONMENT = {  # of Gradio, and of what it brings: tell nobody, begin no other
 }
 
 Message = MutableMapping[str, Any]
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 @contextmanager
