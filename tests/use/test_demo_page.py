@@ -331,7 +331,8 @@ def test_a_fault_of_the_program_says_so_and_no_more(styled: str, monkeypatch: py
         ("GET", "/gradio_api/runs"),
         ("GET", "/gradio_api/../etc/hostname"),
         ("POST", "/gradio_api/process_recording"),
-        ("POST", "/gradio_api/run/predict"),
+        ("POST", "/gradio_api/run/grid"),
+        ("POST", "/gradio_api/api/predict"),
         ("POST", "/gradio_api/call/grid"),
         ("POST", "/gradio_api/component_server"),
         ("POST", "/gradio_api/vibe-edit"),
@@ -342,6 +343,31 @@ def test_a_fault_of_the_program_says_so_and_no_more(styled: str, monkeypatch: py
 )
 def test_what_the_page_does_not_ask_for_is_not_answered(styled: str, method: str, path: str) -> None:
     assert httpx.request(method, styled.rstrip("/") + path).status_code in (403, 404)
+
+
+def test_nobody_passes_the_queue(styled: str) -> None:
+    visitor = Visitor(styled)
+    (event,) = visitor.events("grid")
+    body = {"data": visitor.values(event), "fn_index": event["id"], "session_hash": visitor.session}
+    assert visitor.web.post("/gradio_api/run/predict", json=body).status_code in (403, 404)
+
+
+def test_a_picture_to_begin_with_is_taken(tmp_path: Path, folder: str) -> None:
+    own = Path(folder, "examples")
+    own.mkdir(exist_ok=True)
+    files = [picture(own / f"{colour}.png", colour) for colour in ("red", "blue")]
+    with visited(Shown(untrained("cyclegan"), "x", examples=files)) as url:
+        visitor = Visitor(url)
+        event = visitor.events("XtoY", "load")[0]
+        first = visitor.image(visitor.call(event))
+        (take,) = [
+            one for one in visitor.config["dependencies"] if one["targets"][0][1] == "click" and not one["queue"]
+        ]
+        body = {"data": [1], "fn_index": take["id"], "session_hash": visitor.session}
+        answer = visitor.web.post("/gradio_api/run/predict", json=body)
+        assert answer.status_code == 200
+        (taken,) = answer.json()["data"]
+        assert visitor.image(visitor.call(event, [taken.get("value", taken)])) != first
 
 
 def test_other_pages_of_the_web_are_not_answered(styled: str) -> None:

@@ -36,7 +36,7 @@ ASKED = {  # by the page, of Gradio: the beginnings of paths
         r"/$|/(config|theme\.css|robots\.txt|favicon\.ico|manifest\.json)$|/(static|assets|svelte|pwa_icon)(/|$)|"
         r"/gradio_api/(startup-events|app_id|heartbeat/\w+|queue/data|upload_progress|file=(?!https?:)|info)"
     ),
-    "POST": re.compile(r"/gradio_api/(upload|queue/join|cancel|reset/?)$"),
+    "POST": re.compile(r"/gradio_api/(upload|queue/join|run/predict|cancel|reset/?)$"),  # run: what has no queue
 }
 HEADERS = {
     "content-security-policy": (
