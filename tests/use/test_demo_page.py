@@ -279,6 +279,7 @@ def test_a_drawing_s_script_is_never_run(translator: str, tmp_path: Path) -> Non
         {"path": "/etc/hostname"},
         {"path": "../../../etc/hostname"},
         {"path": "http://127.0.0.1:9/picture.png"},
+        {"path": "http://93.184.215.14/picture.png"},
         {"path": None, "url": NOBODY},
         {"path": None, "url": "data:image/png;base64,iVBORw0KGgo="},
         {"path": "x", "url": "data:image/png;base64,iVBORw0KGgo="},
@@ -355,7 +356,9 @@ def test_nobody_passes_the_queue(styled: str) -> None:
 def test_a_picture_to_begin_with_is_taken(tmp_path: Path, folder: str) -> None:
     own = Path(folder, "examples")
     own.mkdir(exist_ok=True)
-    files = [picture(own / f"{colour}.png", colour) for colour in ("red", "blue")]
+    files = [own / "first.png", own / "second.png"]
+    for file in files:
+        Image.effect_noise((20, 16), 90).save(file)
     with visited(Shown(untrained("cyclegan"), "x", examples=files)) as url:
         visitor = Visitor(url)
         event = visitor.events("XtoY", "load")[0]
@@ -368,6 +371,8 @@ def test_a_picture_to_begin_with_is_taken(tmp_path: Path, folder: str) -> None:
         assert answer.status_code == 200
         (taken,) = answer.json()["data"]
         assert visitor.image(visitor.call(event, [taken.get("value", taken)])) != first
+        (tmp_path / "text.png").write_text("no picture")  # Gradio has made the component anew for this visitor
+        assert "not an image that Pillow knows" in sentence(visitor.call(event, [visitor.sent(tmp_path / "text.png")]))
 
 
 def test_other_pages_of_the_web_are_not_answered(styled: str) -> None:

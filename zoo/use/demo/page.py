@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
 
 from zoo.game.abilities import FromLatents, Scores, Styles, Translates, Upscales
 from zoo.text import printable
@@ -51,6 +53,15 @@ CSS = """
 .notice { border-left: 4px solid #d97706; padding: .4em 1em; }
 """
 Explain = Callable[[BaseException], str | None]
+
+
+async def _not_fetched(*arguments: Any, **settings: Any) -> str:
+    raise gr.Error("the picture is not a file that was sent to this page: drop it again", print_exception=False)
+
+
+processing_utils.async_ssrf_protected_download = (
+    _not_fetched  # Gradio fetches what a visitor's request names: never here
+)
 
 
 def page(shown: Shown, explain: Explain) -> gr.Blocks:
@@ -113,19 +124,22 @@ class _Part:
 
     def on(
         self, events: Sequence[Any], function: Callable[..., Any], inputs: Sequence[Any], outputs: Any, *,
-        long: str | None = None, at_once: bool = False,
+        long: str | None = None, at_once: bool = False, raw: bool = False,
     ) -> None:  # fmt: skip
         """Call a function of the inputs' values at these events.
 
         Args:
             long: the kind of what takes long, of which LONG run at once.
             at_once: at the start too, when the tab is first seen.
+            raw: the inputs' values are what the browser says, with which Gradio has done nothing: it would decode
+                pictures by itself.
         """
         settings: dict[str, Any] = {
             "show_progress": "full" if long else "hidden",
             "concurrency_id": long or "quick",
             "concurrency_limit": LONG if long else QUICK,
             "api_visibility": "private",
+            "preprocess": not raw,
         }
         run = self.said(function)
         if events:
@@ -196,24 +210,6 @@ def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> gr.
         placeholder=f"Drop a picture here\n- or -\nclick to choose one (up to {MOST_BYTES // 10**6} MB)",
     )  # fmt: skip
 
-    def preprocess(payload: Any) -> str | None:
-        if payload is None:
-            return None
-        if not payload.path or (payload.url or "").startswith("data:"):
-            raise gr.Error("the picture is not a file that was sent here: drop it again", print_exception=False)
-        return str(payload.path)  # which is within Gradio's own folder: see below
-
-    keep = drop.async_move_resource_to_block_cache
-
-    async def from_here(place: Any) -> str | None:
-        """Refuse what Gradio would fetch from an address, or copy from anywhere on this machine."""
-        folder = Path(os.path.realpath(drop.GRADIO_CACHE))
-        if place is not None and ("://" in str(place) or not Path(os.path.realpath(place)).is_relative_to(folder)):
-            raise gr.Error("the picture is not a file that was sent here: drop it again", print_exception=False)
-        return await keep(place)
-
-    drop.preprocess = preprocess
-    drop.async_move_resource_to_block_cache = from_here
     if len(shown.examples) > 1:
         gr.Examples(
             [[str(path)] for path in shown.examples], [drop], label="or take one of these", cache_examples=False
@@ -221,10 +217,15 @@ def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> gr.
     return drop
 
 
-def _file(path: str | None) -> Path:
-    if path is None:
+def _file(sent: Any) -> Path:
+    """The file that a visitor has sent, of what a page says that it is."""
+    if sent is None:
         raise ValueError("there is no picture yet: drop one, or choose one below")
-    return Path(path)
+    place = sent.get("path") if isinstance(sent, dict) else None
+    folder = os.path.realpath(get_upload_folder())
+    if not isinstance(place, str) or not Path(os.path.realpath(place)).is_relative_to(folder):
+        raise ValueError("the picture is not a file that was sent to this page: drop it again")
+    return Path(place)
 
 
 # Tabs ----------------------------------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ def _photograph(part: _Part) -> None:
         picture, photograph = shown.retouched(result, strengths, layers)
         return picture, photograph, gr.Column(visible=photograph is not None)
 
-    def search(file: str | None, where: Any, steps: float, plus: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008
+    def search(file: Any, where: Any, steps: float, plus: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008
         track = lambda numbers: progress.tqdm(numbers, desc="searching")
         result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, track=track)
         nothing = [0.0] * len(shown.directions().names)
@@ -368,7 +369,14 @@ def _photograph(part: _Part) -> None:
         return (gr.skip(),) * 3 if result is None else with_edit(result, layers, values)
 
     shows = [edited, pasted, pasted.parent]
-    part.on([find.click], search, [drop, where, steps, plus], [state, found, said, *shows, *sliders], long="search")
+    part.on(
+        [find.click],
+        search,
+        [drop, where, steps, plus],
+        [state, found, said, *shows, *sliders],
+        long="search",
+        raw=True,
+    )
     part.on([c.change for c in (layers, *sliders)], edit, [state, layers, *sliders], shows)
 
 
@@ -391,7 +399,15 @@ def _translate(part: _Part) -> None:
                     back = _picture(f"and back: {arrow} → {direction[0]}", f"{name}-back", visible=both)
                 said = _line(name)
                 run = lambda file, direction=direction: shown.translated(_file(file), direction)
-                part.on([drop.change], _unless_empty(run, 3), [drop], [there, back, said], long="convert", at_once=True)
+                part.on(
+                    [drop.change],
+                    _unless_empty(run, 3),
+                    [drop],
+                    [there, back, said],
+                    long="convert",
+                    at_once=True,
+                    raw=True,
+                )
 
 
 def _enlarge(part: _Part) -> None:
@@ -411,12 +427,12 @@ def _enlarge(part: _Part) -> None:
             )  # fmt: skip
             said = _line("enlarged")
 
-    def run(file: str | None, progress: Any = gr.Progress()) -> Any:  # noqa: B008
+    def run(file: Any, progress: Any = gr.Progress()) -> Any:  # noqa: B008
         if file is None:
             return gr.skip(), gr.skip()
         return shown.enlarged(_file(file), lambda numbers: progress.tqdm(numbers, desc="enlarging"))
 
-    part.on([drop.change], run, [drop], [slider, said], long="convert", at_once=True)
+    part.on([drop.change], run, [drop], [slider, said], long="convert", at_once=True, raw=True)
 
 
 def _score(part: _Part) -> None:
@@ -433,7 +449,7 @@ def _score(part: _Part) -> None:
                     _picture("Where it is unusual: the brighter", "heat"),
                 )
     run = lambda file: shown.scored(_file(file))
-    part.on([drop.change], _unless_empty(run, 3), [drop], [seen, heat, said], long="convert", at_once=True)
+    part.on([drop.change], _unless_empty(run, 3), [drop], [seen, heat, said], long="convert", at_once=True, raw=True)
 
 
 def _unless_empty(function: Callable[[str], Any], outputs: int) -> Callable[..., Any]:

@@ -310,6 +310,8 @@ class Shown:
     ) -> tuple[Found, Image.Image, str]:
         """The styles of a photograph; it beside what the model makes of them, and how near that is."""
         count = whole(steps, "the steps", 0 if self.encoder else 1, MOST_STEPS)
+        if part not in ("centre", "face"):
+            raise ValueError(f"what is edited is centre or face, and not {part}")
         assert self.shape is not None
         channels, *sides = self.shape
         size, value_range = (sides[0], sides[1]), range_of(self.model.config)
@@ -336,7 +338,7 @@ class Shown:
         of_class = self._label(label)
         start = None if self.encoder is None else invert(self.encoder, target, self.num_ws)
         projection = styles.project(
-            self.model, target, steps=count, plus=plus, activations=self.activations, label=of_class, start=start,
+            self.model, target, steps=count, plus=bool(plus), activations=self.activations, label=of_class, start=start,
             track=self.tracked(track),
         )  # fmt: skip
         picture = pictures.sheet([[target[0], projection.image[0]]], above=("yours", "the model's"), least=LARGE)
