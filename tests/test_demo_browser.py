@@ -176,8 +176,6 @@ def test_a_style_generator(browser: Any, folder: Path, tmp_path: Path) -> None:
         page.changes("mix", lambda: page.type("Seeds on the left", "0,1,4"))
         page.changes("mix", lambda: page.choose("Layers that are lent", "coarse"))
         photograph(page, "mix")
-        page.type("Seeds above", "no seeds")
-        page.said("is no number or range")
 
         page.tab("Directions")
         page.picture("moved")
@@ -186,14 +184,21 @@ def test_a_style_generator(browser: Any, folder: Path, tmp_path: Path) -> None:
         page.changes("moved", lambda: page.page.get_by_role("button", name="Set all to 0").first.click())
 
         page.tab("Your photograph")
-        page.drop("photograph", Path(__file__).parent.parent / "docs" / "dcgan-mnist.png")
-        page.type("Steps of the search", 20)
+        page.page.locator(".gallery-item").nth(1).click()
+        page.type("Steps of the search", 100)
         page.page.locator("#find").click()
         page.picture("found")
         page.picture("edited")
         page.changes("edited", lambda: page.page.locator("#edit-0 input[type=range]").fill("3"))
-        page.picture("pasted")
         photograph(page, "edit")
+        page.drop("photograph", Path(__file__).parent.parent / "docs" / "dcgan-mnist.png")
+        page.type("Steps of the search", 20)
+        page.changes("found", page.page.locator("#find").click)
+        page.picture("pasted")  # in its place in the larger picture
+
+        page.tab("Mix styles")
+        page.type("Seeds above", "no seeds")
+        page.said("is no number or range")
         page.check()
 
 

@@ -141,11 +141,12 @@ def _test_images(model: Any, place: Path, into: Path) -> list[Path]:
 
     from zoo.batch import ImagePairs, LabelledImages
     from zoo.cli.measure import of_run
+    from zoo.data.super_resolution import Photographs
     from zoo.game.abilities import Translates
     from zoo.use.pictures import make_folder, write
 
     data, _ = of_run(model, place, [])
-    if hasattr(data, "whole_images"):
+    if isinstance(data, Photographs):
         images = [row.batch.low for row in islice(data.whole_images(split="test"), EXAMPLES)]
     else:
         images = []
