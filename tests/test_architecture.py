@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torchvision", "torch_fidelity", "typer"}
+SERVING = {"gradio", "uvicorn", "fastapi", "starlette"}  # of the page in the browser
 
 # room -> (rooms of zoo that it may import, libraries of HEAVY that it may import)
 RULES: dict[str, tuple[set[str], set[str]]] = {
@@ -101,6 +102,17 @@ def test_what_is_imported_is_declared() -> None:
         modules = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {"zoo"}
         used = {DISTRIBUTIONS.get(name, name).replace("-", "_") for name in modules}
         assert used <= declared, f"{path.relative_to(ROOT)}: {used - declared} in no list of pyproject.toml"
+
+
+def test_one_page_alone_knows_what_serves_it() -> None:
+    knowing = {
+        path.relative_to(ROOT / "zoo").as_posix(): SERVING & {name.split(".")[0] for name in imports(path)}
+        for path in (ROOT / "zoo").rglob("*.py")
+    }
+    assert {path: names for path, names in knowing.items() if names} == {
+        "use/demo/page.py": {"gradio"},
+        "use/demo/server.py": {"gradio", "fastapi", "uvicorn"},
+    }
 
 
 def test_no_variant_knows_another() -> None:

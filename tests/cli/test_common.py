@@ -30,8 +30,11 @@ def test_every_ability_can_be_asked_for() -> None:
         require(3, Styles, "it", "another way")
 
 
-@pytest.mark.parametrize("path", ["cli/common", "cli/convert", "cli/export", "cli/generate", "cli/style", *(
-    f"use/{name}" for name in ("export", "exported", "pictures", "sample", "styles", "translate", "upscale")
+@pytest.mark.parametrize("path", ["cli/common", "cli/convert", "cli/demo", "cli/export", "cli/generate", "cli/style", *(
+    f"use/{name}" for name in (
+        *("demo/page", "demo/server", "demo/shown", "export", "exported", "pictures", "sample", "styles", "translate"),
+        "upscale",
+    )
 )])  # fmt: skip
 def test_no_command_names_a_variant(path: str) -> None:
     text = (ROOT / "zoo" / Path(path)).with_suffix(".py").read_text().lower()

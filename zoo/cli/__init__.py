@@ -11,6 +11,7 @@ import typer
 from zoo.cli.common import quietable, with_remedy
 from zoo.cli.compare import compare
 from zoo.cli.convert import translate, upscale
+from zoo.cli.demo import demo
 from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
@@ -53,6 +54,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (edit, FEWER_SEEDS),
     (export, "close other programs, or take a machine with more"),
     (import_, "close other programs"),
+    (demo, "close other programs, or take another --device"),
 ):
     remedied = with_remedy(remedy)(command)
     app.command(command.__name__.rstrip("_"))(quietable(remedied) if command in SHOW_PROGRESS else remedied)

@@ -388,13 +388,31 @@ def _read(model: Any, path: Path, label: int | None) -> Any:
     return image
 
 
+def compared_by(model: Any, features: str | None, channels: int) -> tuple[Any, str]:
+    """What compares images beside their pixels in a search for styles (`styles.Activations`), and its name.
+
+    Args:
+        features: a classifier of this zoo, or "pixels" alone; None: what the run was measured by, if that is one.
+        channels: of the images; classifiers take 1 or 3.
+    """
+    from zoo.metrics.extractors import SmallClassifier
+
+    if features is None:
+        metrics = model.config.get("metrics") or {}
+        extractor = metrics.get("extractor", {}).get("_target_", "").rpartition(".")[2]
+        features = next((c.name for c in SmallClassifier.__subclasses__() if c.__name__ == extractor), "pixels")
+    if features == "pixels" or channels not in (1, 3):
+        return None, "pixels"
+    network = _classifier(features).to(model.device)
+    return lambda images: network.activations((images + 1) * 127.5), features
+
+
 class _Inverter:
     """Finds the styles of real images: by an encoder, by a search, or by one after the other."""
 
     def __init__(
         self, model: Any, features: str | None, label: int | None, encoder: Path | None, steps: int | None, plus: bool
     ) -> None:
-        from zoo.metrics.extractors import SmallClassifier
         from zoo.use.encoder import Encoder
         from zoo.use.styles import of_seeds
 
@@ -407,15 +425,7 @@ class _Inverter:
         self.shape = _shape(model, label)
         self.num_ws, w_dim = of_seeds(model, [0], label).shape[1:]
         self.encoder = None if encoder is None else Encoder.load(encoder, self.shape, w_dim).to(model.device)
-        if features is None:  # what the run was measured by, if that is a classifier of this zoo
-            metrics = model.config.get("metrics") or {}
-            extractor = metrics.get("extractor", {}).get("_target_", "").rpartition(".")[2]
-            features = next((c.name for c in SmallClassifier.__subclasses__() if c.__name__ == extractor), "pixels")
-        self.activations: Any = None
-        if features != "pixels" and self.shape[0] in (1, 3):
-            network = _classifier(features).to(model.device)
-            self.activations = lambda images: network.activations((images + 1) * 127.5)
-        self.measure = "pixels" if self.activations is None else features
+        self.activations, self.measure = compared_by(model, features, self.shape[0])
 
     def project(self, image: Any, name: str) -> Any:
         """The projection of an image [1, C, H, W]; says how near it is."""

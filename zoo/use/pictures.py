@@ -174,18 +174,22 @@ def save(picture: Image.Image, path: Path, **settings: Any) -> None:
 # Sheets and films ----------------------------------------------------------------------------------------------------
 
 
-def drawn(images: Tensor) -> np.ndarray:
-    """Images [N, C, H, W] in [-1, 1] as uint8 [N, h, w, 3], enlarged by a whole factor if small, without alpha."""
+def drawn(images: Tensor, least: int = LEAST) -> np.ndarray:
+    """Images [N, C, H, W] in [-1, 1] as uint8 [N, h, w, 3], without alpha; smaller ones than `least` pixels enlarged by
+    a whole factor."""
     pixels = to_bytes(check_numbers(images)).cpu()
     pixels = pixels[:, :3] if pixels.shape[1] >= 3 else pixels[:, :1].expand(-1, 3, -1, -1)
-    factor = -(-LEAST // min(pixels.shape[2:]))
+    factor = -(-least // min(pixels.shape[2:]))
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
 
 
-def sheet(rows: Sequence[Sequence[Tensor | None]], left: Sequence[str] = (), above: Sequence[str] = ()) -> Image.Image:
-    """Rows of images [C, H, W] in [-1, 1], None for an empty place; names of rows left, of columns above."""
+def sheet(
+    rows: Sequence[Sequence[Tensor | None]], left: Sequence[str] = (), above: Sequence[str] = (), least: int = LEAST
+) -> Image.Image:
+    """Rows of images [C, H, W] in [-1, 1], None for an empty place; names of rows left, of columns above; `least` as of
+    `drawn`."""
     font = ImageFont.load_default(size=14)
-    shown = [[None if image is None else drawn(image[None])[0] for image in row] for row in rows]
+    shown = [[None if image is None else drawn(image[None], least)[0] for image in row] for row in rows]
     h, w = next(image.shape[:2] for row in shown for image in row if image is not None)
     margin = max((round(font.getlength(name)) + 2 * GAP for name in left), default=GAP)
     head = 24 if any(above) else GAP

@@ -119,15 +119,19 @@ def scores_of(model: Any, images: Tensor) -> Tensor:
     return scores
 
 
-def write_map(residual: Tensor, path: Path) -> None:
+def heat(residual: Tensor) -> Image.Image:
     """A residual [1, 1, H, W], from 0 to 2, as a picture of colours: black where nothing differs, through red and
     yellow to white where black stands for white."""
     from matplotlib import colormaps
 
     level = to_unit(check_numbers(residual) - 1)[0, 0].cpu().numpy()  # [H, W] in [0, 1]
     colours = (colormaps["hot"](level)[..., :3] * 255).round().astype(np.uint8)
-    picture = Image.fromarray(colours)
-    pictures.save(picture, path)
+    return Image.fromarray(colours)
+
+
+def write_map(residual: Tensor, path: Path) -> None:
+    """The `heat` of a residual as a file."""
+    pictures.save(heat(residual), path)
 
 
 def write_table(scores: Mapping[str, float], path: Path, limit: Threshold | None) -> None:
