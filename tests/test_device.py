@@ -20,6 +20,8 @@ import train
 from zoo.game.gan import GAN
 
 STEPS = 4
+
+
 class Watch(TorchDispatchMode):
     """Notes what meets across devices and what is read, and answers."""
 
@@ -73,7 +75,9 @@ def played(model: str, *overrides: str) -> Iterator[Watch]:
     batch = tree_map_only(Tensor, lambda x: x.to("meta"), batch)
     gan.to("meta").train()
     gan.configure_optimizers()
-    gan._trainer = trainer = MagicMock(world_size=1, global_rank=0, loggers=[], datamodule=data if hasattr(data, 'picture') else None)
+    gan._trainer = trainer = MagicMock(
+        world_size=1, global_rank=0, loggers=[], datamodule=data if hasattr(data, "picture") else None
+    )
     trainer.strategy.reduce = lambda value, **_: value
     with Watch(answer=1.0):
         gan.on_fit_start()
