@@ -1,7 +1,7 @@
 """What would hold up a GPU, found without one: whole steps on torch's `meta` device, which computes nothing.
 
-Counted are operations whose tensors are on two devices, which a GPU refuses or copies for, and numbers that Python reads,
-for which it waits. The optimizers' own arithmetic is left out: fused Adam does not run there.
+Counted are operations whose tensors are on two devices, which a GPU refuses or copies for, and numbers that Python
+reads, for which it waits. The optimizers' own arithmetic is left out: fused Adam does not run there.
 """
 
 from collections.abc import Callable, Iterator

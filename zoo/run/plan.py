@@ -2,9 +2,9 @@
 
 Memory is counted where it is asked for: every tensor that a step of the very game makes, with its losses, penalties,
 augmentation and optimizers, until it is let go (`Live`). Two sizes of batch tell what is of the batch and what is not:
-what the networks hold, and what each image adds. Counted are the steps in which lazy penalties are due, at the beginning
-and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context (about
-half a GB), workspaces of its convolutions, and what its allocator keeps in pieces.
+what the networks hold, and what each image adds. Counted are steps in which lazy penalties are due, at the beginning
+and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context, about
+half a GB, workspaces of its convolutions, and what its allocator keeps in pieces.
 
 Time is that of steps on this machine: of no other.
 """
@@ -38,7 +38,9 @@ BATCHES = (2, 4)  # images, of which memory is counted
 STEPS = 20  # which are timed, after WARM
 WARM = 3
 RESERVE = 0.1  # of the memory at hand, for what is not counted
-QUIET = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+QUIET: dict[str, Any] = dict.fromkeys(
+    ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
+)
 ADA_BELOW = 30_000  # images
 
 
@@ -91,18 +93,22 @@ class Memory:
         return max(int((memory * (1 - RESERVE) - self.peak(0)) / self.per_image), 0)
 
 
-class _FromTheStart(Callback):
-    """Steps in which every lazy penalty is due: the first two, at the beginning; two more, at the end of the budget."""
+class _Peaks(Callback):
+    """The most that there is within a step in which every lazy penalty is due, once the optimizers have their moments:
+    at the beginning of the budget, and at its end."""
 
     def __init__(self, live: Live, end: int) -> None:
-        self.live, self.end = live, end
+        self.live, self.end, self.peak = live, end, 0
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         pl_module.turns = dict.fromkeys(pl_module.turns, 0)
-        if batch_idx in (1, 3):  # the optimizers have their moments
-            self.live.peak = max(self.live.peak, self.live.now)
-        elif batch_idx == 2:
+        if batch_idx == 2:
             pl_module.images = max(self.end - 2 * len(batch[0]), 0)
+        self.live.peak = self.live.now
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx in (1, 3):
+            self.peak = max(self.peak, self.live.peak)
 
 
 class _Times(Callback):
@@ -122,27 +128,28 @@ def composed(settings: list[str], **more: Any) -> DictConfig:
     return config.compose(*overrides(settings), "logger=none", "metrics=none", *words)
 
 
-def counted(settings: list[str], precision: str) -> Memory:
+def counted(settings: list[str], precision: Any) -> Memory:
     """The memory of a run at a precision.
 
     Raises:
         ValueError: for settings that make no sense, as train.py's.
     """
-    peaks, model = {}, None
+    most, model = {}, None
     for batch in BATCHES:
         cfg = composed(settings, data__batch_size=batch)
         L.seed_everything(cfg.seed, verbose=False)
         data, model = build(cfg)
         live = Live()
+        peaks = _Peaks(live, cfg.max_images)
         trainer = L.Trainer(
             accelerator=cfg.trainer.accelerator, devices=1, precision=precision, limit_train_batches=4, max_epochs=1,
-            callbacks=[_FromTheStart(live, cfg.max_images)], **QUIET,
+            callbacks=[peaks], **QUIET,
         )  # fmt: skip
         with live:
             for tensor in [*model.parameters(), *model.buffers()]:
                 live.count(tensor)
             trainer.fit(model, data)
-        peaks[batch] = live.peak
+        most[batch] = peaks.peak
     assert model is not None
     size = lambda tensors: sum(tensor.nbytes for tensor in tensors)
     own = size([*model.parameters(), *model.buffers()])
@@ -150,8 +157,8 @@ def counted(settings: list[str], precision: str) -> Memory:
     states = [value for o in model._players.values() for slots in o.state.values() for value in slots.values()]
     moments = size(value for value in states if torch.is_tensor(value))
     few, many = BATCHES
-    per_image = (peaks[many] - peaks[few]) / (many - few)
-    return Memory(own, gradients, moments, per_image, peaks[few] - few * per_image - own - gradients - moments)
+    per_image = (most[many] - most[few]) / (many - few)
+    return Memory(own, gradients, moments, per_image, most[few] - few * per_image - own - gradients - moments)
 
 
 def seconds_a_step(settings: list[str]) -> float:
@@ -175,8 +182,8 @@ def advice(cfg: DictConfig, images: int) -> Iterator[tuple[str, str]]:
     model, size, batch = cfg.model, cfg.data.get("image_size"), cfg.data.batch_size
     height, width = (size, size) if isinstance(size, int) else tuple(size or (0, 0))
     gamma = 0.0002 * height * width / batch
-    penalties = model.get("regularizer") or {}
-    if penalties.get("r1") and not model.get("burn_in") and not 0.5 < penalties.r1 / gamma < 2:
+    r1 = (model.get("regularizer") or {}).get("r1")
+    if r1 and not model.get("burn_in") and not 0.5 < r1 / gamma < 2:
         yield (
             f"model.regularizer.r1={gamma:.2g}",
             f"for {height}x{width} pixels in batches of {batch}; more where D overfits. StyleGAN2-ADA's rule, 0.0002 * "
@@ -212,6 +219,7 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     quirks.quiet()
     quirks.plain_warnings()
     cfg = composed(settings)
+    data: Any
     data, model = build(cfg)
     data.prepare_data()
     data.setup("fit")
@@ -221,14 +229,15 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     for player, networks in model.players().items():
         count = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
         yield f"  {player:12} {count / 1e6:>10.2f} M parameters"
-    yield f"\n  {'memory, MiB':14}{'networks':>10}{'gradients':>11}{'optimizers':>12}{'the batch':>11}{'in all':>9}  largest batch in {words(memory)}"
+    heads = ("networks", "gradients", "optimizers", "the batch", "in all")
+    yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch in {words(memory)}"
     fitting = {}
     for precision in PRECISIONS:
         it = counted(settings, precision)
         of_batch = it.rest + it.per_image * batch
         parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(batch)]
         fitting[precision] = it.largest(memory)
-        cells = "".join(f"{part / 2**20:>{w},.0f}" for part, w in zip(parts, (10, 11, 12, 11, 9), strict=True))
+        cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
         yield f"  {precision:14}{cells}  {fitting[precision]:,}"
     if fitting[str(cfg.trainer.precision)] < batch:
         yield f"  data.batch_size={batch} does not fit into {words(memory)} at precision {cfg.trainer.precision}"
@@ -236,8 +245,8 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
         seconds = seconds_a_step(settings)
         hours = seconds * cfg.max_images / batch / 3600
         yield (
-            f"\n  {seconds * 1000:,.0f} ms a step, {batch / seconds:,.0f} images a second, the mean of {STEPS} steps on this "
-            f"machine: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
+            f"\n  {seconds * 1000:,.0f} ms a step, {batch / seconds:,.0f} images a second, the mean of {STEPS} steps "
+            f"on this machine: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
         )
     for setting, why in advice(cfg, images):
         yield f"\n  worth a try: {setting}\n    {why}"
