@@ -90,6 +90,6 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "bf16-mixed" in said
     assert "images a second, the mean of 2 steps on this machine" in said
     assert not list(tmp_path.iterdir()), "nothing is left behind"
-    said = CliRunner().invoke(app, [*words[:-1], "1MB", "--no-time"], catch_exceptions=False).output
+    said = CliRunner().invoke(app, [*words[:-1], "100KB", "--no-time"], catch_exceptions=False).output
     assert "data.batch_size=16 does not fit into" in said
     assert "images a second" not in said
