@@ -17,6 +17,7 @@ from torch import nn
 
 import train
 from zoo.game.abilities import FromLatents
+from zoo.game.finite import Diverged
 from zoo.game.gan import GAN
 from zoo.game.strategy import TurnDDP
 from zoo.model.fastgan import FastGAN
@@ -175,17 +176,22 @@ def full_disk(folder: Path, model: str) -> None:
 
 def two_ranks(folder: Path, model: str, turn: Any) -> None:
     """Train with another `turn`; what each rank raises goes into FOLDER."""
+    begin = Diverged.__init__
 
     @contextmanager
     def telling(self: GAN, player: str, **kwargs: Any) -> Any:
         try:
             with turn(self, player, **kwargs) as minimize:
                 yield minimize
-        except (FloatingPointError, RuntimeError) as error:
+        except RuntimeError as error:
             (folder / f"rank{self.global_rank}").write_text(str(error))
             raise
 
-    GAN.turn = telling  # type: ignore[method-assign, assignment]
+    def told(self: Diverged, what: str, **kwargs: Any) -> None:
+        begin(self, what, **kwargs)
+        (folder / f"rank{dist.get_rank()}").write_text(str(self))
+
+    GAN.turn, Diverged.__init__ = telling, told  # type: ignore[method-assign, assignment]
     train.run(small(model, folder / "run", "trainer=ddp_cpu", "+trainer.strategy.start_method=fork"))
 
 

@@ -242,7 +242,7 @@ def test_the_path_length_is_that_of_the_images_with_their_mixed_styles() -> None
     """Against the lengths of ws that were mixed by hand; unmixed ones are others."""
     model = gan("model.path_length.weight=2", "model.path_length.shrink=2", "model.noise=false")
     model.turns = {"G": 1}
-    model.agreed = lambda value: value.item()  # type: ignore[method-assign, assignment]
+    model.over_ranks = lambda value: value.detach()  # type: ignore[method-assign, assignment]
     z, other = torch.randn(2, 8, 8)
     taken = torch.arange(model.G.num_ws) >= torch.arange(1, 9)[:, None] % model.G.num_ws
     y = model.normal(4, 1, 16, 16)

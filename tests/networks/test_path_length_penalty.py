@@ -43,7 +43,7 @@ def test_the_path_length_s_penalty_its_mean_and_its_gradient() -> None:
     penalty = PathLength(weight=2.0, every=4, shrink=2, decay=0.25).double()
     penalty.a.fill_(0.5)
     of_c = path_lengths(lambda ws: c * g(ws), ws, normal=normal)
-    value = penalty(of_c, mean=of_c.mean().item())
+    value = penalty(of_c, mean=of_c.mean().detach())
     a = 0.5 + 0.25 * (1.5 * lengths.mean().item() - 0.5)
     assert penalty.a.item() == pytest.approx(a)
     torch.testing.assert_close(value, 8 * (1.5 * lengths - a).square().mean())
@@ -59,7 +59,7 @@ def test_the_ranks_derivatives_average_to_one_process_s() -> None:
     def derivative(part: slice) -> Tensor:
         penalty, c = PathLength(weight=2.0, every=4, shrink=2, decay=0.25), scale.clone().requires_grad_()
         penalty.a.fill_(3.0)
-        penalty(lengths(c)[part], mean=lengths(scale).mean().item()).backward()
+        penalty(lengths(c)[part], mean=lengths(scale).mean().detach()).backward()
         return c.grad
 
     c = scale.clone().requires_grad_()
@@ -76,6 +76,6 @@ def test_the_path_length_is_lazy_and_its_mean_is_that_of_all_ranks() -> None:
     assert [turn for turn in range(1, 10) if penalty.due(turn)] == [1, 5, 9]
     assert not PathLength(weight=0.0, every=1, shrink=1, decay=0.01).due(1)
     assert [penalty.part(n) for n in (1, 2, 7, 16)] == [1, 1, 4, 8]
-    penalty(torch.zeros(2), mean=700.0)
+    penalty(torch.zeros(2), mean=torch.tensor(700.0))
     assert penalty.a.item() == pytest.approx(7.0)
     assert "a" in penalty.state_dict()

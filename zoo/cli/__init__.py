@@ -15,6 +15,7 @@ from zoo.cli.demo import demo
 from zoo.cli.export import export
 from zoo.cli.generate import sample
 from zoo.cli.measure import evaluate
+from zoo.cli.plan import plan
 from zoo.cli.publish import publish
 from zoo.cli.report import report
 from zoo.cli.score import score
@@ -44,6 +45,7 @@ for command, remedy in (  # and what to do where memory does not suffice
     (evaluate, "give a smaller batch, such as metrics.batch_size=16"),
     (compare, "give a smaller batch, such as metrics.batch_size=16"),
     (publish, "give a smaller batch, such as metrics.batch_size=16"),
+    (plan, "give data.batch_size=, or --no-time"),
     (runs, "give fewer folders"),
     (report, "close other programs"),
     (interpolate, FEWER_SEEDS),

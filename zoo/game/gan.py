@@ -8,6 +8,7 @@ Time is counted in images shown to the discriminator, over all ranks: Lightning'
 step, that is every turn.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from zoo.game import losses, quirks
 from zoo.game.abilities import FromLatents
 from zoo.game.augment import Augment
 from zoo.game.averages import EMA, evaluated
+from zoo.game.finite import Diverged, Finite
 from zoo.game.freeze import freeze
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
@@ -36,7 +38,7 @@ from zoo.game.schedule import BurnIn
 from zoo.game.settings import Game, check_annotated, completed, decay, defaults
 from zoo.game.state import of_every_rank, of_this_rank, random_states, restore_random_states
 from zoo.game.strategy import TurnDDP, refuse_trainer
-from zoo.game.turn import Minimize, Turn, diagnosis, diverged
+from zoo.game.turn import Minimize, Turn
 
 OF_A_CRITIC = ("loss", "n_critic", "skip_d_above", "freeze_d", "regularizer", "augment")  # settings of the game
 TOO_LARGE = 1e19  # of a weight: float32 has no room for its square
@@ -97,10 +99,12 @@ class GAN(L.LightningModule):
         self._moved: set[str] = set()  # the players that had a turn in this step
         self._turns_at_start: dict[str, int] = {}
         self._turn: Turn | None = None  # the present one
+        self._finite = Finite()
         self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
         self._rates_before: dict[str, float] = {}  # of the run that is resumed, for its next step
         self._rng: torch.Generator | None = None
+        self._host_rng: torch.Generator | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the variant's `training_step` end as every step does, before any callback looks at the model."""
@@ -205,7 +209,9 @@ class GAN(L.LightningModule):
         Raises:
             ValueError: for an unknown player, one that is not due, a turn that does not minimise once, or one that
                 forgets the game: to judge in the critic's turn, to use T or the penalties where they are set.
-            FloatingPointError: if the objective or its gradient is not finite on any rank, before the step is made.
+
+        Where the objective or its gradient is not finite on any rank, no step is made, and none after it: the next
+        `training_step` raises `zoo.game.finite.Diverged`.
         """
         if player not in self._players:
             raise ValueError(f"there is no player {player!r}; the players are {', '.join(self._players)}")
@@ -285,12 +291,20 @@ class GAN(L.LightningModule):
         if isinstance(self.trainer.strategy, TurnDDP):
             self.trainer.strategy.average_gradients(turn.player, named, total)
         norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
-        if not norm.isfinite() & total.isfinite():  # on all ranks or on none
-            raise FloatingPointError(diagnosis(turn.player, terms, self.images, self.world_size))
+        lost = self._finite.after_turn(turn.player, terms, norm.isfinite() & total.isfinite())  # on all ranks or none
         if self.game["clip_norm"] is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in named], self.game["clip_norm"], norm)
+        self._hold_if(lost, self._players[turn.player])
         optimizer.step()
         self.run_log.observe(turn.player, {**terms, "grad_norm": norm})
+
+    def _hold_if(self, lost: Tensor, optimizer: Optimizer) -> None:
+        """Let an optimizer leave everything as it is where `lost` is 1; one that can't end the run here and now."""
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.found_inf = lost  # type: ignore[attr-defined]
+        elif lost:
+            self._finite.end_step(images=self.images, well=self.images_before, world_size=self.world_size)
+            self._finite.hear(self.world_size)
 
     def _skips(self, turn: Turn) -> bool:
         """Whether the critic is too strong to move: its mean accuracy, on real and fake images, over all ranks."""
@@ -298,7 +312,9 @@ class GAN(L.LightningModule):
         if limit is None or not turn.is_critic:
             return False
         if turn.skipped is None:
-            turn.skipped = self.agreed(turn.accuracy()) > limit
+            accuracy = float(self.over_ranks(self._finite.marked(turn.accuracy())))
+            self._finite.heard(math.isnan(accuracy), self.world_size)
+            turn.skipped = accuracy > limit
         return turn.skipped
 
     @property
@@ -527,6 +543,7 @@ class GAN(L.LightningModule):
 
     def _end_step(self) -> None:
         self._check_step()
+        self._finite.end_step(images=self.images, well=self.images_before, world_size=self.world_size)
         self.move_averages()
         for name, judgement in self._judgements.items():
             self.run_log.observe(name, judgement)
@@ -564,18 +581,26 @@ class GAN(L.LightningModule):
     def rng(self) -> torch.Generator:
         """This rank's own stream of random numbers, a function of the run's seed and the rank."""
         if self._rng is None:
-            rank = self.trainer.global_rank if self._trainer is not None else 0
-            self._rng = torch.Generator(self.device).manual_seed(torch.initial_seed() % 2**31 * 1_000_003 + rank + 1)
+            self._rng = self._stream(self.device)
         return self._rng
+
+    @property
+    def host_rng(self) -> torch.Generator:
+        """The stream, always on the CPU, of what decides what Python does: no device is waited for."""
+        if self.device.type == "cpu":
+            return self.rng
+        if self._host_rng is None:
+            self._host_rng = self._stream(torch.device("cpu"))
+        return self._host_rng
+
+    def _stream(self, device: torch.device) -> torch.Generator:
+        rank = self.trainer.global_rank if self._trainer is not None else 0
+        return torch.Generator(device).manual_seed(torch.initial_seed() % 2**31 * 1_000_003 + rank + 1)
 
     @property
     def world_size(self) -> int:
         """The number of processes that train this model."""
         return self.trainer.world_size if self._trainer is not None else 1
-
-    def agreed(self, value: Tensor) -> float:
-        """A scalar's mean over the ranks: what a decision that all ranks must take alike may depend on."""
-        return float(self.over_ranks(value))
 
     @torch.no_grad()
     def over_ranks(self, value: Tensor) -> Tensor:
@@ -583,7 +608,12 @@ class GAN(L.LightningModule):
         return self.trainer.strategy.reduce(value.detach().clone(), reduce_op="mean")
 
     def synchronise(self) -> None:
-        """Make the buffers of all ranks equal: every rank calls it before the model is looked at."""
+        """Make the buffers of all ranks equal: every rank calls it before the model is looked at.
+
+        Raises:
+            Diverged: on every rank, if the last steps were not finite.
+        """
+        self._finite.hear(self.world_size)
         if isinstance(self.trainer.strategy, TurnDDP):
             self.trainer.strategy.equalise_buffers()
 
@@ -605,6 +635,7 @@ class GAN(L.LightningModule):
         self._publish_row()
 
     def _publish_row(self) -> None:
+        self._finite.hear(self.world_size)
         if row := self.run_log.row(self.over_ranks):
             rates = {f"{player}/lr": optimizer.param_groups[0]["lr"] for player, optimizer in self._players.items()}
             self.publish(row | rates)
@@ -662,10 +693,10 @@ class GAN(L.LightningModule):
         """What a checkpoint needs beside Lightning's: variant, time, settings, and what each rank keeps for itself.
 
         Raises:
-            FloatingPointError: on every rank, if a step has blown up what no gradient has met yet.
+            Diverged: on every rank, if a step has blown up what no gradient has met yet.
         """
         self.refuse_diverged()
-        of_rank = {**random_states(self.rng), **self.run_log.state(), "own": self.rank_state()}
+        of_rank = {**random_states(self.rng, self.host_rng), **self.run_log.state(), "own": self.rank_state()}
         checkpoint["zoo"] = {
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
@@ -682,8 +713,9 @@ class GAN(L.LightningModule):
         """A step may be finite and leave weights, averages or moments of no use: they replace no good checkpoint.
 
         Raises:
-            FloatingPointError: on every rank; every rank calls it.
+            Diverged: on every rank; every rank calls it.
         """
+        self._finite.hear(self.world_size)
         sizes = {name: parameter.abs().amax() for name, parameter in self.named_parameters() if parameter.numel()}
         others = {name: [buffer] for name, buffer in self.named_buffers() if buffer.numel()}
         for player, optimizer in self._players.items():
@@ -696,7 +728,7 @@ class GAN(L.LightningModule):
         if self.over_ranks(useful.all().float()) < 1:
             bad = next((name for name, is_useful in zip(sizes, useful.tolist(), strict=True) if not is_useful), None)
             what = f"{bad} has reached {sizes[bad].item():.3g}" if bad else "weights on another rank are of no use"
-            raise FloatingPointError(diverged(what, self.images))
+            raise Diverged(what, images=self.images, well=self.images_before)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the time, and in a run what this rank keeps for itself once training starts."""
@@ -728,7 +760,7 @@ class GAN(L.LightningModule):
         if self._resumed is None:
             return
         state, self._resumed = self._resumed, None
-        restore_random_states(state, self.rng)
+        restore_random_states(state, self.rng, self.host_rng)
         self.load_rank_state(state["own"])
         self.run_log.load_state(state, self.device)
         if self.run_log.row_due:

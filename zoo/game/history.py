@@ -16,10 +16,14 @@ class History:
         self.images: list[Tensor] = []  # [1, C, H, W] each
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images [N, C, H, W], of which no gradient is kept -> [N, C, H, W], one after the other as in batches of 1."""
+        """Images [N, C, H, W], of which no gradient is kept -> [N, C, H, W], one after the other as in batches of 1.
+
+        Args:
+            generator: on the CPU: what is drawn decides what Python does.
+        """
         if not self.size:
             return images.detach()
-        draws = torch.rand(len(images), 2, generator=generator, device=images.device).tolist()
+        draws = torch.rand(len(images), 2, generator=generator).tolist()
         shown = []
         for image, (coin, place) in zip(images.detach().split(1), draws, strict=True):
             if len(self.images) < self.size:

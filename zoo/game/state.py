@@ -12,10 +12,11 @@ import torch
 import torch.distributed as dist
 
 
-def random_states(rng: torch.Generator) -> dict[str, Any]:
-    """This process's random states: those of the libraries, and of its own stream `rng`."""
+def random_states(rng: torch.Generator, host_rng: torch.Generator) -> dict[str, Any]:
+    """This process's random states: those of the libraries, and of its own streams, on its device and on the CPU."""
     return {
         "rng": rng.get_state(),
+        "host": host_rng.get_state(),
         "python": random.getstate(),
         "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
         "torch": torch.get_rng_state(),
@@ -23,9 +24,11 @@ def random_states(rng: torch.Generator) -> dict[str, Any]:
     }
 
 
-def restore_random_states(states: Mapping[str, Any], rng: torch.Generator) -> None:
-    """Take up what `random_states` gave."""
-    rng.set_state(states["rng"])
+def restore_random_states(states: Mapping[str, Any], rng: torch.Generator, host_rng: torch.Generator) -> None:
+    """Take up what `random_states` gave; on another kind of device its stream begins anew, as no state fits both."""
+    for stream, state in ((host_rng, states.get("host", states["rng"])), (rng, states["rng"])):
+        if len(state) == len(stream.get_state()):
+            stream.set_state(state)
     random.setstate(states["python"])
     np.random.set_state(tuple(states["numpy"]))
     torch.set_rng_state(states["torch"])

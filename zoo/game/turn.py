@@ -9,7 +9,6 @@ from torch import Tensor
 
 from zoo.game.augment import Augment
 from zoo.game.regularizers import Regularizer
-from zoo.game.state import of_every_rank
 
 
 class Minimize(Protocol):
@@ -72,24 +71,3 @@ class Turn:
                 f"{whose} has no gradient penalties: add **self.penalties(self.D, real, fake) to its terms, or train "
                 "it with regularizer=none"
             )
-
-
-def diagnosis(player: str, terms: Mapping[str, Tensor], images: int, world_size: int) -> str:
-    """Which of a turn's terms is not finite, on which rank: every rank calls it."""
-    bad = {f"{player}/{name}": value.item() for name, value in terms.items() if not value.isfinite()}
-    not_finite = [
-        f"{name} is {value}" + (f" on rank {rank}" if world_size > 1 else "")
-        for rank, of_rank in enumerate(of_every_rank(bad, world_size))
-        for name, value in of_rank.items()
-    ]
-    what = ", ".join(not_finite) or f"the gradient of {player} is not finite, though its terms are"
-    return diverged(what, images)
-
-
-def diverged(what: str, images: int) -> str:
-    """The sentence that ends a run."""
-    return (
-        f"{what}, at image {images:,}: training has diverged. Lower the learning rates (model.lr.D=, model.lr.G=), "
-        "clip gradients (model.clip_norm=1), or go on from the last checkpoint with half the rates "
-        "(divergence_retries=1)"
-    )

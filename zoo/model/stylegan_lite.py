@@ -351,7 +351,7 @@ class StyleGANLite(GAN, FromLatents, OfClasses, Truncates, Styles):
             ws, _ = self.G.mixed(z[:n], None if y is None else y[:n], first)
             g = lambda ws: self.G.synthesize(ws, [layer[:n] for layer in noise], stage=stage)
             lengths = path_lengths(g, ws, normal=self.normal)
-            return {"path_length": self.path_length(lengths, mean=self.agreed(lengths.mean()))}
+            return {"path_length": self.path_length(lengths, mean=self.over_ranks(lengths.mean()))}
 
     @torch.no_grad()
     def track(self, w: Tensor, images: int) -> None:

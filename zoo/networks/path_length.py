@@ -69,7 +69,7 @@ class PathLength(nn.Module):
         """How many of a batch of n images are looked at."""
         return -(-n // self.shrink)
 
-    def forward(self, lengths: Tensor, *, mean: float) -> Tensor:
+    def forward(self, lengths: Tensor, *, mean: Tensor) -> Tensor:
         """weight * every * penalty, a scalar, of `path_lengths` and of their mean over all ranks.
 
         With m the mean of all lengths l and a = (1 - decay) a_before + decay m, the derivative of E[(l - a)^2] is

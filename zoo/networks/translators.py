@@ -217,7 +217,7 @@ def at_any_size(
         ValueError: for tiles where every pixel decides on all others.
     """
     h, w = images.shape[2:]
-    rows, columns = mirrored(h, stride), mirrored(w, stride)
+    rows, columns = (mirrored(side, stride, images.device) for side in (h, w))
     padded = images[:, :, rows][:, :, :, columns]  # [N, C, H', W']
     top, left = (padded.shape[2] - h) // 2, (padded.shape[3] - w) // 2
     result = network(padded) if tile is None else in_tiles(network, padded, stride, tile, reach)
@@ -241,13 +241,13 @@ def in_tiles(network: Callable[[Tensor], Tensor], images: Tensor, stride: int, t
     return torch.cat(bands, dim=2)
 
 
-def mirrored(side: int, stride: int) -> Tensor:
+def mirrored(side: int, stride: int, device: torch.device | None = None) -> Tensor:
     """Indices, int64, into `side` pixels that continue them by mirroring at both ends to the next multiple of `stride`
     from LEAST on: 1 0 1 2 3 4 3 2 for 5 and 8. The side may also be a symbol, or a
     tensor while torch.jit traces: of a graph that is exported for any size."""
     length = (at_least(side, LEAST) + stride - 1) // stride * stride  # ONNX rounds a negative quotient up
-    period = torch.full((1,), 1) * at_least(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
-    place = (torch.arange(length) - (length - side) // 2) % period
+    period = torch.full((1,), 1, device=device) * at_least(2 * (side - 1), 1)  # 0 1 2 3 2 1 0 1 ...
+    place = (torch.arange(length, device=device) - (length - side) // 2) % period
     return torch.minimum(place, period - place)
 
 

@@ -127,6 +127,7 @@ def run(cfg: DictConfig) -> "L.Trainer":
 
 
 def _run(cfg: DictConfig) -> "L.Trainer":
+    from zoo.game.finite import Diverged
     from zoo.run.callbacks.checkpoints import Checkpoints
     from zoo.run.callbacks.interrupt import Interrupt
     from zoo.run.checkpoint import check_resumable, going_on_from
@@ -152,12 +153,12 @@ def _run(cfg: DictConfig) -> "L.Trainer":
             with going_on_from(start):
                 trainer.fit(model, datamodule, ckpt_path=start, weights_only=True)
             break
-        except FloatingPointError as error:
+        except Diverged as error:
             last_try = retry == cfg.divergence_retries or trainer.world_size > 1  # processes can't be launched twice
             if trainer.is_global_zero:
                 interval = of_kind[Checkpoints].every.images if Checkpoints in of_kind else 0
                 folder, began = Path(cfg.run_dir, "checkpoints"), None if last_try else began
-                start, began = retreat(folder, well=model.images_before, interval=interval, began=began)
+                start, began = retreat(folder, well=error.well, interval=interval, began=began)
             if last_try:
                 raise
             origin = f"from image {began:,}" if start else "from the beginning"

@@ -1,0 +1,95 @@
+"""What a run will take: counted against closed forms, and against a run itself."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from common import SMALL
+from torch import nn
+from typer.testing import CliRunner
+
+from zoo.run import plan
+from zoo.run.plan import Live, Memory, advice, composed, counted, in_bytes
+
+
+def test_what_is_alive_is_counted_until_it_is_let_go() -> None:
+    """Two layers of 1,000 x 1,000 on a batch of 10: activations, and gradients of the weights one after the other."""
+    network = nn.Sequential(nn.Linear(1_000, 1_000, bias=False), nn.ReLU(), nn.Linear(1_000, 1_000, bias=False))
+    x = torch.rand(10, 1_000)
+    with Live() as live:
+        y = network(x)
+        kept = 3 * 10 * 1_000 * 4  # the first layer's output, ReLU's, the second layer's
+        assert kept <= live.now <= kept + 2 * 4_000_000  # the weights as they are first met
+        y.sum().backward()
+        assert live.peak >= 2 * 4_000_000
+        before = live.now
+        del y
+        assert live.now < before
+
+
+def test_views_count_once() -> None:
+    with Live() as live:
+        x = torch.zeros(1_000)
+        views = [x[1:], x.view(10, 100), x.detach()]
+        assert live.now == 4_000
+        del x
+        assert live.now == 4_000, "views hold it"
+        del views
+        assert live.now == 0
+
+
+@pytest.mark.parametrize("model", ["dcgan", "stylegan_lite", "srgan"])
+def test_a_batch_of_another_size_takes_what_was_said(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [f"model={model}", *SMALL[model], "max_images=128"]
+    said = counted(settings, "32-true")
+    monkeypatch.setattr(plan, "BATCHES", (6, 8))
+    other = counted(settings, "32-true")
+    assert said.peak(16) == pytest.approx(other.peak(16), rel=0.1)
+    assert (said.parameters, said.gradients, said.moments) == (other.parameters, other.gradients, other.moments)
+
+
+def test_moments_are_two_of_each_weight() -> None:
+    said = counted(["model=vanilla", *SMALL["vanilla"]], "32-true")
+    assert said.moments == pytest.approx(2 * said.gradients, rel=0.01)
+    assert said.parameters >= said.gradients
+
+
+def test_the_largest_batch_fits_and_one_more_does_not() -> None:
+    memory = Memory(parameters=100, gradients=50, moments=100, per_image=10.0, rest=50.0)
+    assert memory.largest(1_000) == 60  # of 900
+    assert memory.peak(60) == 900
+    assert memory.largest(100) == 0
+
+
+def test_amounts_of_memory() -> None:
+    assert in_bytes("24GB") == in_bytes("24 GiB") == 24 * 2**30
+    assert in_bytes("800mb") == 800 * 2**20
+    assert in_bytes("1_000") == 1_000
+    for text in ("much", "GB", "-1GB", "0", "1.2.3GB", ""):
+        with pytest.raises(ValueError, match="give an amount, such as 24GB"):
+            in_bytes(text)
+
+
+def test_advice_follows_the_images() -> None:
+    cfg = composed(["model=stylegan_lite", "data.image_size=64", "data.batch_size=64", "model.regularizer.r1=10"])
+    said = dict(advice(cfg, 500))
+    assert said.keys() == {"model.regularizer.r1=0.013", "augment=diffaugment", "model.ema_half_life=20_000"}
+    assert "augment=ada" in dict(advice(cfg, 5_000))
+    assert not [setting for setting, _ in advice(cfg, 50_000) if "augment" in setting]
+    assert not list(advice(composed(["model=cyclegan"]), 500))
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from zoo.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "STEPS", 2)
+    words = ["plan", "model=dcgan", *SMALL["dcgan"], "data.batch_size=16", "--memory", "4GB"]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert "DCGAN, scale small, 1,442 training images, batches of 16" in said
+    assert "bf16-mixed" in said
+    assert "images a second, the mean of 2 steps on this machine" in said
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    said = CliRunner().invoke(app, [*words[:-1], "100KB", "--no-time"], catch_exceptions=False).output
+    assert "data.batch_size=16 does not fit into" in said
+    assert "images a second" not in said

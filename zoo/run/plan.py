@@ -1,0 +1,273 @@
+"""What a run will take before it is begun: memory for each size of batch, hours, and settings that suit its images.
+
+Memory is counted where it is asked for: every tensor that a step of the very game makes, with its losses, penalties,
+augmentation and optimizers, until it is let go (`Live`). Two sizes of batch tell what is of the batch and what is not:
+what the networks hold, and what each image adds. Counted are steps in which lazy penalties are due, at the beginning
+and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context, about
+half a GB, workspaces of its convolutions, and what its allocator keeps in pieces.
+
+Time is that of steps on this machine: of no other.
+"""
+
+import itertools
+import math
+import re
+import statistics
+import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from zoo.game import quirks
+from zoo.machine import memory as of_machine
+from zoo.run import config
+from zoo.run.grammar import overrides
+from zoo.run.training import build
+
+PRECISIONS = ("32-true", "bf16-mixed")
+BATCHES = (2, 4)  # images, of which memory is counted
+STEPS = 20  # which are timed, after WARM
+WARM = 3
+RESERVE = 0.1  # of the memory at hand, for what is not counted
+QUIET: dict[str, Any] = dict.fromkeys(
+    ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
+)
+ADA_BELOW = 30_000  # images
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the tensors that are there, now and at most; what shares memory counts once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: set[int] = set()
+
+    def count(self, tensor: Any) -> None:
+        """Count a tensor until it is let go."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self.count(leaf)
+        return out
+
+
+@dataclass
+class Memory:
+    """Bytes of a run on one process."""
+
+    parameters: int  # buffers and averages included
+    gradients: int
+    moments: int  # of the optimizers
+    per_image: float  # what each image of a batch adds at the peak
+    rest: float  # of the peak, whatever the batch
+
+    def peak(self, batch: int) -> float:
+        return self.parameters + self.gradients + self.moments + self.rest + self.per_image * batch
+
+    def largest(self, memory: float) -> int:
+        """The largest batch whose peak fits, 0 if none does."""
+        return max(int((memory * (1 - RESERVE) - self.peak(0)) / self.per_image), 0)
+
+
+class _Peaks(Callback):
+    """The most that there is within a step in which every lazy penalty is due, once the optimizers have their moments:
+    at the beginning of the budget, and at its end."""
+
+    def __init__(self, live: Live, end: int) -> None:
+        self.live, self.end, self.peak = live, end, 0
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        pl_module.turns = dict.fromkeys(pl_module.turns, 0)
+        if batch_idx == 2:
+            pl_module.images = max(self.end - 2 * len(batch[0]), 0)
+        self.live.peak = self.live.now
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx in (1, 3):
+            self.peak = max(self.peak, self.live.peak)
+
+
+class _Times(Callback):
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+        trainer.should_stop = len(self.ends) == WARM + STEPS
+
+
+def composed(settings: list[str], **more: Any) -> DictConfig:
+    """The configuration of a command, with nothing that is written or measured."""
+    words = [f"{name.replace('__', '.')}={value}" for name, value in more.items()]
+    return config.compose(*overrides(settings), "logger=none", "metrics=none", *words)
+
+
+def counted(settings: list[str], precision: Any) -> Memory:
+    """The memory of a run at a precision.
+
+    Raises:
+        ValueError: for settings that make no sense, as train.py's.
+    """
+    most, model = {}, None
+    for batch in BATCHES:
+        cfg = composed(settings, data__batch_size=batch)
+        L.seed_everything(cfg.seed, verbose=False)
+        data, model = build(cfg)
+        live = Live()
+        peaks = _Peaks(live, cfg.max_images)
+        trainer = L.Trainer(
+            accelerator=cfg.trainer.accelerator, devices=1, precision=precision, limit_train_batches=4, max_epochs=1,
+            callbacks=[peaks], **QUIET,
+        )  # fmt: skip
+        with live:
+            for tensor in [*model.parameters(), *model.buffers()]:
+                live.count(tensor)
+            trainer.fit(model, data)
+        most[batch] = peaks.peak
+    assert model is not None
+    size = lambda tensors: sum(tensor.nbytes for tensor in tensors)
+    own = size([*model.parameters(), *model.buffers()])
+    gradients = size(p.grad for p in model.parameters() if p.grad is not None)
+    states = [value for o in model._players.values() for slots in o.state.values() for value in slots.values()]
+    moments = size(value for value in states if torch.is_tensor(value))
+    few, many = BATCHES
+    per_image = (most[many] - most[few]) / (many - few)
+    return Memory(own, gradients, moments, per_image, most[few] - few * per_image - own - gradients - moments)
+
+
+def seconds_a_step(settings: list[str]) -> float:
+    """The mean over STEPS steps on this machine: lazy penalties are due in some of them."""
+    cfg = composed(settings)
+    L.seed_everything(cfg.seed, verbose=False)
+    data, model = build(cfg)
+    times = _Times()
+    trainer = L.Trainer(
+        accelerator=cfg.trainer.accelerator, devices=1, precision=cfg.trainer.precision, max_epochs=-1,
+        callbacks=[times], **QUIET,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    ends = times.ends[WARM - 1 :]
+    return statistics.fmean(b - a for a, b in itertools.pairwise(ends))
+
+
+def advice(cfg: DictConfig, images: int) -> Iterator[tuple[str, str]]:
+    """Settings that others have found to suit so many images of such a size, where they are not what is set: each with
+    its reason and source."""
+    model, size, batch = cfg.model, cfg.data.get("image_size"), cfg.data.batch_size
+    height, width = (size, size) if isinstance(size, int) else tuple(size or (0, 0))
+    gamma = 0.0002 * height * width / batch
+    r1 = (model.get("regularizer") or {}).get("r1")
+    if r1 and not model.get("burn_in") and not 0.5 < r1 / gamma < 2:
+        yield (
+            f"model.regularizer.r1={gamma:.2g}",
+            f"for {height}x{width} pixels in batches of {batch}; more where D overfits. StyleGAN2-ADA's rule, 0.0002 * "
+            "height * width / batch: Karras et al. 2020, arXiv:2006.06676, code",
+        )
+    augment = model.get("augment")
+    if augment is not None and not any(augment.get(name) for name in ("scale", "flip", "color", "translation")):
+        few = "diffaugment" if images < 1_000 else "ada"
+        source = (
+            "Zhao et al. 2020, arXiv:2006.10738" if few == "diffaugment" else "Karras et al. 2020, arXiv:2006.06676"
+        )
+        if images < ADA_BELOW:
+            yield f"augment={few}", f"of {images:,} images D learns each by heart: {source}"
+    half_life = batch * 10_000 / 32
+    if model.get("ema_half_life") and not model.get("burn_in") and not 0.25 < model.ema_half_life / half_life < 4:
+        yield (
+            f"model.ema_half_life={half_life:,.0f}".replace(",", "_"),
+            f"images, for batches of {batch}: StyleGAN2-ADA's rule, arXiv:2006.06676, code",
+        )
+
+
+def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[str]:
+    """What `zoo plan` says, line by line, as it becomes known.
+
+    Args:
+        settings: as train.py takes them.
+        memory: bytes that a batch has to fit into.
+        timed: whether steps are timed too.
+
+    Raises:
+        ValueError: as train.py does, for settings that make no sense.
+    """
+    quirks.quiet()
+    quirks.plain_warnings()
+    cfg = composed(settings)
+    data: Any
+    data, model = build(cfg)
+    data.prepare_data()
+    data.setup("fit")
+    images = len(data.split("train"))
+    batch = cfg.data.batch_size
+    yield f"{type(model).__name__}, scale {cfg.scale}, {images:,} training images, batches of {batch}"
+    for player, networks in model.players().items():
+        count = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
+        yield f"  {player:12} {count / 1e6:>10.2f} M parameters"
+    heads = ("networks", "gradients", "optimizers", "the batch", "in all")
+    yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch in {words(memory)}"
+    fitting = {}
+    for precision in PRECISIONS:
+        it = counted(settings, precision)
+        of_batch = it.rest + it.per_image * batch
+        parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(batch)]
+        fitting[precision] = it.largest(memory)
+        cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
+        yield f"  {precision:14}{cells}  {fitting[precision]:,}"
+    if fitting[str(cfg.trainer.precision)] < batch:
+        yield f"  data.batch_size={batch} does not fit into {words(memory)} at precision {cfg.trainer.precision}"
+    if timed:
+        seconds = seconds_a_step(settings)
+        hours = seconds * cfg.max_images / batch / 3600
+        yield (
+            f"\n  {seconds * 1000:,.0f} ms a step, {batch / seconds:,.0f} images a second, the mean of {STEPS} steps "
+            f"on this machine: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
+        )
+    for setting, why in advice(cfg, images):
+        yield f"\n  worth a try: {setting}\n    {why}"
+
+
+def at_hand() -> float:
+    """Bytes of this machine's GPU, or of its memory where it has none."""
+    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else of_machine()
+
+
+def words(memory: float) -> str:
+    return f"{memory / 2**30:,.0f} GiB" if memory < math.inf else "any memory"
+
+
+def in_bytes(text: str) -> float:
+    """Bytes of "24GB", "24 GiB", "800MB" or a number of bytes: GB is taken as what a card's name means, GiB.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    match = re.fullmatch(r"\s*([\d_.]+)\s*(?:([kmgt])i?b?)?\s*", text, re.IGNORECASE)
+    if match is None or not match[1].replace(".", "", 1).replace("_", "").isdigit() or not float(match[1]):
+        raise ValueError(f"--memory {text}: give an amount, such as 24GB")
+    return float(match[1]) * 1024.0 ** (" kmgt".index((match[2] or " ").lower()))
