@@ -217,7 +217,7 @@ def test_the_plugins_are_asked_for_by_what_hydra_has_not(tmp_path: Path, capsys:
 def test_a_setting_added_by_its_parts_or_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """+group.new.key=value is +group.new={key: value}."""
     seen: list[Any] = []
-    monkeypatch.setattr(train, "objective", lambda cfg: seen.append(plain(cfg)["callbacks"]["mine"]))
+    monkeypatch.setattr("zoo.run.sweep.objective", lambda cfg: seen.append(plain(cfg)["callbacks"]["mine"]))
     target = "lightning.pytorch.callbacks.Timer"
     for line in (
         [f"+callbacks.mine._target_={target}", "+callbacks.mine.duration.days=1", "+callbacks.mine.interval=step"],

@@ -9,6 +9,7 @@ import torch
 from common import checkpoint_of_nothing
 
 from zoo.run.command import command_line
+from zoo.run.grammar import parted
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def kept(run: Path, *typed: str) -> list[str]:
     """What is taken of the run's own settings."""
     line = command_line([f"resume={run}", *typed])
     assert line[-2:] == [f"resume='{run}'", f"hydra.run.dir='{run}'"]
-    return line[: len(line) - 2 - len(typed)]
+    flags, settings = parted([*typed])  # flags go before everything
+    assert line[: len(flags)] == flags
+    return line[len(flags) : len(line) - 2 - len(settings)]
 
 
 REFUSED = [

@@ -107,7 +107,7 @@ def test_a_run_that_fails_is_said_before_the_next_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = []
-    monkeypatch.setattr("train.objective", lambda cfg: said.append((cfg.seed, capsys.readouterr().err)))
+    monkeypatch.setattr("zoo.run.sweep.objective", lambda cfg: said.append((cfg.seed, capsys.readouterr().err)))
     with pytest.raises(SystemExit) as left:
         typed("-m", *SMALL, "seed=1,-1,2", f"hydra.sweep.dir={tmp_path}")
     assert left.value.code == 2
