@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_no_half_of_a_file(
 ) -> None:
     """In a `zoo` command, while it writes."""
 
-    def write() -> None:
+    def write(**kwargs: str) -> None:
         with replacing(tmp_path / "grid.png") as part:
             part.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGINT)

@@ -223,7 +223,7 @@ def test_the_page_of_a_strangers_runs(tmp_path: Path) -> None:
     (link,) = shown.all("a")
     assert (link["href"] or "").startswith("./%3Cscript%3E")
     assert "000000020.png is passed over" in shown.words
-    assert "no run of train.py" in shown.words
+    assert "foreign: no run" in shown.words
 
 
 def test_runs_that_have_nothing_to_show(tmp_path: Path) -> None:

@@ -107,10 +107,9 @@ class CycleGAN(GAN, Translates):
 
         # Tell x from F(y) and y from G(x), old and new.
         with self.turn("D") as minimize:
-            of_x = self.judge(
-                *together(self.D_X, x, self.history_x(fake_x, self.host_rng)), of="D_X"
-            )  # [N, 1, h, w] each
-            of_y = self.judge(*together(self.D_Y, y, self.history_y(fake_y, self.host_rng)), of="D_Y")
+            old_x, old_y = self.history_x(fake_x, self.host_rng), self.history_y(fake_y, self.host_rng)
+            of_x = self.judge(*together(self.D_X, x, old_x), of="D_X")  # [N, 1, h, w] each
+            of_y = self.judge(*together(self.D_Y, y, old_y), of="D_Y")
             minimize(adversarial=self.loss.discriminator(*of_x) + self.loss.discriminator(*of_y))
 
     def rank_state(self) -> dict[str, Any]:
