@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from common import MODELS, same, some_slow
+from common import EVERY, MODELS, same, some_slow
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -25,7 +25,7 @@ from zoo.run.checkpoint import read
 Small = Callable[..., DictConfig]
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

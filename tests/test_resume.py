@@ -43,7 +43,13 @@ def rows(cfg: DictConfig) -> list[dict[str, str]]:
 
 
 # In the second epoch of 1,440 images, after a checkpoint; for one model also in the first, and just before one.
-@pytest.mark.parametrize(("model", "killed_at"), [*((m, 1_616) for m in MODELS), ("dcgan", 700), ("dcgan", 1_500)])
+QUICK = ["cgan", "dcgan", "f_anogan", "vanilla"]
+OTHERS = [pytest.param(m, 1_616, marks=pytest.mark.slow) for m in MODELS if m not in QUICK]
+
+
+@pytest.mark.parametrize(
+    ("model", "killed_at"), [*((m, 1_616) for m in QUICK), *OTHERS, ("dcgan", 700), ("dcgan", 1_500)]
+)
 def test_a_resumed_run_is_the_straight_one(
     model: str, killed_at: int, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

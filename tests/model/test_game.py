@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import MODELS, compose, same
+from common import EVERY, MODELS, compose, same
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ MIXES_IMAGES = {"fastgan"}  # BatchNorm in D, without a setting for another
 runs = itertools.count()
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=EVERY)
 def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
