@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from common import needs
 from PIL import Image
 
 import zoo
@@ -23,6 +24,8 @@ from zoo.use.demo.shown import Shown
 from zoo.weights.names import find
 
 pytestmark = pytest.mark.slow
+needs("gradio")
+needs("playwright")
 PATIENCE = 120_000  # milliseconds that a control may take, on a machine that has other work
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common import ROOT, untrained
+from common import ROOT, needs, untrained
 from typer.testing import CliRunner
 
 import zoo
@@ -23,6 +23,7 @@ from zoo.cli import app
 from zoo.use.demo import server
 from zoo.weights.names import find, published
 
+needs("gradio")
 room = import_module("zoo.cli.demo")  # whose name the command has in zoo.cli
 
 # Says of every address that something is sent to; a name that is looked up is said too.
@@ -127,6 +128,7 @@ def test_what_is_shown_of_a_run(without_serving: list[Any], tmp_path: Path) -> N
 
 
 def test_a_demo_of_an_exported_file(without_serving: list[Any], tmp_path: Path) -> None:
+    needs("onnxruntime")
     assert CliRunner().invoke(app, ["export", "vanilla-mnist5k", "-o", str(tmp_path / "g.onnx")]).exit_code == 0
     CliRunner().invoke(app, ["demo", str(tmp_path / "g.onnx"), "--port", "0"])
     (shown,) = without_serving

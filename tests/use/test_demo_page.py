@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from common import MODELS, some_slow, untrained
+from common import MODELS, needs, some_slow, untrained
 from PIL import Image
 
 import zoo
@@ -21,6 +21,7 @@ from zoo.use.demo import server
 from zoo.use.demo.shown import MOST_BYTES, Shown
 from zoo.weights.names import find, published
 
+needs("gradio")
 OWN = "fault of the program"
 NOBODY = "http://127.0.0.1:9/picture.png"  # where nobody listens
 
