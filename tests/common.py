@@ -1,13 +1,16 @@
 """What tests share: small configurations of every model, and equality."""
 
+import importlib.util
 import os
 import resource
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import lightning as L
@@ -31,6 +34,17 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 def needs(module: str) -> Any:
     """A package that tests alone use; without it the test is skipped, and `uv run --all-groups pytest` runs it."""
     return pytest.importorskip(module, reason=f"{module} is not installed: uv run --all-groups pytest")
+
+
+def program(path: str) -> ModuleType:
+    """A program of the project as a module: "scripts/pages.py"."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def some_slow(models: list[str], *quick: str) -> list[Any]:

@@ -5,7 +5,6 @@ somewhere, docs/extend.md's example is trained, the three answers are followed s
 """
 
 import functools
-import importlib.util
 import json
 import os
 import re
@@ -15,30 +14,19 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 import typer
-from common import MODELS, ROOT, compose
+from common import MODELS, ROOT, compose, program
 from hydra.utils import instantiate
 from PIL import Image
 
 from zoo.cli import app
 from zoo.run.grammar import overrides
 
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-scripts = script("pages")
+scripts = program("scripts/pages.py")
 PAGES = scripts.pages()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -461,7 +449,7 @@ def test_eight_gpus_and_two_folders(tmp_path: Path) -> None:
 
 # The notebook -------------------------------------------------------------------------------------------------------
 
-notebooks = script("notebook")
+notebooks = program("scripts/notebook.py")
 NOTEBOOK = json.loads(notebooks.NOTEBOOK.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,5 @@
 """No figure without its command: pages are what benchmarks/results.py renders, and its rows can be run again."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,11 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from common import ROOT
+from common import ROOT, program
 
 BOOK = ROOT / "benchmarks" / "results.toml"
 
@@ -22,17 +20,7 @@ def named(page: Path) -> str:
     return str(page.resolve().relative_to(ROOT))
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["results"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-results = load()
+results: Any = program("benchmarks/results.py")
 book = results.Book(BOOK)
 
 # What a figure looks like: a number with decimals, or with a unit, or behind a metric's name.

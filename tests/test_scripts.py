@@ -1,29 +1,18 @@
 """The scripts that make figures, on little data."""
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from common import ROOT, compose
+from common import compose, program
 from hydra.utils import instantiate
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from zoo.metrics.extractors import DigitClassifier, DigitNetwork
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +30,7 @@ def small_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_classification_accuracy_score(small_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the set's own images: as good as them. Of wrongly named ones: worse than chance."""
-    module = script("classification_accuracy")
+    module = program("scripts/classification_accuracy.py")
     module.BATCH_SIZE = 20  # more steps from few images
     accuracies = module.main(
         [str(small_digits / "right"), "--data", "digits", "data.image_size=16", "--shown", "3_000"]
@@ -64,7 +53,7 @@ def test_classification_accuracy_needs_the_same_classes(small_digits: Path, tmp_
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "0").symlink_to(small_digits / "right" / "0")
     with pytest.raises(ValueError, match=r"has the classes 0, the real images 0, 1, 2"):
-        script("classification_accuracy").main([str(tmp_path / "set"), "--data", "digits"])
+        program("scripts/classification_accuracy.py").main([str(tmp_path / "set"), "--data", "digits"])
 
 
 def test_train_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +65,7 @@ def test_train_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     np.savez(tmp_path / "set.npz", **arrays)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["_", "mnist", "--data", "set.npz", "--output", "w.safetensors", "--epochs", "3"])
-    module = script("train_classifier")
+    module = program("scripts/train_classifier.py")
     module.RECIPES["mnist"] = replace(module.RECIPES["mnist"], batch_size=20)  # few images, but sixty steps
     module.main()
     with safe_open("w.safetensors", "pt") as file:
@@ -94,7 +83,7 @@ def test_flip_and_crop_moves_each_image_by_itself() -> None:
     x = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(x, (4, 4, 4, 4), mode="reflect")
     moves = []
-    for i, y in enumerate(script("train_classifier").flip_and_crop(x)):
+    for i, y in enumerate(program("scripts/train_classifier.py").flip_and_crop(x)):
         windows = ((a, b, flip) for a in range(9) for b in range(9) for flip in (False, True))
         for a, b, flip in windows:
             window = padded[i, :, a : a + 32, b : b + 32]
@@ -107,7 +96,7 @@ def test_flip_and_crop_moves_each_image_by_itself() -> None:
 
 def test_stacked_digits_are_read_and_their_modes_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Modes and KL in closed form; digits in the channels are read as their number; what is written is data."""
-    module = script("stacked_mnist")
+    module = program("scripts/stacked_mnist.py")
     assert module.counted(torch.arange(1_000).repeat(3)) == (1_000, pytest.approx(0, abs=1e-12))
     assert module.counted(torch.tensor([7, 7, 7])) == (1, pytest.approx(np.log(1_000)))
     modes, kl = module.counted(torch.tensor([0, 0, 0, 999]))

@@ -1,6 +1,5 @@
 """benchmarks/synthetic.py: which images are drawn, how sets are joined, what a table claims, and that it goes on."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -9,17 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from common import ROOT
+from common import program
 
 
 @pytest.fixture(scope="module")
 def module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic", ROOT / "benchmarks" / "synthetic.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program("benchmarks/synthetic.py")
 
 
 def test_equally_many_of_each_class_and_small_sets_within_large_ones(module: ModuleType) -> None:

@@ -1,13 +1,11 @@
 """The 2-D test bed counts modes as it says, and its GAN learns."""
 
-import importlib.util
 import logging
-import sys
 from types import ModuleType
 
 import pytest
 import torch
-from common import ROOT
+from common import program
 
 from zoo.game.losses import OBJECTIVES
 from zoo.game.regularizers import Regularizer
@@ -16,13 +14,7 @@ from zoo.run.config import table
 
 @pytest.fixture(scope="module")
 def toy() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("toy_2d", ROOT / "scripts" / "toy_2d.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["toy_2d"] = module
-    spec.loader.exec_module(module)
-    return module
+    return program("scripts/toy_2d.py")
 
 
 def test_modes_and_quality_by_hand(toy: ModuleType) -> None:

@@ -3,8 +3,8 @@
 Memory is counted where it is asked for: every tensor that a step of the very game makes, with its losses, penalties,
 augmentation and optimizers, until it is let go (`Live`). Two sizes of batch tell what is of the batch and what is not:
 what the networks hold, and what each image adds. Counted are steps in which lazy penalties are due, at the beginning
-and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context, about
-half a GB, workspaces of its convolutions, and what its allocator keeps in pieces.
+and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context, the
+workspaces of its convolutions, and what its allocator keeps in pieces.
 
 Time is that of steps on this machine: of no other.
 """
