@@ -69,14 +69,17 @@ class Result:
         return result
 
 
-def rows_of(path: Path) -> tuple[list[dict[str, str]], bool]:
+def rows_of(path: Path, limit: int | None = None) -> tuple[list[dict[str, str]], bool]:
     """The rows of a metrics.csv, and whether it holds anything else; a last line that was not finished is nothing.
 
     Raises:
         OSError: if there is a file, and it can't be read.
+        ValueError: if it has more than `limit` bytes.
     """
     if not path.is_file():
         return [], False
+    if limit is not None and path.stat().st_size > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
     text = path.read_bytes().decode(errors="replace")
     lines = text.split("\n")
     columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from common import same
+from common import SMALL, make, same, train_on
 from omegaconf import DictConfig
 
 from train import run
+from zoo.batch import LabelledImages
 from zoo.game.finite import Diverged, Finite
 from zoo.game.gan import GAN
 from zoo.game.turn import Minimize
@@ -70,3 +71,16 @@ def test_the_first_of_several_is_named() -> None:
     with pytest.raises(Diverged, match="G/b is inf, at image 2") as error:
         finite.end_step(images=4, well=2, world_size=1)
     assert error.value.well == 0
+
+
+def test_a_model_that_has_diverged_can_be_trained_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    gan = make("vanilla", *SMALL["vanilla"])
+    label = torch.zeros(4, dtype=torch.int64)
+    batch = LabelledImages(torch.rand(4, 1, 8, 8), label, torch.arange(4))
+    with monkeypatch.context() as patch:
+        bad_from(4, "G", [], patch)
+        with pytest.raises(Diverged):
+            train_on(gan, [batch])
+    weights = {name: parameter.detach().clone() for name, parameter in gan.G.named_parameters()}
+    train_on(gan, [batch])
+    assert not same(weights, dict(gan.G.named_parameters()))

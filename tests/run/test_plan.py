@@ -88,8 +88,30 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "DCGAN, scale small, 1,442 training images, batches of 16" in said
     assert "bf16-mixed" in said
-    assert "images a second, the mean of 2 steps on this machine" in said
+    assert "images a second, the mean of 2 steps on this machine's cpu" in said
     assert not list(tmp_path.iterdir()), "nothing is left behind"
     said = CliRunner().invoke(app, [*words[:-1], "100KB", "--no-time"], catch_exceptions=False).output
     assert "data.batch_size=16 does not fit into" in said
     assert "images a second" not in said
+
+
+def test_a_machine_without_a_gpu_plans_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """trainer=gpu, and every name of a precision; others are a sentence."""
+    monkeypatch.setattr(plan, "STEPS", 2)
+    lines = list(plan.plan(["model=vanilla", *SMALL["vanilla"], "trainer=gpu", "scale=small"], 2.0**30))
+    assert any("bf16-mixed" in line for line in lines)
+    assert not [line for line in lines if "does not fit" in line]
+    for name in ("32", "bf16"):
+        list(plan.plan(["model=vanilla", *SMALL["vanilla"], f"trainer.precision={name}"], 2.0**30, timed=False))
+    with pytest.raises(ValueError, match=r"trainer\.precision=16-mixed: give 32-true or bf16-mixed"):
+        list(plan.plan(["model=vanilla", "trainer.precision=16-mixed"], 2.0**30))
+
+
+def test_weights_that_hide_the_batch_do_not_hide_it_in_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of wide layers a small batch's peak is the gradients', whatever the batch: a large one's is not."""
+    settings = ["model=vanilla", "data=digits", "data.image_size=8", "model.hidden=[512,512]", "max_images=4_000"]
+    said = counted(settings, "32-true")
+    monkeypatch.setattr(plan, "BATCHES", (512, 1_024))
+    measured = counted(settings, "32-true")
+    assert measured.peak(1_024) <= said.peak(1_024) * 1.2
+    assert said.peak(1_024) < 2 * measured.peak(1_024)

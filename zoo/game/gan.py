@@ -752,6 +752,7 @@ class GAN(L.LightningModule):
             for group in optimizer.param_groups:
                 group.update(optimizer.defaults)
         self._turns_at_start = dict(self.turns)
+        self._finite = Finite()
         now, before = self._rates(), self._rates_before
         other = [player for player in before if before[player] != now[player]]
         changed = [f"{player}'s from {before[player]:.3g} to {now[player]:.3g}" for player in other]

@@ -175,6 +175,13 @@ class Panel:
     limits: Mapping[str, float] | None = None
     logarithmic: bool = False
 
+    @classmethod
+    def of(cls, title: str, curves: list[Curve], better: str) -> "Panel":
+        """That of a metric, logarithmic where its values are wide apart."""
+        values = [y for curve in curves for y in curve.y if y is not None]
+        wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
+        return cls(title, curves, better, logarithmic=wide)
+
     def words(self) -> str:
         """What a person would see, for who can't."""
         said = []

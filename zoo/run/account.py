@@ -6,7 +6,6 @@ whole: what can't be shown is named in the page, and left out.
 """
 
 import math
-import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -325,11 +324,7 @@ def _panels(account: Account, passed_over: list[str]) -> tuple[list[Panel], list
     """The panels of the metrics, of the training and of the health, of metrics.csv."""
     path = account.folder / "metrics.csv"
     try:
-        if not path.is_file():
-            return [], [], []
-        if os.path.getsize(path) > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        rows, damaged = rows_of(path)
+        rows, damaged = rows_of(path, limit=LARGEST)
         if damaged:
             passed_over.append(f"lines of {path.name} that hold no numbers")
     except (OSError, ValueError) as error:
@@ -360,9 +355,7 @@ def _panels(account: Account, passed_over: list[str]) -> tuple[list[Panel], list
 
 def _of_metric(title: str, members: list[Curve], sign: Callable[[str], float]) -> Panel:
     signs = {sign(curve.name) for curve in members}
-    values = [y for curve in members for y in curve.y if y is not None]
-    wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
-    return Panel(title, members, better=better(signs.pop()) if len(signs) == 1 else "", logarithmic=wide)
+    return Panel.of(title, members, better(signs.pop()) if len(signs) == 1 else "")
 
 
 def _limit(kind: str, limits: Mapping[str, Any]) -> dict[str, float]:

@@ -33,7 +33,7 @@ from zoo.run import config
 from zoo.run.grammar import overrides
 from zoo.run.training import build
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}  # which are planned for, by what they may be called too
 BATCHES = (2, 4)  # images, of which memory is counted
 STEPS = 20  # which are timed, after WARM
 WARM = 3
@@ -95,10 +95,14 @@ class Memory:
 
 class _Peaks(Callback):
     """The most that there is within a step in which every lazy penalty is due, once the optimizers have their moments:
-    at the beginning of the budget, and at its end."""
+    at the beginning of the budget, and at its end; and what there is as a turn goes back, which grows with the batch
+    where the peak is yet of the weights."""
 
     def __init__(self, live: Live, end: int) -> None:
-        self.live, self.end, self.peak = live, end, 0
+        self.live, self.end, self.peak, self.held = live, end, 0, 0
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: Tensor) -> None:
+        self.held = max(self.held, self.live.now)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         pl_module.turns = dict.fromkeys(pl_module.turns, 0)
@@ -128,13 +132,31 @@ def composed(settings: list[str], **more: Any) -> DictConfig:
     return config.compose(*overrides(settings), "logger=none", "metrics=none", *words)
 
 
+def precision_of(cfg: DictConfig) -> str:
+    """The precision of a run.
+
+    Raises:
+        ValueError: for one that players that take turns are not trained at.
+    """
+    name = str(cfg.trainer.precision)
+    if name not in config.PRECISIONS:
+        raise ValueError(f"trainer.precision={name}: give 32-true or bf16-mixed")
+    return PRECISIONS.get(name, name)
+
+
+def here(cfg: DictConfig) -> str:
+    """The accelerator that steps are made on: the run's, or the CPU, where this machine has none."""
+    has_one = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return str(cfg.trainer.accelerator) if has_one else "cpu"
+
+
 def counted(settings: list[str], precision: Any) -> Memory:
     """The memory of a run at a precision.
 
     Raises:
         ValueError: for settings that make no sense, as train.py's.
     """
-    most, model = {}, None
+    most, held, model = {}, {}, None
     for batch in BATCHES:
         cfg = composed(settings, data__batch_size=batch)
         L.seed_everything(cfg.seed, verbose=False)
@@ -142,14 +164,14 @@ def counted(settings: list[str], precision: Any) -> Memory:
         live = Live()
         peaks = _Peaks(live, cfg.max_images)
         trainer = L.Trainer(
-            accelerator=cfg.trainer.accelerator, devices=1, precision=precision, limit_train_batches=4, max_epochs=1,
+            accelerator=here(cfg), devices=1, precision=precision, limit_train_batches=4, max_epochs=1,
             callbacks=[peaks], **QUIET,
         )  # fmt: skip
         with live:
             for tensor in [*model.parameters(), *model.buffers()]:
                 live.count(tensor)
             trainer.fit(model, data)
-        most[batch] = peaks.peak
+        most[batch], held[batch] = peaks.peak, peaks.held
     assert model is not None
     size = lambda tensors: sum(tensor.nbytes for tensor in tensors)
     own = size([*model.parameters(), *model.buffers()])
@@ -157,8 +179,8 @@ def counted(settings: list[str], precision: Any) -> Memory:
     states = [value for o in model._players.values() for slots in o.state.values() for value in slots.values()]
     moments = size(value for value in states if torch.is_tensor(value))
     few, many = BATCHES
-    per_image = (most[many] - most[few]) / (many - few)
-    return Memory(own, gradients, moments, per_image, most[few] - few * per_image - own - gradients - moments)
+    per_image = max((most[many] - most[few]) / (many - few), (held[many] - held[few]) / (many - few))
+    return Memory(own, gradients, moments, per_image, most[many] - many * per_image - own - gradients - moments)
 
 
 def seconds_a_step(settings: list[str]) -> float:
@@ -168,7 +190,7 @@ def seconds_a_step(settings: list[str]) -> float:
     data, model = build(cfg)
     times = _Times()
     trainer = L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=1, precision=cfg.trainer.precision, max_epochs=-1,
+        accelerator=here(cfg), devices=1, precision=cfg.trainer.precision, max_epochs=-1,
         callbacks=[times], **QUIET,
     )  # fmt: skip
     trainer.fit(model, data)
@@ -219,6 +241,7 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     quirks.quiet()
     quirks.plain_warnings()
     cfg = composed(settings)
+    precision_of(cfg)
     data: Any
     data, model = build(cfg)
     data.prepare_data()
@@ -232,21 +255,21 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     heads = ("networks", "gradients", "optimizers", "the batch", "in all")
     yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch in {words(memory)}"
     fitting = {}
-    for precision in PRECISIONS:
+    for precision in PRECISIONS.values():
         it = counted(settings, precision)
         of_batch = it.rest + it.per_image * batch
         parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(batch)]
         fitting[precision] = it.largest(memory)
         cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
         yield f"  {precision:14}{cells}  {fitting[precision]:,}"
-    if fitting[str(cfg.trainer.precision)] < batch:
-        yield f"  data.batch_size={batch} does not fit into {words(memory)} at precision {cfg.trainer.precision}"
+    if fitting[precision_of(cfg)] < batch:
+        yield f"  data.batch_size={batch} does not fit into {words(memory)} at precision {precision_of(cfg)}"
     if timed:
         seconds = seconds_a_step(settings)
         hours = seconds * cfg.max_images / batch / 3600
         yield (
             f"\n  {seconds * 1000:,.0f} ms a step, {batch / seconds:,.0f} images a second, the mean of {STEPS} steps "
-            f"on this machine: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
+            f"on this machine's {here(cfg)}: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
         )
     for setting, why in advice(cfg, images):
         yield f"\n  worth a try: {setting}\n    {why}"

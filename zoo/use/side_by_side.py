@@ -175,11 +175,7 @@ def _course(runs: Sequence[Run], drawings: Drawings, left_out: dict[str, str]) -
         assert run.result
         path, name = run.folder / "metrics.csv", str(run.result.metric)
         try:
-            if not path.is_file():
-                continue
-            if path.stat().st_size > LARGEST:
-                raise ValueError(f"it has more than {LARGEST:,} bytes")
-            rows, _ = rows_of(path)
+            rows, _ = rows_of(path, limit=LARGEST)
         except (OSError, ValueError) as error:
             left_out[f"{run.name}, metrics.csv"] = str(error)
             continue
@@ -188,11 +184,10 @@ def _course(runs: Sequence[Run], drawings: Drawings, left_out: dict[str, str]) -
             panels.setdefault((name, run.result.higher_is_better), []).append(own)
     if not panels:
         return None
-    figures = []
-    for (name, higher), of_metric in panels.items():
-        values = [y for curve in of_metric for y in curve.y if y is not None]
-        wide = bool(values) and min(values) > 0 and max(values) > 10 * min(values)
-        figures.append(drawings.add(Panel(name, of_metric, better=better(1.0 if higher else -1.0), logarithmic=wide)))
+    figures = [
+        drawings.add(Panel.of(name, of_metric, better(1.0 if higher else -1.0)))
+        for (name, higher), of_metric in panels.items()
+    ]
     some = element("p", f"The {DRAWN} best runs.", class_="faint") if len(runs) > DRAWN else None
     return section("Through the runs", some, element("div", figures, class_="charts wider"))
 
