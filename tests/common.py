@@ -38,7 +38,8 @@ def needs(module: str) -> Any:
 
 def program(path: str) -> ModuleType:
     """A program of the project as a module: "scripts/pages.py"."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    name = path.removesuffix(".py").replace("/", ".")  # "scripts.pages": tests/pages.py is another module
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

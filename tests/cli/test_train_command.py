@@ -42,6 +42,14 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Zoo:
     return run
 
 
+def test_other_processes_are_started_by_the_same_line(typed: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning runs sys.argv once more for each of them: without `train`, `zoo` would know no such command."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr("zoo.cli.training._hydra", lambda arguments: lines.append([*sys.argv[1:], *arguments]))
+    assert typed("train", "model=vanilla", "seed=2") == 0
+    assert lines == [["train", "model=vanilla", "seed=2", "model=vanilla", "seed=2"]]
+
+
 def test_help_speaks_of_itself(typed: Zoo, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("train", "--help") == 0
     said = capsys.readouterr().out

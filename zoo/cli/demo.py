@@ -57,9 +57,9 @@ def demo(
                 if value is not None:
                     raise ValueError(f"{name}={value} is of a model with styles, which {run} is not: leave it out")
         else:
-            from zoo.cli.style import _shape, compared_by
+            from zoo.cli.style import compared_by, shape_of
 
-            shape = _shape(model, None)
+            shape = shape_of(model, None)
             settings["directions"] = None if directions is None else Directions.load(directions)
             w_dim = of_seeds(model, [0]).shape[2]
             settings["encoder"] = None if encoder is None else Encoder.load(encoder, shape, w_dim).to(model.device)
@@ -104,7 +104,7 @@ def _beginning(model: Any, place: Path, folder: Path | None, into: Path, device:
     They are of `folder`, or of the run's test images, where these come with a package: what a stranger's run names of
     this machine's files is not shown, and nothing is downloaded.
     """
-    from zoo.cli.score import _of_run
+    from zoo.cli.score import scores_of_run
     from zoo.game.abilities import Scores, Styles, Translates, Upscales
     from zoo.use.pictures import images_of
 
@@ -117,7 +117,7 @@ def _beginning(model: Any, place: Path, folder: Path | None, into: Path, device:
     normal: list[float] = []
     try:
         if isinstance(model, Scores):
-            normal, _ = _of_run(model, place, device)
+            normal, _ = scores_of_run(model, place, device)
         return own or _test_images(model, place, into), normal
     except ValueError:  # of a package that is not here, say: the page goes without
         return own, normal
@@ -125,12 +125,12 @@ def _beginning(model: Any, place: Path, folder: Path | None, into: Path, device:
 
 def _comes_with_a_package(model: Any) -> bool:
     """Whether its run's data are inside a package, and no files."""
-    from zoo.cli.measure import _completed
+    from zoo.cli.measure import completed
 
     if not (model.config.get("data") or {}).get("_target_") or "seed" not in model.config:
         return False  # an exported file's
     try:
-        return not any("root" in name for name in _completed("data", model.config, []))
+        return not any("root" in name for name in completed("data", model.config, []))
     except ValueError:
         return False
 

@@ -177,7 +177,7 @@ def of_run(model: Any, path: Path, overrides: list[str]) -> tuple[Any, Any]:
         ValueError: for settings, of the file or typed, of which nothing can be built, and for data that are not there.
     """
     try:
-        stored = {part: _completed(part, model.config, overrides) for part in ("data", "metrics")}
+        stored = {part: completed(part, model.config, overrides) for part in ("data", "metrics")}
     except ValueError as error:
         raise ValueError(f"{path} is refused: {error}") from None
     return _built(with_overrides(stored, model.config["seed"], overrides), path)
@@ -192,7 +192,7 @@ def metrics_of(config: dict[str, Any], path: Path) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    stored = _completed("metrics", config, [])
+    stored = completed("metrics", config, [])
     try:
         return instantiate(stored, _convert_="all") if stored else None
     except InstantiationException as error:
@@ -270,7 +270,7 @@ def composed(group: str, name: str, seed: int, overrides: list[str]) -> Any:
     return composed
 
 
-def _completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def completed(part: str, config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """A checkpoint's settings of data or metrics, held to names and types that the project's own have.
 
     Those that were not there yet when they were stored have their defaults, and so have those that say where to write.

@@ -64,7 +64,7 @@ def score(
                 raise ValueError(f"--normal {normal}: {failures[0]}")
             known, by = list(scores.values()), str(normal)
         else:
-            known, by = _of_run(model, find(run), device)
+            known, by = scores_of_run(model, find(run), device)
         limit = use.threshold(known, 0.05 if rate is None else rate)
 
     draw = (lambda image, path: use.write_map(model.residual(image), targets[path])) if maps is not None else None
@@ -107,7 +107,7 @@ def _scored(
     return scores, failures
 
 
-def _of_run(model: Any, path: Path, device: str) -> tuple[list[float], str]:
+def scores_of_run(model: Any, path: Path, device: str) -> tuple[list[float], str]:
     """The scores of the normal test images of a model's run, and what these are, in words.
 
     Raises:

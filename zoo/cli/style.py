@@ -368,7 +368,7 @@ def _learned_in_words(name: str, one: Any) -> str:
     return sentence
 
 
-def _shape(model: Any, label: int | None) -> tuple[int, int, int]:
+def shape_of(model: Any, label: int | None) -> tuple[int, int, int]:
     """Channels, height and width of a model's images."""
     from zoo.use import styles
 
@@ -381,7 +381,7 @@ def _read(model: Any, path: Path, label: int | None) -> Any:
     from zoo.data.deep import range_of
     from zoo.use import pictures
 
-    channels, height, width = _shape(model, label)
+    channels, height, width = shape_of(model, label)
     image, changes = pictures.read_centre(path, channels, (height, width), range_of(model.config))
     for change in changes:
         typer.echo(f"{path} {change}")
@@ -422,7 +422,7 @@ class _Inverter:
             )
         self.model, self.label, self.plus = model, label, plus
         self.steps = (STEPS if encoder is None else NEAR) if steps is None else steps
-        self.shape = _shape(model, label)
+        self.shape = shape_of(model, label)
         self.num_ws, w_dim = of_seeds(model, [0], label).shape[1:]
         self.encoder = None if encoder is None else Encoder.load(encoder, self.shape, w_dim).to(model.device)
         self.activations, self.measure = compared_by(model, features, self.shape[0])
@@ -483,7 +483,7 @@ class _Photograph:
 
         if not os.path.lexists(path):
             raise ValueError(f"{path} does not exist: give a picture")
-        channels, *sides = _shape(model, label)
+        channels, *sides = shape_of(model, label)
         size, white, value_range = (sides[0], sides[1]), (255, 255, 255), range_of(model.config)
         with opened(path, max_pixels=MAX_PIXELS, value_range=value_range) as image:
             own = {"L": 1, "LA": 2, "RGB": 3}.get(image.mode, 4 if "A" in image.getbands() else 3)
