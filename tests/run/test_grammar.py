@@ -173,3 +173,16 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     take = lambda text: overrides([text])
     assert take("data.root=~/pictures") == ["data.root=/home/me too/pictures"]
     assert take("--data.root=~/a,b") == ["data.root='/home/me too/a,b'"]
+
+
+def test_flags_that_no_run_can_follow_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--experimental-rerun .*resume=RUN"):  # Hydra unpickles what it names
+        overrides(["--experimental-rerun", "config.pickle"])
+    for words in ([], ["install=tcsh"], ["install=bash", "uninstall=bash"], ["model=dcgan"]):
+        with pytest.raises(ValueError, match=r"--shell-completion .*install=bash"):
+            overrides(["--shell-completion", *words])
+    assert overrides(["-sc", "install=bash"]) == ["-sc", "install=bash"]
+    file = tmp_path / "cats.yaml"
+    file.write_text("root: x\n")
+    with pytest.raises(ValueError, match=r"--config-dir .*cats\.yaml is a file: .*folder"):
+        overrides(["--config-dir", str(file), "model=dcgan"])

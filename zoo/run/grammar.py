@@ -7,6 +7,7 @@ does not parse is text, and the value of a setting that holds a path is a path, 
 import difflib
 import os
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ from zoo.run.config import choices, groups
 from zoo.run.hints import LOOKS_LIKE_A_PATH, exists, no_choice, no_setting
 from zoo.text import PATHS, trains
 
+SHELLS = ("bash", "fish", "zsh")  # that Hydra completes in
 OPTIONS = get_args_parser()._option_string_actions  # Hydra's own: -m, --cfg job, ...
 
 
@@ -45,8 +47,25 @@ def overrides(typed: Sequence[str]) -> list[str]:
         taken.append(quoted(setting, several=several))
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
-    parser.parse_args([*flags, *taken])
+    _check_flags(parser.parse_args([*flags, *taken]))
     return [*flags, *taken]
+
+
+def _check_flags(parsed: Namespace) -> None:
+    """Refuse what Hydra passes over in silence, or ends in a traceback of its own."""
+    if parsed.experimental_rerun:  # a pickle, which runs whatever is in it
+        raise ValueError("--experimental-rerun is not taken: resume=RUN goes on with a run, by its settings")
+    folder = parsed.config_dir and Path(parsed.config_dir)
+    if folder and folder.is_file():
+        raise ValueError(
+            f"--config-dir {folder} is a file: give the folder that has data/, model/ or experiment/ in it"
+        )
+    if parsed.shell_completion:
+        asked = [word.partition("=") for word in parsed.overrides]
+        does = [(what, shell) for what, _, shell in asked if what in ("install", "uninstall", "query")]
+        if len(does) != 1 or does[0][1] not in SHELLS:
+            shells = ", ".join(SHELLS)
+            raise ValueError(f"--shell-completion takes install=SHELL or uninstall=SHELL: install=bash, say, of {shells}")
 
 
 def parted(typed: Sequence[str]) -> tuple[list[str], list[str]]:
