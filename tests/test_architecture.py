@@ -60,6 +60,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"hydra", "omegaconf", "torchvision", "typer"},
     ),
     "__init__": ({"loading", "run"}, set()),
+    "__main__": ({"cli"}, set()),
 }
 
 

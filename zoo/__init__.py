@@ -12,4 +12,8 @@ def __getattr__(name: str) -> Any:  # imported late: torch takes seconds
         from zoo.run.python import train
 
         return train
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gan-zoo")
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

@@ -6,6 +6,8 @@ import io
 import json
 import re
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,8 +27,10 @@ from zoo.game.abilities import FromLatents, OfAttributes, OfClasses, Translates
 from zoo.run.command import readable_errors
 
 
-def zoo(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+def zoo(*arguments: object, terminal: int | None = None) -> str:
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], catch_exceptions=False, terminal_width=terminal
+    )
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -483,3 +487,29 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
             zoo("translate", *arguments)
     assert (source / "sub" / "a.png").read_bytes() == before
     assert not (tmp_path / "out").exists()
+
+
+def test_the_version_of_the_package_and_of_what_it_rests_on() -> None:
+    said = zoo("--version")
+    assert re.fullmatch(r"gan-zoo \d+\.\d+\.\d+, Python 3\.\d+\.\S+, torch \S+, lightning \S+\n", said)
+    import zoo as package
+
+    assert said.startswith(f"gan-zoo {package.__version__}, ")
+
+
+def test_python_m_zoo_is_zoo() -> None:
+    said = [
+        subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ([sys.executable, "-m", "zoo"], [sys.executable, "-c", "from zoo.cli import main; main()"])
+    ]
+    assert said[0] == said[1]
+    assert said[0].startswith("Usage: zoo ")
+
+
+def test_each_command_is_told_in_a_whole_sentence() -> None:
+    """Of a docstring Typer takes what comes before the first full stop: "Neural style transfer (Gatys et al."."""
+    rows = re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", zoo("--help", terminal=300).partition("Commands:")[2], re.MULTILINE)
+    assert len(rows) > 20
+    for name, told in rows:
+        assert told.endswith((".", ")")), name
+        assert told.count("(") == told.count(")"), name

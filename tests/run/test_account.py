@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -285,6 +286,12 @@ def test_the_command_makes_it_again_of_what_the_checkpoint_remembers(run_folder:
     assert [table.get("class") for table in again.all("table")] == [t.get("class") for t in at_the_end.all("table")]
     for part in ("td", "h1", "pre"):
         assert again.text[part] == at_the_end.text[part]
+
+
+def test_the_command_names_what_trains_where_it_is_installed(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["zoo.cli.report"], "trains", lambda: "zoo train")
+    assert CliRunner().invoke(app, ["report", str(run_folder)]).exit_code == 0
+    assert Page(run_folder / "report.html").text["pre"][0].startswith("zoo train ")
 
 
 def test_a_run_that_was_killed_and_one_that_is_none(run_folder: Path, tmp_path: Path) -> None:

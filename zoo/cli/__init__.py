@@ -1,4 +1,4 @@
-"""The `zoo` command: what comes after training, and before it. RUN: a run, a checkpoint, weights, or a name.
+"""The `zoo` command: training, and what comes before and after it. RUN: a run, a checkpoint, weights, or a name.
 
 Everything heavy is imported inside the commands, so that `zoo --help` and `zoo list` answer at once.
 """
@@ -35,6 +35,25 @@ app = typer.Typer(
 SHOW_PROGRESS = (sample, translate, stylize, upscale, score, evaluate, compare, publish, encoder, project, directions)
 
 app.command(context_settings=FORWARDED)(train)
+
+
+def _say_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from zoo.run.account import versions
+
+        rows = sorted(versions().items(), key=lambda row: row[0] != "gan-zoo")
+        typer.echo(", ".join(f"{name} {number}" for name, number in rows))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="show the versions and exit")
+    ] = False,
+) -> None: ...
+
+
 FEWER_SEEDS = "give fewer seeds at once"
 for command, remedy in (  # and what to do where memory does not suffice
     (sample, "draw fewer images at once, -n"),

@@ -1,5 +1,6 @@
 """Several models on the same data, by the same metrics: what `zoo evaluate RUN OTHER` prints."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def check(model: Any, path: Path, data: Any, evaluation: Any, of: Path, device: 
     from zoo.metrics.evaluator import on, undisturbed
     from zoo.metrics.super_resolution import SuperResolution
 
-    remedy = f"compare models of one kind of data, or name others: zoo evaluate {path}"
+    remedy = f"compare models of one kind of data, or name others: zoo evaluate {shlex.quote(str(path))}"
     of_model, of_data = classes_of(model), list(getattr(data, "classes", []) or [])
     if of_model and of_model != of_data:
         raise ValueError(

@@ -1,5 +1,6 @@
 """zoo evaluate."""
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,9 +83,8 @@ def evaluate(
         return
     data, evaluation = of_run(model, path, overrides)
     if evaluation is None:
-        raise ValueError(
-            f"{path} was trained with metrics=none; name some, as in: zoo evaluate {run} metrics=inception"
-        )
+        again = f"zoo evaluate {shlex.quote(str(run))} metrics=inception"
+        raise ValueError(f"{path} was trained with metrics=none; name some, as in: {again}")
     if protocols:
         by_protocols(model, path, data, evaluation, overrides, device, json_)
         return

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from zoo.text import trains
+
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 
 
@@ -30,7 +32,7 @@ def report(
     folder = place.parent.parent if place.is_file() and place.parent.name == "checkpoints" else place
     of_run = ("samples", "metrics.csv", "result.json", ".hydra")
     if not folder.is_dir() or not any((folder / name).exists() for name in of_run):
-        raise ValueError(f"{run} is no run's folder: a report is made of what train.py writes there")
+        raise ValueError(f"{run} is no run's folder: a report is made of what training writes there")
     target = output.expanduser() if output else folder / "report.html"
     if target.is_dir() or target.suffix.lower() not in (".html", ".htm"):
         raise ValueError(
@@ -47,7 +49,7 @@ def report(
         callbacks = config.get("callbacks")
         typed = callbacks.get("report", {}).get("overrides") if isinstance(callbacks, dict) else None
         if isinstance(typed, list):
-            known["command"] = shlex.join(["python", "train.py", *map(str, typed)])
+            known["command"] = f"{trains()} {shlex.join(map(str, typed))}".rstrip()
         facts = {
             "seed": str(config.get("seed", "")),
             "this page by": ", ".join(f"{k} {v}" for k, v in versions().items()),

@@ -44,7 +44,7 @@ def stylize(
     seed: Annotated[int, Option(min=0, max=2**62, help="of the noise")] = 0,
     device: Device = "cpu",
 ) -> None:
-    """Neural style transfer (Gatys et al. 2016): the content of one picture in the look of others.
+    """Redraw a picture in the look of others: neural style transfer (Gatys, Ecker and Bethge 2016).
 
     zoo stylize photo.jpg painting.jpg -o out.png. By VGG19's features where its weights are here or can be fetched,
     else by those of the classifier of CIFAR-10 that this package ships, whose textures are plainer; which it was

@@ -65,7 +65,9 @@ def _check_flags(parsed: Namespace) -> None:
         does = [(what, shell) for what, _, shell in asked if what in ("install", "uninstall", "query")]
         if len(does) != 1 or does[0][1] not in SHELLS:
             shells = ", ".join(SHELLS)
-            raise ValueError(f"--shell-completion takes install=SHELL or uninstall=SHELL: install=bash, say, of {shells}")
+            raise ValueError(
+                f"--shell-completion takes install=SHELL or uninstall=SHELL, such as install=bash: {shells}"
+            )
 
 
 def parted(typed: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,6 +1,7 @@
 """Intervals, metrics in the loop with the best checkpoint, grids and the report."""
 
 import csv
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,6 +176,15 @@ def test_what_to_try_next_follows_the_model_s_abilities(model: str, aligned: boo
     lines = list(Report(folder="run", overrides=[], seed=1)._directions(trainer, trained, None, []))
     assert f"  python train.py model={model} {settings} data.root=~/pictures     your own images" in lines
     assert next(line.split()[:2] for line in lines if line.startswith("  zoo")) == command.split()
+
+
+def test_what_to_try_next_can_be_typed_where_a_folder_has_a_space(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = common.make("vanilla", *common.SMALL["vanilla"])
+    lines = list(Report(folder="my run", overrides=[], seed=1)._directions(SimpleNamespace(), trained, None, []))
+    (sample,) = (line for line in lines if "zoo sample" in line)
+    assert shlex.split(sample)[:5] == ["zoo", "sample", "my run", "-n", "64"]
+    assert "run          my run" in lines  # which is no command
 
 
 def test_each_phase_has_its_best_checkpoint(tmp_path: Path) -> None:

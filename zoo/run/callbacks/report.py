@@ -167,22 +167,23 @@ class Report(L.Callback):
         yield f"checkpoints  {folder}/checkpoints/{best}"
         yield ""
         yield "try next:"
+        run = shlex.quote(str(folder))  # in lines to type
         images = "data=labelled_folder metrics=none" if classes_of(model) else "data=folder metrics=none"
         if isinstance(model, Scores):
-            yield f"  zoo score {folder} FOLDER -o scores.csv     how unusual each of your images is"
+            yield f"  zoo score {run} FOLDER -o scores.csv     how unusual each of your images is"
         if isinstance(model, Translates):
-            yield f"  zoo translate {folder} FOLDER -o OUT     a folder of your images, translated X->Y"
+            yield f"  zoo translate {run} FOLDER -o OUT     a folder of your images, translated X->Y"
             batch = next(iter(trainer.datamodule.evaluation_loader(split="train", num=1, batch_size=1)))
             if isinstance(batch, ImagePairs):
                 images = f"data={'paired' if bool(batch.aligned.all()) else 'unpaired'}_folder metrics=none"
         elif isinstance(model, Upscales):
-            yield f"  zoo upscale {folder} photo.jpg -o big.png     an image, or a folder of them, enlarged"
+            yield f"  zoo upscale {run} photo.jpg -o big.png     an image, or a folder of them, enlarged"
             images = "data=super_resolution_folder"
         else:
             of_what = f" --attributes {shlex.quote(f'{names[0]}=1')}" if (names := attributes_of(model)) else ""
-            yield f"  zoo sample {folder} -n 64{of_what} -o grid.png     more images from this generator"
+            yield f"  zoo sample {run} -n 64{of_what} -o grid.png     more images from this generator"
         if evaluate and evaluate.rows:
-            yield f"  zoo evaluate {folder}                     its metrics once more, with their protocol"
+            yield f"  zoo evaluate {run}                     its metrics once more, with their protocol"
         variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
         yield f"  {trains()} model={variant} {images} data.root=~/pictures     your own images"
         yield "  zoo list                                  every variant, data set and recipe"
