@@ -133,6 +133,12 @@ def test_what_is_no_longer_there_is_named(mark: str, sentence: str) -> None:
 PICTURELESS = {"fastgan", "r3gan"}  # whose default runs have not been made yet
 
 
+def test_each_extra_is_on_the_page_of_installing() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = re.findall(r"^\| `gan-zoo\[(\w+)\]` \|", (ROOT / "docs" / "install.md").read_text("utf-8"), re.MULTILINE)
+    assert rows == sorted(project["optional-dependencies"])
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_each_variant_has_its_page(model: str) -> None:
     """Its picture, its command, its objective beside its code, what departs, and its settings; and a row in README."""

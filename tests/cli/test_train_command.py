@@ -84,6 +84,27 @@ def test_what_is_wrong_is_a_sentence_of_its_own(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(("flags", "setting"), [([], "hydra.run.dir"), (["-m"], "hydra.sweep.dir")])
+def test_where_nothing_may_be_written_another_place_is_named(
+    flags: list[str],
+    setting: str,
+    typed: Zoo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def refused(name: str, *arguments: Any, **more: Any) -> None:
+        raise PermissionError(13, "Permission denied", "outputs")
+
+    monkeypatch.setattr("hydra.core.utils.os.makedirs", refused)
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    assert typed("train", *flags, *FAST) == 2
+    said = capsys.readouterr().err
+    assert said == f"zoo train: outputs: Permission denied; give another place, {setting}=FOLDER\n"
+
+
 def test_a_run_by_configurations_of_one_s_own_goes_on_by_the_line_it_says(
     typed: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

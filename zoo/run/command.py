@@ -164,8 +164,13 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
         why = (str(error) or type(error).__name__).splitlines()[0]
         return f"out of memory: lower data.batch_size, data.image_size or model.width ({why})"
     if isinstance(error, OSError) and error.errno is not None:  # a full disk, a folder that can't be written to
-        room = "; make room, or give another place" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        return f"{error.filename or 'a file could not be written'}: {error.strerror}{room}"
+        name, remedy = error.filename or "a file could not be written", ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "; make room, or give another place"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not os.path.exists(name):  # it was to be made
+            of_sweep = not {"-m", "--multirun"}.isdisjoint(typed)
+            remedy = f"; give another place, hydra.{'sweep' if of_sweep else 'run'}.dir=FOLDER"
+        return f"{name}: {error.strerror}{remedy}"
     if isinstance(error, ImportError) and re.search("to be installed|not installed|pip install", str(error)):
         return _first_line(error)  # Lightning's, of a package that something chosen needs
     if "DataLoader worker (pid" in str(error):
