@@ -115,3 +115,15 @@ def test_weights_that_hide_the_batch_do_not_hide_it_in_the_plan(monkeypatch: pyt
     measured = counted(settings, "32-true")
     assert measured.peak(1_024) <= said.peak(1_024) * 1.2
     assert said.peak(1_024) < 2 * measured.peak(1_024)
+
+
+def test_the_line_that_trains_plans() -> None:
+    """With settings of what is not measured in a plan, which are held against their names all the same."""
+    of_measuring = ["metrics=mnist", "metrics.num_fake=20", "logger=csv", "++metrics.num_real=30"]
+    cfg = plan.composed(["model=vanilla", *of_measuring, "seed=2"])
+    assert (cfg.seed, cfg.metrics, cfg.logger) == (2, {}, {})
+    assert plan.composed(["experiment=vanilla_mnist", "metrics.num_fake=20"]).max_images == 1_200_000
+    with pytest.raises(Exception, match=r"metrics\.num_fak"):
+        plan.composed(["metrics=mnist", "metrics.num_fak=20"])
+    with pytest.raises(ValueError, match=r"resume=RUN is not planned: give the settings"):
+        plan.composed(["resume=RUN"])

@@ -127,9 +127,20 @@ class _Times(Callback):
 
 
 def composed(settings: list[str], **more: Any) -> DictConfig:
-    """The configuration of a command, with nothing that is written or measured."""
+    """The configuration of a command, with nothing that is written or measured.
+
+    Raises:
+        ValueError: for resume=.
+    """
     words = [f"{name.replace('__', '.')}={value}" for name, value in more.items()]
-    return config.compose(*overrides(settings), "logger=none", "metrics=none", *words)
+    typed = overrides(settings)
+    names = [word.lstrip("+~").partition("=")[0].partition(".")[0] for word in typed]
+    if "resume" in names:
+        raise ValueError("resume=RUN is not planned: give the settings that RUN was begun with")
+    if not {"metrics", "logger"}.isdisjoint(names):
+        config.compose(*typed)  # no wrong name is passed over
+    kept = [word for word, name in zip(typed, names, strict=True) if name not in ("metrics", "logger")]
+    return config.compose(*kept, "logger=none", "metrics=none", *words)
 
 
 def precision_of(cfg: DictConfig) -> str:
