@@ -45,6 +45,30 @@ def test_a_gpu_with_networks_for_a_cpu(
     assert capsys.readouterr().out == f"G of 1\n{hint}"
 
 
+def test_a_log_has_the_time_left_soon_and_then_every_tenth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tenth of a long run may be an hour: who looks into the log of a job need not wait for it."""
+    clock = [0.0]
+    monkeypatch.setattr("zoo.run.callbacks.progress.time.perf_counter", lambda: clock[0])
+    progress = ImageProgress(max_images=1_000)
+    trainer: Any = SimpleNamespace(
+        callbacks=[], world_size=1, default_root_dir="x", datamodule=SimpleNamespace(description="digits")
+    )
+    model: Any = SimpleNamespace(
+        images=0, device=torch.device("cpu"), config={}, run_log=SimpleNamespace(latest={"G/adversarial": 1.0})
+    )
+    monkeypatch.setattr("zoo.run.callbacks.progress.Evaluate.of", lambda trainer: None)
+    progress.on_train_start(trainer, model)
+    capsys.readouterr()
+    for model.images in range(10, 301, 10):
+        clock[0] += 10
+        progress.on_train_batch_end(trainer, model)
+    said = capsys.readouterr().out.splitlines()
+    assert [int(line.split(" of ")[0]) for line in said] == [30, 100, 200, 300]
+    assert "16.2 min left" in said[0]
+
+
 def test_the_time_left_counts_what_is_done_beside_training() -> None:
     """Of 1,000 images 300 were shown: 3 s of training, and 3 evaluations of 20, 10 and 10 s."""
     samples, evaluations = Every(100, max_images=1_000), Every(100, max_images=1_000)

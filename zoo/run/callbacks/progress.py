@@ -19,9 +19,11 @@ from zoo.run import sizes
 from zoo.run.callbacks import Every
 from zoo.run.callbacks.evaluate import Evaluate
 
+SOON = 30.0  # seconds; a tenth of a run may be hours
+
 
 class ImageProgress(ProgressBar):
-    """A bar on a terminal; elsewhere a line every tenth of the run, whose budget is `max_images`."""
+    """A bar on a terminal; elsewhere a line after half a minute and every tenth of the budget `max_images`."""
 
     def __init__(self, *, max_images: Count) -> None:
         super().__init__()
@@ -37,6 +39,7 @@ class ImageProgress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._start, self._first, self._tenth = time.perf_counter(), pl_module.images, 0
+        self._has_said = False
         if not self._enabled:
             return
         variant, data = type(pl_module).__name__, trainer.datamodule.description  # type: ignore[attr-defined]
@@ -72,9 +75,11 @@ class ImageProgress(ProgressBar):
         if not self._enabled:
             return
         now, tenth = pl_module.images, pl_module.images * 10 // self.max_images
-        if not self._bar and tenth <= self._tenth:
-            return
         seconds = time.perf_counter() - self._start
+        is_due = tenth > self._tenth or (seconds >= SOON and not self._has_said)
+        if not self._bar and not is_due:
+            return
+        self._has_said = True
         speed = (now - self._first) / seconds
         left = in_time(*still(trainer, shown=now - self._first, left=self.max_images - now, seconds=seconds))
         values = in_words(pl_module.run_log.latest, Evaluate.of(trainer))
