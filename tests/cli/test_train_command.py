@@ -84,6 +84,22 @@ def test_what_is_wrong_is_a_sentence_of_its_own(
     assert said.count("\n") == 1
 
 
+def test_a_logger_that_is_not_installed_names_its_extra(
+    typed: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lacking = "Neither `tensorboard` nor `tensorboardX` is available. Try `pip install`ing either."
+
+    def refused(*arguments: Any, **more: Any) -> None:
+        raise ModuleNotFoundError(lacking)
+
+    monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger.__init__", refused)
+    assert typed("train", *FAST, "logger=tensorboard") == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("zoo train: logger=tensorboard needs tensorboard")
+    assert "pip install 'gan-zoo[tensorboard]'" in said
+
+
 @pytest.mark.parametrize(("flags", "setting"), [([], "hydra.run.dir"), (["-m"], "hydra.sweep.dir")])
 def test_where_nothing_may_be_written_another_place_is_named(
     flags: list[str],

@@ -171,6 +171,8 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
             of_sweep = not {"-m", "--multirun"}.isdisjoint(typed)
             remedy = f"; give another place, hydra.{'sweep' if of_sweep else 'run'}.dir=FOLDER"
         return f"{name}: {error.strerror}{remedy}"
+    if isinstance(error, ImportError) and "tensorboardX" in str(error):
+        return "logger=tensorboard needs tensorboard, which is not installed here: pip install 'gan-zoo[tensorboard]'"
     if isinstance(error, ImportError) and re.search("to be installed|not installed|pip install", str(error)):
         return _first_line(error)  # Lightning's, of a package that something chosen needs
     if "DataLoader worker (pid" in str(error):
