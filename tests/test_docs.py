@@ -190,7 +190,11 @@ def test_a_page_begins_with_what_it_is_for(page: Path) -> None:
 
 
 def test_every_page_is_in_the_table_of_pages() -> None:
-    listed = set(re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    links = set(re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    of_project = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"}
+    assert {link.removeprefix("../") for link in links if link.startswith("../")} == of_project
+    assert all(f"]({name}" in README for name in of_project)
+    listed = {link for link in links if not link.startswith("../")}
     listed |= {
         f"models/{name}" for name in re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs/models/README.md").read_text())
     }
