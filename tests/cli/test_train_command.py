@@ -264,6 +264,9 @@ def test_the_list_says_what_is_downloaded(typed: Zoo, capsys: pytest.CaptureFixt
     assert lines["cifar10"].endswith("accuracy_cifar10: on 64 features of our classifier.")  # metrics=, the later one
     assert lines["fashion_mnist"].endswith(" Downloads 30 MB, and 96 MB by metrics=inception.")
     assert lines["cgan_cifar10"].endswith(" Downloads 170 MB by data=cifar10.")
+    assert lines["inpaint"].endswith("of whole photographs: X is made of them on the fly.")
+    assert lines["srgan_bsd200"].endswith("data.test_root= and start=RUN/checkpoints/best.ckpt of that run.")
+    assert not [line for line in lines.values() if line.endswith((",", ":")) or " ... Downloads" in line]
     assert lines["srgan"].endswith(" Downloads 548 MB with model.content=vgg.")
     assert "Downloads" not in lines["mnist5k"] + lines["dcgan"] + lines["scenes"] + lines["dcgan-mnist5k"]
     assert sum("\n# Downloads " in file.read_text() for file in CONF.rglob("*.yaml")) == 13

@@ -166,12 +166,23 @@ def groups() -> list[str]:
 
 
 def choices(group: str) -> dict[str, str]:
-    """A group's choices, each with the first line of the comment above its row or in its file."""
+    """A group's choices, each with the first line of the comment above its row or in its file, and where that ends within
+    a sentence the rest of it."""
     if group in TABLES:
-        rows = re.findall(r"^# (.+)\n(?:#.*\n)*(\w+):", (CONF / f"{group}.yaml").read_text(), re.MULTILINE)
-        return {name: headline for headline, name in sorted(rows, key=lambda row: row[1])}
+        rows = re.findall(r"^((?:# .+\n)+)(\w+):", (CONF / f"{group}.yaml").read_text(), re.MULTILINE)
+        return {name: _headline(comment) for comment, name in sorted(rows, key=lambda row: row[1])}
     texts = {path.stem: path.read_text() for path in sorted((CONF / group).glob("*.yaml"))}
-    return {name: re.findall(r"^# (?!@package)(.+)", text, re.MULTILINE)[0] for name, text in texts.items()}
+    comment = re.compile(r"^(?:# (?!@package).+\n)+", re.MULTILINE)
+    return {name: _headline(comment.findall(text)[0]) for name, text in texts.items()}
+
+
+def _headline(comment: str) -> str:
+    first, *more = re.sub("^# ", "", comment, flags=re.MULTILINE).splitlines()
+    if first.endswith(".") or not more:
+        return first
+    whole = " ".join([first, *more])
+    end = re.search(r"\.(?= |$)", whole[len(first) :])
+    return whole[: len(first) + end.end()] if end else whole
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
