@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from zoo.cli import app
 from zoo.result import Result
-from zoo.use.runs import Run, over_seeds, runs_below, table
+from zoo.use.runs import Run, Table, over_seeds, runs_below, table
 
 
 def make(folder: Path, *typed: str, state: str = "finished", model: str = "dcgan", **result: Any) -> Path:
@@ -264,3 +264,14 @@ def test_the_page_of_runs_in_a_browser(tmp_path: Path) -> None:
         assert opened.locator("th[aria-sort=descending]").inner_text().startswith("best")
         assert said == []
         browser.close()
+
+
+def test_a_setting_that_is_a_whole_group_does_not_widen_the_table(tmp_path: Path) -> None:
+    """As of `~model`, whose choice is none: the settings of the game take its column."""
+    shown = Table(["run", "model"], [["a", {f"name_{k}": k for k in range(99)}], ["b", "dcgan"]])
+    header, *rows = shown.lines()
+    assert max(map(len, rows)) <= 70
+    assert rows[0].endswith("...")
+    shown.write_csv(tmp_path / "t.csv")
+    assert "name_98" in (tmp_path / "t.csv").read_text()
+    assert header.split() == ["run", "model"]

@@ -166,8 +166,7 @@ def groups() -> list[str]:
 
 
 def choices(group: str) -> dict[str, str]:
-    """A group's choices, each with the first line of the comment above its row or in its file, and where that ends within
-    a sentence the rest of it."""
+    """A group's choices, each with the first line of the comment above its row or in its file, to a sentence's end."""
     if group in TABLES:
         rows = re.findall(r"^((?:# .+\n)+)(\w+):", (CONF / f"{group}.yaml").read_text(), re.MULTILINE)
         return {name: _headline(comment) for comment, name in sorted(rows, key=lambda row: row[1])}

@@ -17,7 +17,7 @@ import yaml
 
 from zoo.atomic import replacing
 from zoo.result import Result
-from zoo.text import printable, read_small
+from zoo.text import printable, read_small, shortened
 
 try:
     import fcntl
@@ -102,8 +102,8 @@ class Table:
     rows: list[list[Any]]
 
     def lines(self) -> Iterator[str]:
-        """Aligned, numbers to six digits."""
-        cells = [self.columns, *([_text(value) for value in row] for row in self.rows)]
+        """Aligned, numbers to six digits, long values cut."""
+        cells = [self.columns, *([shortened(_text(value), length=60) for value in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for row in cells:
             yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
