@@ -105,6 +105,9 @@ def test_nothing_of_the_clone_is_in_reach(installed: Installed) -> None:
     code = f"from importlib.util import find_spec; print([name for name in {names} if find_spec(name)])"
     assert installed(f'python -c "{code}"') == "[]\n"
     assert str(ROOT) not in installed("python -c 'import sys; print(sys.path)'")
+    version = metadata.version("gan-zoo")
+    assert installed("python -m zoo --version").startswith(f"gan-zoo {version}, ")
+    assert installed("python -c 'import zoo; print(zoo.__version__)'") == f"{version}\n"
 
 
 def test_it_lists_trains_resumes_samples_and_evaluates(installed: Installed) -> None:
@@ -117,6 +120,9 @@ def test_it_lists_trains_resumes_samples_and_evaluates(installed: Installed) -> 
     name = run.relative_to(installed.home)
     assert f"zoo sample {name} -n 64" in said
     assert "zoo train model=dcgan data=folder" in said
+    (run / "report.html").unlink()
+    installed(f"zoo report {name}")
+    assert "zoo train data=digits" in (run / "report.html").read_text()
     assert "    zoo train data=digits" in (run / "report.md").read_text()
     assert "96 of 96 images" in installed(f"zoo train resume={name} max_images=96")
     assert "9 images" in installed(f"zoo sample {name} -n 9 -o grid.png")
