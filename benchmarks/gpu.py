@@ -54,7 +54,6 @@ SMALL: dict[str, list[str]] = {
     "fastgan": ["data=digits", "data.image_size=64"],
     "pix2pix": ["model.dropout=0"],  # which draws from the stream of the device
     "srgan": [f"model.pixel_images={60 * BATCH}"],  # then the adversarial phase
-    "style_transfer": ["data=photos"],
 }
 # Paper's sizes: what is trained, images of a batch.
 FAST: dict[str, tuple[list[str], int]] = {
