@@ -473,8 +473,8 @@ class GAN(L.LightningModule):
     # A step ---------------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike; but for networks that
-        say `channels_last_on_cpu = False`, as those do whose inner layers have more weights than activations.
+        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike; not on CPUs
+        for networks that say `channels_last_on_cpu = False`: their inner layers have more weights than activations.
 
         Which values of the files are black and white, where the data found that, goes with the settings.
         """
