@@ -43,6 +43,17 @@ def test_the_terms_are_the_papers(norm: str) -> None:
         torch.testing.assert_close(dict(model.D.named_parameters())[key], value, rtol=0, atol=2e-5)
 
 
+def test_the_u_net_is_contiguous_on_a_cpu_and_its_average_too() -> None:
+    """Its inner weights are larger than its activations: channels-last would copy them in each step."""
+    model = gan("model.ema_half_life=100")
+    train_on(model, [pairs(), pairs()])
+    weights = [(name, value) for name, value in model.named_parameters() if value.dim() == 4 and min(value.shape) > 1]
+    laid_out = {"G": torch.contiguous_format, "G_ema": torch.contiguous_format, "D": torch.channels_last}
+    assert {name.partition(".")[0] for name, _ in weights} == set(laid_out)
+    for name, value in weights:
+        assert value.is_contiguous(memory_format=laid_out[name.partition(".")[0]]), name
+
+
 def test_dropout_is_noise_in_training_only() -> None:
     model, x = gan("data.image_size=32"), pairs(size=(32, 32)).x
     assert any(isinstance(m, nn.Dropout) for m in model.G.modules())

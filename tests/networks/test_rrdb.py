@@ -109,8 +109,12 @@ def test_the_range_inside_is_not_seen_outside(bound: Any) -> None:
     """A network that gives back its input, pixels repeated or not, is the identity in both ranges but for the bound."""
 
     class Identity(Enlarging):
-        def enlarge(self, low: torch.Tensor) -> torch.Tensor:
+        def features(self, low: torch.Tensor) -> torch.Tensor:
             return low
+
+        def picture(self, maps: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+            assert torch.equal(maps, low)
+            return maps
 
     x = torch.linspace(-1, 1, 12).view(1, 3, 2, 2)
     signed, unit = (Identity(image_range=r, bound=bound)(x) for r in ("signed", "unit"))

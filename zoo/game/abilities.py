@@ -156,8 +156,9 @@ class Upscales(Protocol):
         """Pixels around a part of an image without which the part is enlarged otherwise."""
         raise NotImplementedError
 
-    def upscale(self, low: Tensor) -> Tensor:
-        """Images [N, C, h, w] in [-1, 1] -> [N, C, scale * h, scale * w] in [-1, 1]."""
+    def upscale(self, low: Tensor, part: tuple[range, range] | None = None) -> Tensor:
+        """Images [N, C, h, w] in [-1, 1] -> [N, C, scale * h, scale * w] in [-1, 1]; with `part`, the rows and columns
+        of them that are wanted, of these alone."""
         raise NotImplementedError
 
 

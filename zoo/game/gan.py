@@ -473,7 +473,8 @@ class GAN(L.LightningModule):
     # A step ---------------------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike.
+        """Channels last is the layout in which convolutions are fastest, on CPUs and on GPUs alike; not on CPUs
+        for networks that say `channels_last_on_cpu = False`: their inner layers have more weights than activations.
 
         Which values of the files are black and white, where the data found that, goes with the settings.
         """
@@ -481,6 +482,9 @@ class GAN(L.LightningModule):
             self.config = {**self.config, "ranges": ranges}
         self.to(memory_format=torch.channels_last)
         if self.device.type == "cpu":
+            for module in self.modules():
+                if not getattr(module, "channels_last_on_cpu", True):
+                    module.to(memory_format=torch.contiguous_format)
             quirks.no_search_for_a_driver()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

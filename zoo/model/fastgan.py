@@ -118,6 +118,8 @@ class Generator(nn.Module):
             32.
     """
 
+    channels_last_on_cpu = False  # measured by benchmarks/layout.py
+
     def __init__(self, *, latent_dim: int, shape: tuple[int, int, int], width: int) -> None:
         super().__init__()
         channels, height, unit = shape[0], shape[1], min(shape[1:]) // 4  # a map of 4 k pixels is k / unit of the image

@@ -120,19 +120,24 @@ class Generator(Enlarging):
             layers += [enlarge, nn.PixelShuffle(factor), nn.PReLU()]
         self.leave = nn.Sequential(*layers, nn.Conv2d(width, channels, 9, padding=4))
 
-    def enlarge(self, low: Tensor) -> Tensor:
-        shallow = self.enter(low)  # [N, width, h, w]
-        image = self.leave(shallow + self.body(shallow))  # [N, C, s*h, s*w]
+    def features(self, low: Tensor) -> Tensor:
+        shallow = self.enter(low)
+        return shallow + self.body(shallow)  # [N, width, h, w]
+
+    def picture(self, maps: Tensor, low: Tensor) -> Tensor:
+        image = self.leave(maps)  # [N, C, s*h, s*w]
         if self.skip == "none":
             return image
         return image + F.interpolate(low, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
     @property
-    def reach(self) -> int:
-        """Low-resolution pixels on each side that a pixel of the output depends on, at most."""
-        before = 4 + 2 * sum(isinstance(block, ResidualBlock) for block in self.body) + 1
+    def near(self) -> int:
         *sizes, last = (self.factors[0] ** -k for k in range(len(self.factors) + 1))  # of a pixel of each larger map
-        return before + int(sum(sizes) + 4 * last) + 2  # rounded up, and a pixel for the place within one
+        return int(sum(sizes) + 4 * last) + 2  # rounded up, and a pixel for the place within one
+
+    @property
+    def reach(self) -> int:
+        return 4 + 2 * sum(isinstance(block, ResidualBlock) for block in self.body) + 1 + self.near
 
 
 class Discriminator(nn.Module):
@@ -308,8 +313,8 @@ class SRGAN(GAN, Upscales):
             self.phi = [vgg.load(self.hparams["vgg_weights"]).to(self.device).to(memory_format=torch.channels_last)]
         super().on_fit_start()
 
-    def upscale(self, low: Tensor) -> Tensor:
-        return self.best(self.G)(low).clamp(-1, 1)
+    def upscale(self, low: Tensor, part: tuple[range, range] | None = None) -> Tensor:
+        return self.best(self.G)(low, part).clamp(-1, 1)
 
     @property
     def reach(self) -> int:

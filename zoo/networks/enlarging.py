@@ -12,32 +12,58 @@ from torch.nn import functional as F
 
 Range = Literal["signed", "unit"]
 Bound = Literal["none", "tanh"]
+Part = tuple[range, range]  # rows and columns of an image
 
 
 class Enlarging(nn.Module):
-    """Images [N, C, h, w] in [-1, 1] -> [N, C, s*h, s*w], any h and w: what `enlarge` makes of them in its own range.
+    """Images [N, C, h, w] in [-1, 1] -> [N, C, s*h, s*w], any h and w: of their `features` a `picture`, both in the
+    network's own range. Of a part of the image alone, where one is asked for: what is made for it is no larger.
 
     Args:
-        image_range: of the images that `enlarge` takes and gives: "signed", [-1, 1], or "unit", [0, 1].
-        bound: "none", the result is not clipped, or "tanh": the result is the tanh of what `enlarge` gives; in [0, 1]
-            that is (tanh + 1) / 2.
+        image_range: of the images inside: "signed", [-1, 1], or "unit", [0, 1].
+        bound: "none", the result is not clipped, or "tanh": the result is the tanh of the picture; in [0, 1] that is
+            (tanh + 1) / 2.
     """
 
     grid = 1  # pixels a side that the network takes together: a part of an image must begin at a multiple of it
+    scale: int  # s
 
     def __init__(self, *, image_range: Range, bound: Bound) -> None:
         super().__init__()
         self.image_range, self.bound = image_range, bound
 
-    def forward(self, low: Tensor) -> Tensor:
+    def forward(self, low: Tensor, part: Part | None = None) -> Tensor:
+        """With `part`, [N, C, s*rows, s*columns] of it alone."""
         unit = self.image_range == "unit"
-        image = self.enlarge((low + 1) / 2 if unit else low)
+        low = (low + 1) / 2 if unit else low
+        maps = self.features(low)
+        image = self.picture(maps, low) if part is None else self._of_part(maps, low, part)
         if self.bound == "tanh":
             return image.tanh()
         return 2 * image - 1 if unit else image
 
-    def enlarge(self, low: Tensor) -> Tensor:
-        """Images [N, C, h, w] -> [N, C, s*h, s*w], both in the network's own range."""
+    def features(self, low: Tensor) -> Tensor:
+        """Images [N, C, h, w] -> what is found in them, [N, F, h / grid, w / grid], rounded up."""
+        raise NotImplementedError
+
+    def picture(self, maps: Tensor, low: Tensor) -> Tensor:
+        """Of both the image, [N, C, s*h, s*w]."""
+        raise NotImplementedError
+
+    def _of_part(self, maps: Tensor, low: Tensor, part: Part) -> Tensor:
+        """The picture of a part: of the features around it only those are enlarged on which it depends."""
+        places = []
+        for dim, side in zip((2, 3), part, strict=True):
+            first = max(side.start - self.near, 0) // self.grid * self.grid
+            last = min(side.stop + self.near, low.shape[dim])
+            low = low.narrow(dim, first, last - first)
+            maps = maps.narrow(dim, first // self.grid, -(-last // self.grid) - first // self.grid)
+            places.append(slice(self.scale * (side.start - first), self.scale * (side.stop - first)))
+        return self.picture(maps, low)[:, :, places[0], places[1]]
+
+    @property
+    def near(self) -> int:
+        """Low-resolution pixels on each side that `picture` makes a pixel of, at most."""
         raise NotImplementedError
 
     @property

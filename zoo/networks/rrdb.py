@@ -79,10 +79,12 @@ class RRDBNet(Enlarging):
         self.steps = nn.ModuleList(convolution(width, width) for _ in self.factors)
         self.leave = nn.Sequential(convolution(width, width), nn.LeakyReLU(SLOPE), convolution(width, channels))
 
-    def enlarge(self, low: Tensor) -> Tensor:
-        height, width = low.shape[2:]
+    def features(self, low: Tensor) -> Tensor:
         shallow = self.enter(folded(low, self.grid) if self.grid > 1 else low)
-        maps = shallow + self.body(shallow)  # [N, width, h / grid, w / grid]
+        return shallow + self.body(shallow)  # [N, width, h / grid, w / grid]
+
+    def picture(self, maps: Tensor, low: Tensor) -> Tensor:
+        height, width = low.shape[2:]
         for factor, layer in zip(self.factors, self.steps, strict=True):
             maps = F.leaky_relu(layer(enlarged(maps, factor, "nearest")), SLOPE)
         image = self.leave(maps)  # [N, C, s*h, s*w], and more where sides were filled
@@ -93,9 +95,13 @@ class RRDBNet(Enlarging):
         return image
 
     @property
+    def near(self) -> int:
+        return self.grid * reach_beyond(self.factors, before=False)
+
+    @property
     def reach(self) -> int:
-        folded = 1 + 15 * (len(self.body) - 1) + 1 + reach_beyond(self.factors, before=False)  # each convolution: 1
-        return self.grid * (folded + (self.grid > 1))
+        before = 1 + 15 * (len(self.body) - 1) + 1  # each convolution: 1
+        return self.grid * (before + (self.grid > 1)) + self.near
 
 
 class MSRResNet(Enlarging):
@@ -120,17 +126,24 @@ class MSRResNet(Enlarging):
         self.leave = nn.Sequential(convolution(width, width), nn.LeakyReLU(self.SLOPE), convolution(width, channels))
         init_small(self)
 
-    def enlarge(self, low: Tensor) -> Tensor:
+    def features(self, low: Tensor) -> Tensor:
         maps = F.leaky_relu(self.enter(low), self.SLOPE)
         for block in self.body:
             maps = maps + block(maps)
+        return maps
+
+    def picture(self, maps: Tensor, low: Tensor) -> Tensor:
         for factor, layer in zip(self.factors, self.steps, strict=True):
             maps = F.leaky_relu(F.pixel_shuffle(layer(maps), factor), self.SLOPE)
         return self.leave(maps) + enlarged(low, self.scale, "bilinear")
 
     @property
+    def near(self) -> int:
+        return max(2, reach_beyond(self.factors, before=True))  # 2: of the bilinear skip
+
+    @property
     def reach(self) -> int:
-        return 1 + 2 * len(self.body) + max(2, reach_beyond(self.factors, before=True))  # 2: of the bilinear skip
+        return 1 + 2 * len(self.body) + self.near
 
 
 def reach_beyond(factors: list[int], *, before: bool) -> int:

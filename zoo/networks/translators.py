@@ -106,6 +106,8 @@ class UNet(nn.Module):
     layers of the decoder, as far as they have 8 * width channels (CD512). `reach` is as that of `ResNetGenerator`.
     """
 
+    channels_last_on_cpu = False  # measured by benchmarks/layout.py
+
     def __init__(self, *, c_in: int, c_out: int, width: int, depth: int, norm: str, dropout: float) -> None:
         super().__init__()
         self.stride = 2**depth

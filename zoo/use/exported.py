@@ -141,9 +141,12 @@ class ExportedUpscaler(Exported, Upscales):
     def reach(self) -> int:
         return self.card["reach"]
 
-    def upscale(self, low: Tensor) -> Tensor:
+    def upscale(self, low: Tensor, part: tuple[range, range] | None = None) -> Tensor:
         size = len(low), self.channels, *(self.scale * side for side in low.shape[2:])
-        return self.run(*size, images=(low.float() + 1) / 2)
+        large = self.run(*size, images=(low.float() + 1) / 2)
+        rows, columns = part or (range(low.shape[2]), range(low.shape[3]))
+        within = lambda side: slice(self.scale * side.start, self.scale * side.stop)
+        return large[:, :, within(rows), within(columns)]
 
 
 # Opening -------------------------------------------------------------------------------------------------------------

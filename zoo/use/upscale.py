@@ -91,20 +91,19 @@ def bands(
         for left in range(0, width, tile):
             right = min(left + tile, width)
             x0, x1 = max(left - reach, 0) // grid * grid, min(right + reach, width)
-            part = torch.from_numpy(pixels[y0:y1, x0:x1].astype(np.float32)).permute(2, 0, 1)
-            large = enlarged(model, part.to(model.device) * (2 / most) - 1)
-            y, x = (top - y0) * scale, (left - x0) * scale
-            large = large[:, y : y + len(band), x : x + (right - left) * scale]
+            around = torch.from_numpy(pixels[y0:y1, x0:x1].astype(np.float32)).permute(2, 0, 1)
+            part = range(top - y0, bottom - y0), range(left - x0, right - x0)
+            large = enlarged(model, around.to(model.device) * (2 / most) - 1, part)
             levels = ((large + 1) * (most / 2)).round_().clamp_(0, most)
             band[:, left * scale : right * scale] = levels.permute(1, 2, 0).cpu().numpy().astype(pixels.dtype)
         yield band
 
 
-def enlarged(model: Any, image: Tensor) -> Tensor:
-    """An image [C, h, w] in [-1, 1] of 1 to 4 channels -> [C, s*h, s*w], with a network of 1 or 3."""
+def enlarged(model: Any, image: Tensor, part: tuple[range, range]) -> Tensor:
+    """Of an image [C, h, w] in [-1, 1] of 1 to 4 channels a part -> [C, s*rows, s*columns], by a network of 1 or 3."""
     if len(image) in (2, 4):
-        return torch.cat([enlarged(model, image[:-1]), enlarged(model, image[-1:])])
-    run = lambda batch: model.upscale(batch.contiguous(memory_format=torch.channels_last)).float()
+        return torch.cat([enlarged(model, image[:-1], part), enlarged(model, image[-1:], part)])
+    run = lambda batch: model.upscale(batch.contiguous(memory_format=torch.channels_last), part).float()
     if len(image) == model.channels:
         return run(image[None])[0]
     if len(image) == 3:

@@ -16,7 +16,7 @@ from PIL import Image
 
 import zoo
 from train import run
-from zoo.batch import Preview
+from zoo.batch import LabelledImages, Preview
 from zoo.metrics.evaluator import Evaluator
 from zoo.metrics.metric import Metric, Result
 from zoo.result import Result as ResultOfRun
@@ -376,18 +376,43 @@ def test_panels_are_rows_of_the_batch_side_by_side() -> None:
         assert picture[:, y, 3 + 16].tolist() == [1.0, 1.0, 1.0]
 
 
+def of_nine(tmp_path: Path) -> SampleGrids:
+    grids = SampleGrids(folder=str(tmp_path), every=None, max_images=128, count=9)
+    grids._batch = LabelledImages(torch.zeros(9, 3, 8, 8), torch.zeros(9, dtype=torch.long), torch.arange(9))
+    return grids
+
+
 def test_a_panel_is_drawn_in_place_of_the_fakes(tmp_path: Path) -> None:
-    fake = torch.zeros(9, 3, 8, 8)
-    shown = {"X->Y": Preview(fake, panel=(fake[:, :1], fake, fake)), "Y->X": Preview(fake, real=fake)}
-    model: Any = SimpleNamespace(preview=lambda batch: shown, images=128)
+    def preview(batch: LabelledImages) -> dict[str, Preview]:
+        fake = batch.image
+        return {"X->Y": Preview(fake, panel=(fake[:, :1], fake, fake)), "Y->X": Preview(fake, real=fake)}
+
+    model: Any = SimpleNamespace(preview=preview, images=128)
     logged: list[tuple[str, int]] = []
     logger = SimpleNamespace(log_image=lambda key, images, step: logged.append((key, images[0].shape[1])))
-    grids = SampleGrids(folder=str(tmp_path), every=None, max_images=128, count=9)
-    grids._draw(SimpleNamespace(loggers=[logger]), model)  # type: ignore[arg-type]
+    of_nine(tmp_path)._draw(SimpleNamespace(loggers=[logger]), model)  # type: ignore[arg-type]
     names = ["X-to-Y-000000128.png", "Y-to-X-000000128.png", "Y-to-X-real.png"]
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == names
     assert Image.open(tmp_path / "samples" / names[0]).size == (3 * 10 + 2, 3 * 10 + 2)
-    assert logged == [("X->Y", 32), ("Y->X", 32)]
+    assert logged == [("X->Y", 32), ("Y->X", 22)]
+
+
+def test_no_image_is_made_that_a_panel_does_not_show(tmp_path: Path) -> None:
+    """Six passes of nine images were CycleGAN's, before the first step, and three of each were shown."""
+    made: list[int] = []
+
+    def preview(batch: LabelledImages) -> dict[str, Preview]:
+        made.append(len(batch.index))
+        return {"samples": Preview(batch.image, panel=(batch.image,) * 2 if panels_from <= model.images else ())}
+
+    model: Any = SimpleNamespace(preview=preview, images=0)
+    trainer: Any = SimpleNamespace(loggers=[])
+    grids, panels_from = of_nine(tmp_path), 30
+    for model.images in (0, 10, 20, 30, 40, 50):
+        grids._draw(trainer, model)
+    assert made == [3, 9, 9, 9, 9, 3, 3]  # what there is at first is not known, nor when it becomes another
+    sizes = [Image.open(tmp_path / "samples" / f"{images:09d}.png").size for images in (20, 30, 50)]
+    assert sizes == [(32, 32), (22, 32), (22, 32)]
 
 
 def test_the_line_of_progress() -> None:

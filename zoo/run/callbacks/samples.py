@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from zoo.atomic import replacing
-from zoo.batch import to_unit
+from zoo.batch import Preview, to_unit
 from zoo.ranges import Count, Within
 from zoo.run.callbacks import Every
 from zoo.run.loggers import ShowsImages
@@ -27,14 +27,17 @@ class SampleGrids(L.Callback):
 
     Args:
         every: images between two grids; None: a tenth of `max_images`, the budget.
-        count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows.
+        count: pictures in a grid; its rows have about the square root of that. Of panels there are as many rows, and
+            no more images than these show go through the networks.
     """
 
     def __init__(self, *, folder: str, every: int | None, max_images: Count, count: Pictures) -> None:
         self.folder = Path(folder) / "samples"
         self.every = Every(every, max_images=max_images)
         self.count = count
+        self.rows = round(count**0.5)
         self._batch: Any = None
+        self._panels = True  # whether the model's last preview had some
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.every.start(pl_module.images)
@@ -55,13 +58,23 @@ class SampleGrids(L.Callback):
         with self.every.timed():
             self._write_all(trainer, model)
 
+    def _previews(self, model: Any) -> dict[str, Preview]:
+        """Those of as many images as are shown: of a batch's first rows where there are panels, otherwise of all."""
+        if self._panels:
+            previews = model.preview(type(self._batch)(*(tensor[: self.rows] for tensor in self._batch)))
+            if any(preview.panel for preview in previews.values()):
+                return previews
+        previews = model.preview(self._batch)
+        self._panels = any(preview.panel for preview in previews.values())
+        return previews
+
     @torch.no_grad()
     def _write_all(self, trainer: L.Trainer, model: Any) -> None:
-        for name, preview in model.preview(self._batch).items():
+        for name, preview in self._previews(model).items():
             prefix = "" if name == "samples" else f"{name.replace('->', '-to-')}-"
             if preview.real is not None and not (self.folder / f"{prefix}real.png").exists():
                 self._write(grid(preview.real), f"{prefix}real.png")
-            picture = panels(preview.panel, round(self.count**0.5)) if preview.panel else grid(preview.fake)
+            picture = panels(preview.panel, self.rows) if preview.panel else grid(preview.fake)
             self._write(picture, f"{prefix}{model.images:09d}.png")
             pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             for logger in trainer.loggers:

@@ -1,0 +1,508 @@
+"""Whether this project is right on a GPU, how fast it is there, and how good what it trains becomes.
+
+    python benchmarks/gpu.py -o gpu                          # the next 8 minutes of what is left, in order of value
+    python benchmarks/gpu.py -o gpu --minutes 20 --only fast # a part of it: right, modes, resume, two, fast, good
+    python benchmarks/gpu.py -o gpu --cifar10 ~/cifar10.npz  # where CIFAR-10 lies: needed for the last part alone
+    python benchmarks/gpu.py -o gpu --table                  # what is there, as Markdown
+
+Type the first line again until nothing is left: about 40 minutes of one GPU. Each piece is a process of its own, whose
+result FOLDER/pieces.json keeps with the card and the versions; a piece that fails is kept with its last line, and is
+tried again by --again. The pieces, in order:
+
+right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At every 20th, its checkpoint goes on for 3
+              steps on the CPU too: all terms, norms and accuracies of those steps agree to 1e-3 of their value, or of 1
+              where they are smaller. Both take their random numbers from the CPU, so that they are the same. Restarted
+              like this, what is compared is arithmetic: rounding grows from step to step until no two games are alike.
+modes/MODEL   the first 3 steps compiled, held to those above likewise (1e-3), and in bf16-mixed (0.1); then 200 steps
+              in bf16-mixed and compiled: every value is finite.
+resume/MODEL  24 steps with deterministic algorithms, against 12 and 12 more from the checkpoint: equal bit for bit, in
+              weights, averages, optimizers and every row of the log. Operations without a deterministic kernel are
+              named.
+two/MODEL     two processes, on one GPU if that is all, by gloo: after 30 steps their networks are equal bit for bit.
+fast/ROW      images/s and peak memory, float32 (TF32 as torch has it by default), bf16-mixed, and that compiled: the
+              median over 5 segments and the lowest and highest; batches lie on the GPU, so the data layer is left out.
+good/RECIPE   `python train.py experiment=RECIPE` on CIFAR-10 as far as the time goes; it goes on from its checkpoint.
+
+--device cpu tries all of it without a GPU, --steps with fewer steps.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+BATCH, BETWEEN, COMPARED = 16, 20, 3  # images; steps between two restarts on the CPU, and in each of them
+TOLERANCE = {"float32": 1e-3, "bf16": 0.1}
+# What a small setting needs, beside the defaults of `scale=small`.
+SMALL: dict[str, list[str]] = {
+    "cyclegan": ["model.blocks=2"],
+    "fastgan": ["data=digits", "data.image_size=64"],
+    "pix2pix": ["model.dropout=0"],  # which draws from the stream of the device
+    "srgan": [f"model.pixel_images={60 * BATCH}"],  # then the adversarial phase
+}
+# Paper's sizes: what is trained, images of a batch.
+FAST: dict[str, tuple[list[str], int]] = {
+    "dcgan-64": (["model=dcgan", "data.image_size=64", "data.channels=3", "model.width=64"], 128),
+    "cyclegan-256": (["model=cyclegan", "data.image_size=256", "scale=paper"], 1),
+    "pix2pix-256": (["model=pix2pix", "data.image_size=256", "scale=paper"], 1),
+    "srresnet-96": (["model=srgan", "data.patch_size=96", "scale=paper"], 16),
+    "stylegan_lite-64": (["model=stylegan_lite", "data.image_size=64", "data.channels=3", "scale=medium"], 32),
+    "stylegan_lite-128": (["model=stylegan_lite", "data.image_size=128", "data.channels=3", "scale=medium"], 32),
+}
+MODES = {"float32": ("32-true", False), "bf16": ("bf16-mixed", False), "bf16, compiled": ("bf16-mixed", True)}
+GOOD = ("dcgan_cifar10", "stylegan_lite_cifar10")
+PARTS = ("right", "modes", "resume", "two", "fast", "good")
+
+Row = dict[str, float]
+
+
+# A piece's process --------------------------------------------------------------------------------------------------
+
+
+def configured(model: str, folder: Path, options: argparse.Namespace, *more: str) -> Any:
+    """A small run's configuration: a row of the log for each step, and nothing beside."""
+    from zoo.run.config import compose
+
+    trainer = {"cuda": "gpu", "cpu": "cpu"}[options.device]
+    return compose(
+        *(f"model={model}", "logger=csv", "metrics=none", *SMALL.get(model, []), f"data.batch_size={BATCH}"),
+        *(f"trainer={trainer}", "scale=small", "trainer.precision=32-true", f"max_images={options.steps * BATCH}"),
+        *(f"log_every={BATCH}", "callbacks.report.overrides=[]", "callbacks.samples.every=1_000_000_000"),
+        *("callbacks.health.every=1_000_000_000", f"run_dir={folder}", *more),
+    )
+
+
+def trained(cfg: Any) -> list[Row]:
+    """Trains, and gives what its log says of each step."""
+    from zoo.run.training import run
+
+    run(cfg)
+    with Path(cfg.run_dir, "metrics.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+@contextmanager
+def numbers_of_the_cpu() -> Iterator[None]:
+    """Let the GPU have the CPU's random numbers: every stream is on the CPU, and what is drawn goes over."""
+    import torch
+
+    from zoo.game.gan import GAN
+
+    stream, host = GAN._stream, GAN.host_rng
+    draws = {name: getattr(torch, name) for name in ("rand", "randn", "randint", "randperm")}
+
+    def on_the_cpu(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+            return draw(*args, **kwargs).to(device or "cpu")
+
+        return drawn
+
+    GAN._stream = lambda self, device: stream(self, torch.device("cpu"))  # type: ignore[method-assign]
+    GAN.host_rng = property(lambda self: self.rng)  # type: ignore[assignment,method-assign]
+    for name, draw in draws.items():
+        setattr(torch, name, on_the_cpu(draw))
+    try:
+        yield
+    finally:
+        GAN._stream, GAN.host_rng = stream, host  # type: ignore[method-assign,assignment]
+        for name, draw in draws.items():
+            setattr(torch, name, draw)
+
+
+def difference(a: Row, b: Row) -> tuple[float, str]:
+    """The largest difference of two rows, of the value or of 1 where that is more, and whose it is."""
+    names = (a.keys() & b.keys()) - {"images", "epoch", "step"}
+    found = [(abs(a[name] - b[name]) / max(1.0, abs(a[name])), name) for name in sorted(names)]
+    return max((math.inf, name) if math.isnan(value) else (value, name) for value, name in found)
+
+
+def exact_float32() -> None:
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    exact_float32()
+    keep = BETWEEN * BATCH
+    with numbers_of_the_cpu():
+        on_device = configured(model, folder / "device", options, f"callbacks.checkpoints.keep_every={keep}")
+        rows = {round(row["images"]): row for row in trained(on_device)}
+        worst = (0.0, "", 0)
+        kept = sorted(int(path.stem) for path in (folder / "device/checkpoints").glob("0*.ckpt"))
+        starts = [0, *(images for images in kept if images + COMPARED * BATCH <= max(rows))]
+        for images in starts:
+            there = folder / f"cpu-{images}"
+            last, budget = there / "checkpoints/last.ckpt", images + COMPARED * BATCH
+            if images:
+                last.parent.mkdir(parents=True)
+                shutil.copyfile(folder / f"device/checkpoints/{images:09}.ckpt", last)
+            goes_on = ["resume=here"] if images else []
+            settings = [*goes_on, "trainer=cpu", f"callbacks.budget.max_images={budget}"]
+            for row in trained(configured(model, there, options, *settings)):
+                of_device = rows[round(row["images"])]
+                found = (*difference(of_device, row), round(row["images"]) // BATCH)
+                worst = max(worst, found, key=lambda one: one[0])
+    steps = len(rows)
+    result = {"steps": steps, "compared": len(starts) * COMPARED, "difference": worst[0], "of": worst[1]}
+    return {**result, "at_step": worst[2], "ok": worst[0] <= TOLERANCE["float32"]}
+
+
+def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    exact_float32()
+    found: dict[str, Any] = {"ok": True}
+    with numbers_of_the_cpu():
+        first = [f"callbacks.budget.max_images={COMPARED * BATCH}"]
+        plain = trained(configured(model, folder / "plain", options, *first))
+        for name, settings, most in (
+            ("compiled", ["compile=true"], TOLERANCE["float32"]),
+            ("bf16", ["trainer.precision=bf16-mixed"], TOLERANCE["bf16"]),
+        ):
+            rows = trained(configured(model, folder / name, options, *first, *settings))
+            # Of bfloat16 the first step alone: from then on it is another game.
+            pairs = list(zip(plain, rows, strict=True))[: None if name == "compiled" else 1]
+            found[name], found[f"{name}_of"] = max(difference(a, b) for a, b in pairs)
+            found["ok"] &= found[name] <= most
+    rows = trained(configured(model, folder / "both", options, "compile=true", "trainer.precision=bf16-mixed"))
+    finite = all(math.isfinite(value) for row in rows for value in row.values())
+    return {**found, "steps": len(rows), "ok": found["ok"] and finite}
+
+
+def resume(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    import warnings
+
+    from zoo.run.checkpoint import read
+
+    steps = min(24, options.steps)
+    settings = [f"callbacks.budget.max_images={steps * BATCH}", "+trainer.deterministic=warn"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = trained(configured(model, folder / "straight", options, *settings))
+        half = f"callbacks.budget.max_images={steps // 2 * BATCH}"
+        trained(configured(model, folder / "broken", options, *settings[1:], half))
+        again = trained(configured(model, folder / "broken", options, *settings, "resume=here"))
+    said = {str(warning.message).split(" does not have a deterministic")[0] for warning in caught
+            if "does not have a deterministic" in str(warning.message)}  # fmt: skip
+    a, b = (read(folder / name / "checkpoints/last.ckpt") for name in ("straight", "broken"))
+    differ = [part for part in ("state_dict", "optimizer_states") if not equal(a[part], b[part])]
+    differ += ["the log"] if rows != again else []
+    return {"steps": steps, "differ": differ, "without_deterministic_kernel": sorted(said), "ok": not differ}
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether nested structures of tensors and plain data are equal bit for bit."""
+    import torch
+
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def two(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Two machines of one process each, as far as Lightning can tell: else it would want a GPU for each."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        place = {"NODE_RANK": rank, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        environment = os.environ | {name: str(value) for name, value in place.items()}
+        command = [*itself(f"rank/{model}", folder, options), "--steps", str(min(30, options.steps))]
+        with (folder / f"{rank}.log").open("w") as log:
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise SystemExit("\n".join((folder / f"{rank}.log").read_text()[-2000:] for rank in range(2)))
+    lines = [(folder / f"{rank}.log").read_text().splitlines()[-1] for rank in range(2)]
+    digests = [json.loads(line)["digest"] for line in lines]
+    return {"steps": min(30, options.steps), "ok": digests[0] == digests[1]}
+
+
+def rank(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One of the two."""
+    import hashlib
+
+    from zoo.run.training import run
+
+    strategy = ["+trainer.strategy._target_=zoo.game.strategy.TurnDDP", "+trainer.strategy.process_group_backend=gloo"]
+    settings = ["+trainer.num_nodes=2", *strategy]
+    if options.device == "cuda":
+        settings.append("+trainer.sync_batchnorm=true")
+    gan: Any = run(configured(model, folder / "run", options, *settings)).lightning_module
+    digest = hashlib.sha256()
+    for tensor in gan.parameters():  # averages and buffers of batch normalisation follow the same numbers
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return {"digest": digest.hexdigest()}
+
+
+def fast(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    import lightning as L
+    import torch
+    from hydra.utils import instantiate
+    from torch.utils.data import DataLoader
+
+    from zoo.run.config import compose
+
+    row, _, mode = name.partition("/")
+    settings, n = FAST[row]
+    if options.device == "cpu":
+        n = min(n, 2)
+    precision, compiled = MODES[mode]
+    cfg = compose(*settings, f"data.batch_size={n}", f"max_images={10**9}")
+    L.seed_everything(1, verbose=False)
+    gan: Any = instantiate(cfg.model, _convert_="all")
+    if compiled:
+        gan.compile_networks()
+    warm, steps, segments = (10, 40, 5) if options.device == "cuda" else (1, 1, 2)
+    seconds: list[float] = []
+
+    class Meter(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, index: int) -> None:
+            if index + 1 >= warm and (index + 1 - warm) % steps == 0:
+                if options.device == "cuda":
+                    torch.cuda.synchronize()
+                seconds.append(time.perf_counter())
+
+    off = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    trainer = L.Trainer(
+        accelerator="gpu" if options.device == "cuda" else "cpu", devices=1, max_epochs=1, precision=precision,
+        callbacks=[Meter()], **off,
+    )  # fmt: skip
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    batch = noise(cfg, n, torch.device(options.device))
+    trainer.fit(gan, DataLoader([batch] * (warm + steps * segments), batch_size=None))  # type: ignore[arg-type]
+    speeds = [n * steps / (b - a) for a, b in itertools.pairwise(seconds)]
+    peak = torch.cuda.max_memory_allocated() / 2**30 if options.device == "cuda" else None
+    middle = statistics.median(speeds)
+    return {"images_per_s": middle, "lowest": min(speeds), "highest": max(speeds), "peak_GiB": peak, "batch": n}
+
+
+def noise(cfg: Any, n: int, device: Any) -> Any:
+    """A batch of the kind of rows that a configuration's data have, on the device."""
+    import torch
+
+    from zoo.batch import ImagePairs, LabelledImages, LowHigh
+
+    index = torch.arange(n, device=device)
+    zero = torch.zeros_like(index)
+
+    def images(channels: int, size: int) -> Any:
+        return torch.rand(n, channels, size, size, device=device) * 2 - 1
+
+    data = cfg.data
+    if "patch_size" in data:
+        return LowHigh(images(3, data.patch_size // data.scale), images(3, data.patch_size), index)
+    if "channels_x" in data:
+        x, y = (images(data[name], data.image_size) for name in ("channels_x", "channels_y"))
+        return ImagePairs(x, y, zero, zero, zero.bool(), index)
+    return LabelledImages(images(data.channels, data.image_size), zero, index)
+
+
+# All pieces ---------------------------------------------------------------------------------------------------------
+
+WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
+    "right": right,
+    "modes": modes,
+    "resume": resume,
+    "two": two,
+    "rank": rank,
+    "fast": fast,
+}
+
+
+def pieces() -> list[str]:
+    """Every piece, in order of value."""
+    models = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
+    of_models = [f"{part}/{model}" for part in ("right", "modes", "resume") for model in models]
+    speeds = [f"fast/{row}/{mode}" for row in FAST for mode in MODES]
+    return [*of_models, "two/dcgan", "two/cyclegan", *speeds, *(f"good/{recipe}" for recipe in GOOD)]
+
+
+def itself(piece: str, folder: Path, options: argparse.Namespace) -> list[str]:
+    """The command of a piece's own process."""
+    settings = ["--device", options.device, "--steps", str(options.steps)]
+    return [sys.executable, str(ROOT / "benchmarks/gpu.py"), "-o", str(folder), "--piece", piece, *settings]
+
+
+def done(piece: str, folder: Path, options: argparse.Namespace, seconds: float) -> dict[str, Any] | None:
+    """Does a piece within so many seconds; None where they were not enough."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # for deterministic algorithms
+    try:
+        ended = subprocess.run(
+            itself(piece, folder, options), capture_output=True, text=True, timeout=seconds, cwd=ROOT, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if ended.returncode:
+        return {"ok": False, "failed": last_words(ended)}
+    return dict(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def last_words(ended: subprocess.CompletedProcess[str]) -> str:
+    """Of a process that failed: its last error, or its last line."""
+    lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Refused|Diverged)\b", line)]
+    return [f"exit code {ended.returncode}", *lines, *errors][-1][:300]
+
+
+def quality(recipe: str, folder: Path, options: argparse.Namespace, seconds: float) -> dict[str, Any] | None:
+    """A recipe on CIFAR-10, on from where it was; None where no piece of it could be trained."""
+    from zoo.result import Result
+
+    if seconds < 60:
+        return None
+    run, spare = folder / "good" / recipe, 30  # seconds in which it saves and leaves
+    how = f"max_time={time.strftime('%H:%M:%S', time.gmtime(seconds - spare))}"
+    begun = (run / "checkpoints").is_dir()
+    which = [f"resume={run}"] if begun else [
+        f"experiment={recipe}", f"data.root={options.cifar10}", "metrics=cifar10", "logger=csv",
+        f"trainer={'gpu' if options.device == 'cuda' else 'cpu'}", f"hydra.run.dir={run}",
+    ]  # fmt: skip
+    command = [sys.executable, str(ROOT / "train.py"), *which, how]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    result = Result.read(run)
+    if result is None:
+        return {"ok": False, "failed": last_words(ended)}
+    found = {"images": result.images, "metric": result.metric, "best": result.best, "state": result.state}
+    return {**found, "ok": result.state in ("finished", "stopped")}
+
+
+def card(options: argparse.Namespace) -> dict[str, str]:
+    """What the numbers were found on."""
+    import lightning
+    import torch
+
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    versions = {"torch": torch.__version__, "lightning": lightning.__version__}
+    return {"card": name, **versions, "commit": asked.stdout.strip() or "unknown"}
+
+
+def go_on(options: argparse.Namespace) -> int:
+    """Does what is left, in order, until the time is up."""
+    file = options.out / "pieces.json"
+    options.out.mkdir(parents=True, exist_ok=True)
+    known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    on, end = card(options), time.monotonic() + 60 * options.minutes
+    left = []
+    for piece in pieces():
+        part, _, rest = piece.partition("/")
+        have = known.get(piece)
+        if not piece.startswith(options.only) or (part == "good" and options.cifar10 is None):
+            continue
+        settled = have and have["ok"] and have.get("state") != "stopped"
+        if settled or (have and not have["ok"] and not options.again):
+            continue
+        started, seconds = time.monotonic(), end - time.monotonic()
+        work = options.out.resolve() / "work" / piece.replace("/", "-").replace(", ", "-")
+        if part == "good":
+            result = quality(rest, options.out.resolve(), options, seconds)
+        else:
+            result = done(piece, work, options, seconds) if seconds > 5 else None
+        if result is None:
+            left.append(piece)
+            continue
+        known[piece] = {"ok": True, **result, **on, "seconds": round(time.monotonic() - started, 1)}
+        part_file = file.with_suffix(".part")
+        part_file.write_text(json.dumps(known, indent=1) + "\n")
+        part_file.replace(file)
+        print(piece, in_words(known[piece]), flush=True)
+    print(f"{len(left)} pieces are left: type the same again" if left else "nothing is left", flush=True)
+    return 0 if all(result["ok"] for result in known.values()) else 1
+
+
+# The table ----------------------------------------------------------------------------------------------------------
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """A piece's result as a table's cell."""
+    if "failed" in result:
+        return f"failed: {result['failed']}"
+    if "images_per_s" in result:
+        memory = "" if result["peak_GiB"] is None else f", {result['peak_GiB']:.1f} GiB"
+        return f"{result['images_per_s']:,.0f} [{result['lowest']:,.0f}, {result['highest']:,.0f}] images/s{memory}"
+    if "difference" in result:
+        where = f"{result['of']} at step {result['at_step']}" if result["difference"] else "everywhere"
+        return f"{result['difference']:.1e} ({where}) in {result['compared']} of {result['steps']} steps"
+    if "compiled" in result:
+        return f"compiled {result['compiled']:.1e}, bf16 {result['bf16']:.1e}; {result['steps']} steps of both finite"
+    if "differ" in result:
+        said = f"{', '.join(result['differ'])} differ" if result["differ"] else "equal bit for bit"
+        without = result["without_deterministic_kernel"]
+        return said + (f"; no deterministic kernel: {', '.join(without)}" if without else "")
+    if "images" in result:
+        best = "not evaluated yet" if result["best"] is None else f"{result['metric']} {result['best']:.2f}"
+        return f"{best} after {result['images']:,} images ({result['state']})"
+    return "equal" if result["ok"] else "not equal"
+
+
+def table(folder: Path) -> str:
+    """What is known, a row a piece."""
+    known = json.loads((folder / "pieces.json").read_text())
+    cards = {f"{r['card']}, torch {r['torch']}, lightning {r['lightning']}, {r['commit']}" for r in known.values()}
+    lines = [f"On {'; '.join(sorted(cards))}:", "", "| piece | result |", "|---|---|"]
+    for piece in pieces():
+        if piece in known:
+            words = in_words(known[piece])
+            lines.append(f"| {piece} | {words if known[piece]['ok'] else f'**{words}**'} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument(
+        "--only", default="", metavar="PART", help=f"{', '.join(PARTS)}, or the begin of a piece's name"
+    )
+    parser.add_argument("--again", action="store_true", help="try once more what failed")
+    parser.add_argument("--cifar10", type=Path, metavar="FILE", help="data.root of data=cifar10")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--piece", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only and not any(piece.startswith(options.only) for piece in pieces()):
+        parser.error(f"--only {options.only}: choose among {', '.join(PARTS)}, or a piece, right/dcgan")
+    if options.table:
+        print(table(options.out))
+        return 0
+    if options.piece:
+        part, _, rest = options.piece.partition("/")
+        print(json.dumps(WORK[part](rest, options.out, options)), flush=True)
+        return 0
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU here: --device cpu tries the pieces without one")
+    return go_on(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
