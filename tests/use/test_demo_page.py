@@ -215,7 +215,7 @@ def test_a_run_that_is_deleted_is_said_in_the_page(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_picture_is_a_sentence_in_the_page(translator: str, tmp_path: Path) -> None:
     visitor = Visitor(translator)
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     (tmp_path / "<img onerror=x>.png").write_text("no picture")
     words = sentence(visitor.call(event, [visitor.sent(tmp_path / "<img onerror=x>.png")]))
     assert words.endswith(".png: not an image that Pillow knows.")
@@ -270,7 +270,7 @@ def test_a_drawing_s_script_is_never_run(translator: str, tmp_path: Path) -> Non
     (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     path = visitor.sent(tmp_path / "a.svg")["path"]
     assert "sandbox" in visitor.web.get(f"/gradio_api/file={path}").headers["content-security-policy"]
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     assert "not an image that Pillow knows" in sentence(visitor.call(event, [visitor.sent(tmp_path / "a.svg")]))
 
 
@@ -293,7 +293,7 @@ def test_what_was_not_sent_is_not_read(
     visitor = Visitor(translator)
     reached: list[Any] = []
     monkeypatch.setattr(Shown, "translated", lambda self, *arguments: reached.append(arguments))
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     message = visitor.call(event, [{**payload, "meta": {"_type": "gradio.FileData"}}])
     assert not message["success"]
     assert not reached
