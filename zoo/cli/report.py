@@ -87,15 +87,10 @@ def _newest(paths: list[Path]) -> tuple[dict[str, Any] | None, list[str]]:
 def _progress(folder: Path) -> tuple[str, int]:
     """How the run has ended, or that it goes on, and the images shown so far, by what it writes more often than
     checkpoints."""
-    from zoo.result import Result
     from zoo.use.runs import Run
 
-    try:
-        result = Result.read(folder)
-    except (ValueError, OSError):
-        result = None
-    run = Run(folder, folder.name, frozenset(), {}, result)
-    begun = result is not None or (folder / ".hydra").is_dir()  # else of zoo.train or an earlier version
+    run = Run.without_settings(folder)
+    begun = run.result is not None or (folder / ".hydra").is_dir()  # else of zoo.train or an earlier version
     return run.state if begun else "", run.images
 
 

@@ -53,6 +53,15 @@ class Run:
         compared = frozenset(name for name in names if not name.startswith(NOT_COMPARED))
         return cls(folder, name, compared, settings, Result.read(folder))
 
+    @classmethod
+    def without_settings(cls, folder: Path) -> "Run":
+        """That of a folder which may lack anything: what came of it, where that can be read."""
+        try:
+            result = Result.read(folder)
+        except (ValueError, OSError):
+            result = None
+        return cls(folder, folder.name, frozenset(), {}, result)
+
     def setting(self, name: str) -> Any:
         """The value of `model.lr.D`, the choice of `model`; None where it has none."""
         if name in self._choices:

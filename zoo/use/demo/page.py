@@ -50,7 +50,7 @@ CSS = """
 .said p { opacity: .75; font-size: .92em; }
 .captioned { gap: .3em !important; }
 .caption p { font-weight: 600; }
-.notice { border-left: 4px solid #d97706; padding: .4em 1em; }
+#notice { border-left: 4px solid #d97706; padding: .4em 1em; }
 """
 CONVERTS: dict[str, Any] = {"long": "convert", "at_once": True, "raw": True}  # what is called for a dropped picture
 Explain = Callable[[BaseException], str | None]
@@ -73,7 +73,7 @@ def page(shown: Shown, explain: Explain) -> gr.Blocks:
     """
     with gr.Blocks(title=f"{shown.name} - GAN zoo", analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as blocks:
         gr.Markdown(f"# {escaped(shown.name)}\n{escaped(shown.about())}")
-        notice = gr.Markdown(visible=False, elem_classes="notice", elem_id="notice")
+        notice = gr.Markdown(visible=False, elem_id="notice")
         part = _Part(blocks, shown, explain)
         watch = lambda: gr.Markdown(escaped(shown.notice()), visible=bool(shown.notice()))
         for event in (blocks.load, gr.Timer(5).tick):
@@ -160,6 +160,12 @@ def _seed(value: int, label: str) -> gr.Number:
     return gr.Number(value, label=label, precision=0, minimum=0, maximum=SEEDS, min_width=100)
 
 
+def _class(shown: Shown, own: str, *, each: bool = False) -> gr.Dropdown:
+    choices: list[tuple[str, int]] = [(own, OWN), *([("a row of each", EACH)] if each else [])]
+    choices += [(name, label) for label, name in enumerate(shown.classes)]
+    return gr.Dropdown(choices, value=EACH if each else OWN, label="Class")
+
+
 class _Looks:
     """Class, truncation, attributes: as far as the model has them."""
 
@@ -168,13 +174,7 @@ class _Looks:
         self.label = self.psi = None
         self.attributes: list[gr.Slider] = []
         if shown.classes:
-            choices: list[tuple[str, int]] = [(own, OWN)]
-            if each and len(shown.classes) <= MOST_CLASSES:
-                choices.append(("a row of each", EACH))
-            choices += [(name, label) for label, name in enumerate(shown.classes)]
-            self.label = gr.Dropdown(
-                choices, value=EACH if len(choices) == len(shown.classes) + 2 else OWN, label="Class"
-            )
+            self.label = _class(shown, own, each=each and len(shown.classes) <= MOST_CLASSES)
         if shown.can_truncate:
             self.psi = gr.Slider(
                 0, 2, shown.psi, step=0.05, label="Truncation", info="0: the mean image; 1: none; more: stranger"
@@ -214,7 +214,7 @@ def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> tup
     drop = gr.Image(
         str(shown.examples[0]) if shown.examples else None, label=label, type="filepath", height=300, elem_id=name,
         sources=["upload", "clipboard"], elem_classes="crisp" if shown.is_small else None, buttons=[],
-        placeholder=f"Drop a picture here\n- or -\nclick to choose one (up to {MOST_BYTES // 10**6} MB)",
+        placeholder=f"Drop a picture here\n- or -\nclick to choose one (up to {MOST_BYTES >> 20} MB)",
     )  # fmt: skip
     taken: list[Any] = []
     if len(shown.examples) > 1:
@@ -358,6 +358,7 @@ def _photograph(part: _Part) -> None:
             )
             least = 0 if shown.encoder else 10
             steps = gr.Slider(least, MOST_STEPS, NEAR if shown.encoder else STEPS, step=10, label="Steps of the search")
+            of_class = _class(shown, "not known") if shown.classes else None
             plus = gr.Checkbox(False, label="A style for each layer: nearer, less good to edit")
             find = gr.Button("Find its styles", variant="primary", elem_id="find")
             sliders, layers = _strengths(shown, "edit")
@@ -371,9 +372,16 @@ def _photograph(part: _Part) -> None:
         picture, photograph = shown.retouched(result, strengths, layers)
         return picture, photograph, gr.Column(visible=photograph is not None)
 
-    def search(file: Any, where: Any, steps: float, plus: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008
+    def search(
+        file: Any,
+        where: Any,
+        steps: float,
+        plus: bool,
+        label: int = OWN,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Any:
         track = lambda numbers: progress.tqdm(numbers, desc="searching")
-        result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, track=track)
+        result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, label=label, track=track)
         nothing = [0.0] * len(shown.directions().names)
         return (result, picture, words, *with_edit(result, "all", nothing), *nothing)
 
@@ -384,7 +392,7 @@ def _photograph(part: _Part) -> None:
     part.on(
         [find.click],
         search,
-        [drop, where, steps, plus],
+        [drop, where, steps, plus, *([of_class] if of_class else [])],
         [state, found, said, *shows, *sliders],
         long="search",
         raw=True,

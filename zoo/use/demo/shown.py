@@ -39,7 +39,7 @@ OWN, EACH = -1, -2  # in place of a class: of each seed its own; a row of each c
 MOST_SEEDS = 64  # images of a grid
 MOST_CLASSES = 20  # rows of a grid
 MOST_STEPS = 1000  # of a search for styles: arXiv:1912.04958, appendix D
-MOST_BYTES = 20_000_000  # of a file that a visitor sends
+MOST_BYTES = 20 * 2**20  # of a file that a visitor sends: what Gradio in the browser calls 20 MB too
 MOST_PIXELS = 25_000_000  # of a picture that is decoded
 MOST_SIDE = 20_000  # pixels of its longer side: to resample a line of millions takes gigabytes
 LARGEST = 512  # pixels of the longer side of what is translated
@@ -489,7 +489,7 @@ def check_file(file: Path) -> None:
     """Refuse a visitor's file that is too large, or no picture, before its pixels are decoded."""
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{file} has more than {MOST_BYTES / 1e6:.0f} MB: make it smaller")
+            raise ValueError(f"{file} has more than {MOST_BYTES >> 20} MB: make it smaller")
         width, height = size_of(file)
         if max(width, height) > MOST_SIDE:
             raise ValueError(
