@@ -463,7 +463,7 @@ def _score(part: _Part) -> None:
             with gr.Row():
                 seen, heat = (
                     _picture("As the model sees it", "seen"),
-                    _picture("Where it is unusual (the brighter, the more)", "heat"),
+                    _picture("Unusual where it is bright", "heat"),
                 )
     run = lambda file: shown.scored(_file(file))
     part.on(function=_unless_empty(run, 3), inputs=[drop], outputs=[seen, heat, said], **another, **CONVERTS)
