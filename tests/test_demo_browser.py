@@ -6,6 +6,7 @@ scripts/screenshots.py docs` has these pages photographed.
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from common import needs
+from common import needs, untrained
 from PIL import Image
 
 import zoo
@@ -59,9 +60,10 @@ class Page:
     """A page in the browser."""
 
     def __init__(self, page: Any, url: str) -> None:
-        self.page, self.asked, self.errors = page, [], []
+        self.page, self.asked, self.sent, self.errors = page, [], [], []
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: self.asked.append(request.url))
+        page.on("request", lambda request: self.sent.append(request.post_data or ""))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(url)
         page.get_by_role("tab").first.wait_for()
@@ -97,13 +99,14 @@ class Page:
 
     def drop(self, name: str, file: Path) -> None:
         """A file, as if it were dropped there."""
-        remove = self.page.locator(f"#{name}").get_by_label("Clear").or_(self.page.locator(f"#{name} [title=Clear]"))
-        if remove.count():
-            remove.first.click()
         self.page.locator(f"#{name} input[type=file]").first.set_input_files(file)
 
     def said(self, words: str) -> None:
         self.page.get_by_text(words).first.wait_for()
+
+    def converted(self, file: str) -> int:
+        """How often the page has asked for something to be made of a picture."""
+        return sum(f'{file}"' in sent for sent in self.sent)
 
     def check(self) -> None:
         """Nothing was asked for but of this machine, and no script has failed."""
@@ -164,6 +167,8 @@ def test_a_style_generator(browser: Any, folder: Path, tmp_path: Path) -> None:
         ):
             page.changes("grid", act)
         page.changes("one", lambda: page.page.locator("#grid img").first.click(position={"x": 200, "y": 200}))
+        page.changes("one", lambda: page.type("Truncation", 0.2))
+        page.changes("one", lambda: page.page.get_by_role("button", name="Other seeds").first.click())
 
         page.tab("Walk")
         page.picture("walk")
@@ -208,6 +213,11 @@ def test_a_style_generator(browser: Any, folder: Path, tmp_path: Path) -> None:
 def test_a_generator_of_classes(browser: Any, folder: Path) -> None:
     with opened(browser, "cgan-mnist5k", folder) as page:
         page.picture("grid")
+        page.picture("one")
+        box = page.page.locator("#grid img").first.bounding_box()
+        at = {"x": box["width"] * 0.9, "y": box["height"] * 0.75}
+        page.changes("one", lambda: page.page.locator("#grid img").first.click(position=at))
+        page.said("seed 7, 7")
         page.changes("grid", lambda: page.choose("Class", "7"))
         page.changes("grid", lambda: page.choose("Class", "each seed its own"))
         page.tab("Walk")
@@ -227,6 +237,11 @@ def test_a_translator(browser: Any, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "text.png").write_text("no picture")
         page.drop("source", tmp_path / "text.png")
         page.said("not an image that Pillow knows")
+        Image.new("RGB", (30, 24), "green").save(tmp_path / "other.png")
+        page.changes("XtoY", lambda: page.drop("source", tmp_path / "other.png"))
+        page.page.wait_for_timeout(2000)  # what comes late
+        for name in ("own.png", "text.png", "other.png"):
+            assert page.converted(name) == 1
         with (tmp_path / "large.png").open("wb") as file:
             file.truncate(server.MOST_BYTES + 10**6)
         page.drop("source", tmp_path / "large.png")
@@ -250,6 +265,71 @@ def test_a_network_that_enlarges(browser: Any, folder: Path, tmp_path: Path) -> 
         page.changes("enlarged", lambda: page.drop("source", tmp_path / "own.png"))
         page.said("30x20 pixels to 120x80")
         page.check()
+
+
+def test_a_model_that_scores_images(browser: Any, folder: Path, tmp_path: Path) -> None:
+    examples = [folder / f"unusual-{k}.png" for k in range(3)]
+    for k, file in enumerate(examples):
+        Image.effect_noise((20, 16), 30 * (k + 1)).save(file)
+    model: Any = untrained("f_anogan")
+    with served(Shown(model, "unusual", examples=examples, normal=[0.1, 0.2])) as url:
+        page = Page(browser.new_page(), url)
+        page.picture("seen")
+        page.picture("heat")
+        page.said("of 2 normal test images")
+        for act in (
+            lambda: page.page.locator(".gallery-item, .gallery button").nth(2).click(),
+            lambda: page.drop("source", tmp_path / "own.png"),
+        ):
+            Image.new("RGB", (40, 24), "orange").save(tmp_path / "own.png")
+            before = page.page.locator("#score-said").inner_text()
+            page.changes("heat", lambda act=act: page.changes("seen", act))
+            assert page.page.locator("#score-said").inner_text() != before
+        assert page.converted("own.png") == 1
+        (tmp_path / "text.png").write_text("no picture")
+        page.drop("source", tmp_path / "text.png")
+        page.said("not an image that Pillow knows")
+        page.tab("Draw")
+        page.picture("grid")
+        page.changes("grid", lambda: page.type("First seed", 100))
+        page.tab("Walk")
+        page.picture("walk")
+        page.changes("walk", lambda: page.page.locator("#way input[type=range]").fill("0.3"))
+        page.check()
+        page.page.close()
+
+
+def test_a_page_that_is_busy_says_so(browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room: Any = import_module("zoo.use.demo.page")
+    begun, free = threading.Semaphore(0), threading.Event()
+
+    def wait(*arguments: Any, **settings: Any) -> Any:
+        begun.release()
+        assert free.wait(60)
+        raise ValueError("the test is over")
+
+    monkeypatch.setattr(Shown, "found", wait)
+    monkeypatch.setattr(room, "LONG", 1)
+    monkeypatch.setattr(room, "WAITING", 1)
+    photograph = folder / "photograph.png"
+    Image.effect_noise((20, 16), 30).save(photograph)
+    with served(Shown(untrained("stylegan_lite"), "busy", examples=[photograph])) as url:
+        pages = [Page(browser.new_page(), url) for _ in range(3)]
+        try:
+            for k, page in enumerate(pages):
+                page.tab("Your photograph")
+                page.page.locator("#photograph img").first.wait_for()
+                with page.page.expect_response(
+                    lambda answer: "queue/join" in answer.url and answer.request.post_data_json["data"]
+                ):
+                    page.page.locator("#find").click()
+                assert k or begun.acquire(timeout=60)
+            pages[2].said("currently busy")
+            assert not pages[2].errors
+        finally:
+            free.set()
+            for page in pages:
+                page.page.close()
 
 
 def test_a_run_that_is_deleted_while_it_is_shown(browser: Any, folder: Path, tmp_path: Path) -> None:

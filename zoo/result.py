@@ -85,8 +85,13 @@ def rows_of(path: Path, limit: int | None = None) -> tuple[list[dict[str, str]],
     columns, *values = [line.rstrip("\r").split(",") for line in lines[:-1]] or [[]]  # names and numbers: no quotes
     if columns[:1] != ["images"] or len(set(columns)) < len(columns) or not all(columns):
         return [], bool(text)
-    sound = [row for row in values if len(row) == len(columns) and row[0].isdecimal() and all(map(_number, row))]
+    sound = [row for row in values if len(row) == len(columns) and is_count(row[0]) and all(map(_number, row))]
     return [dict(zip(columns, row, strict=True)) for row in sound], len(sound) < len(values)
+
+
+def is_count(text: str) -> bool:
+    """Whether it is a number of images: digits, no more than a run could come to."""
+    return text.isascii() and text.isdecimal() and len(text) <= 15
 
 
 def _number(text: str) -> bool:

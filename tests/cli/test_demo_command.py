@@ -14,12 +14,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from common import ROOT, needs, untrained
+from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
+from zoo.batch import to_bytes
 from zoo.cli import app
+from zoo.cli.measure import of_run
 from zoo.use.demo import server
 from zoo.weights.names import find, published
 
@@ -151,6 +155,37 @@ def test_a_stranger_s_run_shows_no_files_of_this_machine() -> None:
     assert not room._comes_with_a_package(model)
     model.config["data"] = {}
     assert not room._comes_with_a_package(model)
+
+
+def test_pictures_to_begin_with_that_are_none(without_serving: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "b.png")
+    for place in (tmp_path, tmp_path / "b.png"):
+        said = refused("cyclegan-colour_digits", "--port", 0, "--examples", place)
+        assert said.startswith(f"--examples={place} has no picture that the page takes: {tmp_path}")
+    whole = np.zeros((16, 16, 3), np.uint8)
+    np.save(tmp_path / "c.npy", whole)
+    Image.fromarray(whole).save(tmp_path / "d.png")
+    result = CliRunner().invoke(
+        app, ["demo", "cyclegan-colour_digits", "--port", "0", "--examples", str(tmp_path), "--no-browser"]
+    )
+    (shown,) = without_serving
+    assert [path.name for path in shown.examples] == ["c.npy", "d.png"]
+    assert shown.is_small
+    assert f"passed over: {tmp_path}/a.png: not an image" in result.output
+
+
+def test_of_what_scores_images_normal_ones_and_others_are_there(tmp_path: Path) -> None:
+    model: Any = untrained("f_anogan", "data=digits", "data.normal=[3]", "data.image_size=16")
+    data, _ = of_run(model, tmp_path, [])
+    labels = {}
+    for batch in data.evaluation_loader(split="test", num=room.LOOKED_AT):
+        for image, label in zip(batch.image, batch.label.tolist(), strict=True):
+            labels[to_bytes(image).numpy().tobytes()] = label
+    paths = room._test_images(model, tmp_path, tmp_path / "pictures")
+    shown = [labels[np.asarray(Image.open(path)).tobytes()] for path in paths]
+    assert len(shown) == room.EXAMPLES
+    assert [label == 3 for label in shown] == [True, False] * (room.EXAMPLES // 2)
 
 
 def test_bad_input_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

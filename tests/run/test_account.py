@@ -23,6 +23,7 @@ from zoo import page
 from zoo.cli import app
 from zoo.cli.report import check_evaluations
 from zoo.page.pictures import MAX_PIXELS, grids_in, picture, spread
+from zoo.result import Result
 from zoo.run.account import Account, own_settings, write_page
 from zoo.run.callbacks.evaluate import Evaluate
 from zoo.run.config import compose, plain
@@ -294,12 +295,26 @@ def test_the_command_names_what_trains_where_it_is_installed(run_folder: Path, m
     assert Page(run_folder / "report.html").text["pre"][0].startswith("zoo train ")
 
 
-def test_a_run_that_was_killed_and_one_that_is_none(run_folder: Path, tmp_path: Path) -> None:
+def test_a_page_counts_the_images_since_the_checkpoint_too(run_folder: Path) -> None:
+    (run_folder / "result.json").unlink()
+    with (run_folder / "metrics.csv").open("a") as file:
+        columns = (run_folder / "metrics.csv").read_text().split("\n")[0].count(",")
+        file.write("\n".join(f"{n}{',' * columns}" for n in ("7000", "9" * 5000, "")))
+    result = CliRunner().invoke(app, ["report", str(run_folder)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "7,000 images" in Page(run_folder / "report.html").words
+
+
+def test_a_run_that_was_killed_and_one_that_is_none(of_a_run: Path, run_folder: Path, tmp_path: Path) -> None:
     shutil.rmtree(run_folder / "checkpoints")
     output = tmp_path / "pages" / "a.html"
     result = CliRunner().invoke(app, ["report", str(run_folder), "-o", str(output)])
     assert result.exit_code == 0, result.output
-    assert "There is no checkpoint: this page has the grids and curves alone." in Page(output).words
+    words = " ".join(Page(output).words.split())
+    assert "There is no checkpoint: this page has the grids and curves alone." in words
+    budget = Result.read(of_a_run).images  # type: ignore[union-attr]
+    assert f"{budget:,} images" in words  # by its result and its log, which are there
+    assert "of 0" not in words
     for arguments, sentence in {
         (str(tmp_path / "nowhere"),): "is no run's folder",
         (str(run_folder), "-o", str(tmp_path)): "must be a page",

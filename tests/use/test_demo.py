@@ -120,10 +120,42 @@ def test_the_image_of_a_grid_at_a_pixel(styled: Shown, number: int) -> None:
     for index in range(number):
         row, column = divmod(index, columns)
         for at in (GAP + 1, side - 2):
-            assert styled.at(column * side + at, row * side + at, number, Looks()) == index
+            assert styled.at(column * side + at, row * side + at, number, Looks()) == (index, OWN)
     assert styled.at(grid.width + side, 3, number, Looks()) is None
     assert styled.at(-1, 3, number, Looks()) is None
-    assert styled.at(3, 3, number, Looks(EACH)) is None
+
+
+def test_the_image_of_rows_of_classes_at_a_pixel() -> None:
+    shown = Shown(untrained("cgan"), "classes")
+    shown.classes[3] = "a long name"
+    grid, sides = shown.grid(5, 4, Looks(EACH)), (shown.shape or ())[1:]
+    side = -(-64 // sides[0]) * sides[0]
+    edge = grid.width - 4 * (side + GAP)
+    assert edge > 80  # for the names
+    for row, column in ((0, 0), (3, 2), (9, 3)):
+        x, y = edge + column * (side + GAP) + side // 2, GAP + row * (side + GAP) + side // 2
+        assert shown.at(x, y, 4, Looks(EACH)) == (column, row)
+        picture, words = shown.picked((column, row), 5, 4, Looks(EACH))
+        assert bytes_of(picture) == bytes_of(shown.one(5 + column, Looks(row)))
+        assert words == f"seed {5 + column}, {shown.classes[row]}"
+    for x, y in ((edge - GAP - 1, 30), (grid.width + 3, 30), (edge + 9, grid.height + 3), (edge + 9, 0)):
+        assert shown.at(x, y, 4, Looks(EACH)) is None
+
+
+def test_the_large_image_is_one_of_the_grid(styled: Shown) -> None:
+    large = lambda seed: bytes_of(styled.one(seed, Looks()))
+    for place, seed, number, words in (
+        (None, 7, 4, "seed 7"),
+        ((3, OWN), 7, 4, "seed 10"),
+        ((3, OWN), 20, 4, "seed 23"),
+        ((3, OWN), 7, 2, "seed 7"),  # which has no fourth
+    ):
+        picture, said = styled.picked(place, seed, number, Looks())
+        assert said == words
+        assert bytes_of(picture) == large(int(words.split()[1]))
+    for seed, number in ((None, 4), (3, None), ("3", 4)):
+        with pytest.raises(ValueError, match=r"must be a number"):
+            styled.picked((1, OWN), seed, number, Looks())  # type: ignore[arg-type]
 
 
 def test_classes() -> None:
@@ -227,6 +259,8 @@ def hostile(folder: Path) -> dict[str, tuple[Path, str]]:
     Image.new("1", (6000, 6000)).save(folder / "bomb.png")
     assert (folder / "bomb.png").stat().st_size < 100_000
     files["bomb"] = folder / "bomb.png", "6000x6000 pixels, too many for the page"
+    Image.new("1", (20_001, 1)).save(folder / "line.png")
+    files["line"] = folder / "line.png", "20001x1 pixels, too long for the page: cut it, to 20,000 a side"
     files["gone"] = folder / "gone.png", "not there any more"
     (folder / "folder.png").mkdir()
     files["folder"] = folder / "folder.png", "a folder, no file"
@@ -269,6 +303,37 @@ def test_any_picture_is_taken(tmp_path: Path) -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (16, 20), np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert enlarger.enlarged(tmp_path / "deep.png")[0][1].mode == "RGB"
+
+
+def test_a_long_strip_stays_thin(tmp_path: Path) -> None:
+    translator, enlarger = Shown(untrained("cyclegan"), "x"), Shown(untrained("srgan"), "y")
+    for width, height in ((3000, 1), (1, 3000), (256, 2), (1, 1)):
+        file = picture(tmp_path / f"{width}x{height}.png", width, height)
+        there, back, _ = translator.translated(file, "X->Y")
+        (before, after), _ = enlarger.enlarged(file)
+        for shown in (there, back, before, after):
+            assert shown is not None
+            assert max(shown.size) <= room.LONGEST
+    assert max(translator.translated(tmp_path / "1x1.png", "X->Y")[0].size) == room.LARGE  # what is small is enlarged
+
+
+def test_a_photograph_that_is_edited_is_shown_smaller(
+    styled: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "EDITED", 100)
+    file = picture(tmp_path / "wide.png", 300, 90)
+    Image.open(file).resize((300, 90)).save(file)
+    found, _, words = styled.found(file, part="centre", steps=1, plus=True)
+    assert words.endswith("dB after 1 steps; in its place in 100x30 of 300x90 pixels: zoo edit keeps the size")
+    _, whole = styled.retouched(found, [3.0, *[0.0] * 5], "all")
+    assert found.photograph is not None
+    assert found.photograph.shape[2:] == (30, 100)
+    assert whole is not None
+    pixels, factor = np.asarray(whole), whole.width // 100
+    before = (found.photograph[0].permute(1, 2, 0) / 2 + 0.5).mul(255).round().numpy()
+    changed = (np.abs(pixels[::factor, ::factor] - before) > 1).any((0, 2)).nonzero()[0]
+    assert 35 <= changed.min() <= 45  # the square in the middle
+    assert 55 <= changed.max() <= 65
 
 
 def test_large_pictures_are_made_smaller_or_shown_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,26 @@ def test_a_photograph_is_inverted_and_edited(styled: str, tmp_path: Path) -> Non
     assert other.call(edit, [None, "all", *strengths])["output"]["data"][0] == {"__type__": "update"}
 
 
+def test_a_photograph_is_inverted_within_a_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def found(self: Shown, *arguments: Any, label: int, **settings: Any) -> Any:
+        asked.append(label)
+        raise gr.Error("enough")
+
+    gr = import_module("gradio")
+    monkeypatch.setattr(Shown, "found", found)
+    with visited(Shown(untrained("stylegan_lite", "model.conditional=true"), "x")) as url:
+        visitor = Visitor(url)
+        (search,) = visitor.events("found", "click")
+        start = visitor.values(search)
+        assert start[1:] == ["centre", 300, False, -1]
+        file = visitor.sent(picture(tmp_path / "p.png"))
+        for label in (-1, 3):
+            assert sentence(visitor.call(search, [file, *start[1:4], label])) == "enough"
+    assert asked == [-1, 3]
+
+
 def test_what_a_stranger_has_named_is_no_markup(styled: str) -> None:
     visitor = Visitor(styled)
     (heading,) = [
@@ -215,7 +236,7 @@ def test_a_run_that_is_deleted_is_said_in_the_page(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_picture_is_a_sentence_in_the_page(translator: str, tmp_path: Path) -> None:
     visitor = Visitor(translator)
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     (tmp_path / "<img onerror=x>.png").write_text("no picture")
     words = sentence(visitor.call(event, [visitor.sent(tmp_path / "<img onerror=x>.png")]))
     assert words.endswith(".png: not an image that Pillow knows.")
@@ -234,7 +255,7 @@ def test_a_file_that_is_too_large_is_not_taken(translator: str, tmp_path: Path, 
 
     def chunks() -> Iterator[bytes]:  # without saying how long it is
         yield b'--x\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-        for _ in range(MOST_BYTES // 10**6 + 1):
+        for _ in range(server.MOST_BODY // 10**6 + 1):
             yield bytes(10**6)
 
     headers = {"content-type": "multipart/form-data; boundary=x"}
@@ -270,7 +291,7 @@ def test_a_drawing_s_script_is_never_run(translator: str, tmp_path: Path) -> Non
     (tmp_path / "a.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     path = visitor.sent(tmp_path / "a.svg")["path"]
     assert "sandbox" in visitor.web.get(f"/gradio_api/file={path}").headers["content-security-policy"]
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     assert "not an image that Pillow knows" in sentence(visitor.call(event, [visitor.sent(tmp_path / "a.svg")]))
 
 
@@ -293,7 +314,7 @@ def test_what_was_not_sent_is_not_read(
     visitor = Visitor(translator)
     reached: list[Any] = []
     monkeypatch.setattr(Shown, "translated", lambda self, *arguments: reached.append(arguments))
-    event = visitor.events("XtoY")[0]
+    event = visitor.events("XtoY", "upload")[0]
     message = visitor.call(event, [{**payload, "meta": {"_type": "gradio.FileData"}}])
     assert not message["success"]
     assert not reached

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from pages import Page
@@ -79,6 +80,38 @@ def test_mean_and_spread_over_seeds_of_finished_runs(tmp_path: Path) -> None:
     assert summary.rows[1][4] == "3"
     assert summary.rows[2][1:] == [None, None, None, "0 of 2"]
     assert over_seeds(runs_below(tmp_path / "16-1")[0]) is None
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_value_that_is_no_number_leaves_no_mean(tmp_path: Path, odd: float) -> None:
+    for seed, best in {1: 2.0, 2: odd, 3: 4.0}.items():
+        make(tmp_path / f"a-{seed}", f"seed={seed}", "model.width=16", **fid(best))
+    for seed, best in {1: 7.0, 2: 9.0}.items():
+        make(tmp_path / f"b-{seed}", f"seed={seed}", "model.width=32", **fid(best))
+    summary = over_seeds(runs_below(tmp_path)[0])
+    assert summary
+    assert summary.rows[0][2] == 8.0  # what has a mean comes first
+    assert np.isnan(summary.rows[1][2])
+    assert np.isnan(summary.rows[1][3])
+    words = page_of(tmp_path).words
+    assert "from 2 to 9" in words
+
+
+def test_runs_of_several_metrics_are_not_weighed_against_each_other(tmp_path: Path) -> None:
+    for seed, best in {1: 4.0, 2: 6.0}.items():
+        make(tmp_path / f"a-{seed}", f"seed={seed}", "model=dcgan", **fid(best))
+        psnr = {"metric": "psnr", "higher_is_better": True, "best": 20 + best, "values": {"images": 1, "psnr": best}}
+        make(tmp_path / f"b-{seed}", f"seed={seed}", "model=srgan", model="srgan", **psnr)
+    shown = page_of(tmp_path)
+    words = " ".join(shown.words.split())
+    assert "4 runs, the best of each metric first; judged by fid, psnr" in words
+    assert "best: fid: lower is better, psnr: higher is better" in words
+    assert [row["data-run"] for row in shown.all("tr", class_="first")] == ["0", "2"]
+    assert "from the lowest to the highest of its metric" in words
+    for values in ("4, 6", "26, 24"):
+        assert len(shown.all("svg", aria_label=values)) == 1
+    places = [float(dot["cx"] or 0) for dot in shown.all("circle")]
+    assert sorted(places) == [6, 6, 214, 214]  # each pair from end to end
 
 
 def test_a_run_that_goes_on_and_one_that_was_killed(tmp_path: Path) -> None:

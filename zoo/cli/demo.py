@@ -9,6 +9,7 @@ from typer import Option
 from zoo.cli.common import Device, Run
 
 EXAMPLES = 8  # pictures to begin with
+LOOKED_AT = 100  # files or test images, at most, to find these
 
 
 def demo(
@@ -106,12 +107,8 @@ def _beginning(model: Any, place: Path, folder: Path | None, into: Path, device:
     """
     from zoo.cli.score import scores_of_run
     from zoo.game.abilities import Scores, Styles, Translates, Upscales
-    from zoo.use.pictures import images_of
 
-    own: list[Path] = []
-    if folder is not None:
-        within, names = images_of(folder)
-        own = [within / name for name in names[:EXAMPLES]]
+    own = [] if folder is None else _readable(folder)
     if not isinstance(model, Styles | Translates | Upscales | Scores) or not _comes_with_a_package(model):
         return own, []
     normal: list[float] = []
@@ -121,6 +118,32 @@ def _beginning(model: Any, place: Path, folder: Path | None, into: Path, device:
         return own or _test_images(model, place, into), normal
     except ValueError:  # of a package that is not here, say: the page goes without
         return own, normal
+
+
+def _readable(folder: Path) -> list[Path]:
+    """The first pictures of a folder, or one, that the page takes; what it does not is said."""
+    from zoo.data.reading import opened
+    from zoo.use.demo.shown import MOST_PIXELS, check_file
+    from zoo.use.pictures import images_of
+
+    within, names = images_of(folder)
+    found: list[Path] = []
+    passed_over: list[str] = []
+    for name in names[:LOOKED_AT]:
+        try:
+            check_file(within / name)
+            with opened(within / name, max_pixels=MOST_PIXELS):  # decoded, all of it
+                pass
+            found.append(within / name)
+        except ValueError as error:
+            passed_over.append(str(error))
+        if len(found) == EXAMPLES:
+            break
+    if not found:
+        raise ValueError(f"--examples={folder} has no picture that the page takes: {passed_over[0]}")
+    for words in passed_over:
+        typer.echo(f"passed over: {words}", err=True)
+    return found
 
 
 def _comes_with_a_package(model: Any) -> bool:
@@ -136,8 +159,8 @@ def _comes_with_a_package(model: Any) -> bool:
 
 
 def _test_images(model: Any, place: Path, into: Path) -> list[Path]:
-    """Some test images of a model's run, as files."""
-    from itertools import chain, islice
+    """Some test images of a model's run, as files; normal ones and others in turn, where it calls some normal."""
+    from itertools import chain, islice, zip_longest
 
     from zoo.batch import ImagePairs, LabelledImages
     from zoo.cli.measure import of_run
@@ -150,13 +173,18 @@ def _test_images(model: Any, place: Path, into: Path) -> list[Path]:
         images = [row.batch.low for row in islice(data.whole_images(split="test"), EXAMPLES)]
     else:
         images = []
-        for batch in data.evaluation_loader(split="test", num=EXAMPLES):
-            if isinstance(batch, LabelledImages):
+        of_kinds: tuple[list[Any], list[Any]] = [], []
+        for batch in data.evaluation_loader(split="test", num=LOOKED_AT if data.normal else EXAMPLES):
+            if isinstance(batch, LabelledImages) and data.normal:
+                for image, label in zip(batch.image.split(1), batch.label.tolist(), strict=True):
+                    of_kinds[label not in data.normal].append(image)
+            elif isinstance(batch, LabelledImages):
                 images += batch.image.split(1)
             elif isinstance(batch, ImagePairs):
                 starts = {direction[0] for direction in model.directions} if isinstance(model, Translates) else {"X"}
                 sides = [getattr(batch, side.lower()).split(1) for side in sorted(starts)]
                 images += chain.from_iterable(zip(*sides, strict=True))  # in turn of X and of Y
+        images += [image for pair in zip_longest(*of_kinds) for image in pair if image is not None]
     paths = [into / f"example-{number}.png" for number in range(1, len(images[:EXAMPLES]) + 1)]
     for path, image in zip(paths, images, strict=False):
         make_folder(path)

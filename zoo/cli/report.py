@@ -39,12 +39,17 @@ def report(
             f"-o {target} must be a page, such as {target / 'report.html' if target.is_dir() else 'report.html'}"
         )
     content, notes = _newest([place] if place.is_file() else [folder / "checkpoints" / name for name in CHECKPOINTS])
-    known: dict[str, Any] = {"state": _state(folder), "title": folder.name}
+    state, images = _progress(folder)
+    known: dict[str, Any] = {"state": state, "title": folder.name, "images": images}
     if content:
         own, config = content["zoo"], content["zoo"]["config"]
         variant = own["variant"].rpartition(".")[2]
         _, data, settings = own_settings(config)
-        known |= {"title": f"{variant} on {data}" if data else variant, "images": own["images"], "settings": settings}
+        known |= {
+            "title": f"{variant} on {data}" if data else variant,
+            "images": max(own["images"], images),
+            "settings": settings,
+        }
         known |= _of_callbacks(content.get("callbacks"), folder, config, notes)
         callbacks = config.get("callbacks")
         typed = callbacks.get("report", {}).get("overrides") if isinstance(callbacks, dict) else None
@@ -81,14 +86,14 @@ def _newest(paths: list[Path]) -> tuple[dict[str, Any] | None, list[str]]:
     return max(found, key=lambda content: content["zoo"]["images"], default=None), notes
 
 
-def _state(folder: Path) -> str:
-    """How the run has ended, or that it goes on."""
+def _progress(folder: Path) -> tuple[str, int]:
+    """How the run has ended, or that it goes on, and the images shown so far, by what it writes more often than
+    checkpoints."""
     from zoo.use.runs import Run
 
-    try:
-        return Run.read(folder, folder.name).state
-    except (ValueError, OSError):  # a folder without .hydra, of zoo.train or an earlier version
-        return ""
+    run = Run.without_settings(folder)
+    begun = run.result is not None or (folder / ".hydra").is_dir()  # else of zoo.train or an earlier version
+    return run.state if begun else "", run.images
 
 
 def _of_callbacks(states: Any, folder: Path, config: dict[str, Any], notes: list[str]) -> dict[str, Any]:

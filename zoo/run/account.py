@@ -42,6 +42,7 @@ BUDGET = 14_000_000  # characters of the slider's grids together, about
 NAMES = {  # of the training's panels, for people
     "adversarial": "adversarial loss",
     "grad": "gradient norm",
+    "gradient": "gradient penalty",
     "accuracy": "accuracy of D",
     "logit": "D's mean logit",
     "lr": "learning rate",

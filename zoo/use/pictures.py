@@ -23,6 +23,7 @@ DESCRIPTION = 0x010E  # Exif's ImageDescription
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 LEAST = 96  # pixels: smaller images are enlarged to this, by a whole factor, so that a person sees them
 GAP = 4  # pixels between the images of a sheet
+NAMES = 14  # pixels of the letters of its names
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -183,27 +184,33 @@ def drawn(images: Tensor, least: int = LEAST) -> np.ndarray:
     return pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).numpy()
 
 
+def margin(names: Sequence[str]) -> int:
+    """Pixels left of the images of a sheet, for the names of its rows."""
+    font = ImageFont.load_default(size=NAMES)
+    return max((round(font.getlength(name)) + 2 * GAP for name in names), default=GAP)
+
+
 def sheet(
     rows: Sequence[Sequence[Tensor | None]], left: Sequence[str] = (), above: Sequence[str] = (), least: int = LEAST
 ) -> Image.Image:
     """Rows of images [C, H, W] in [-1, 1], None for an empty place; names of rows left, of columns above; `least` as of
     `drawn`."""
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=NAMES)
     shown = [[None if image is None else drawn(image[None], least)[0] for image in row] for row in rows]
     h, w = next(image.shape[:2] for row in shown for image in row if image is not None)
-    margin = max((round(font.getlength(name)) + 2 * GAP for name in left), default=GAP)
+    edge = margin(left)
     head = 24 if any(above) else GAP
     columns = max(len(row) for row in shown)
-    paper = Image.new("RGB", (margin + columns * (w + GAP), head + len(shown) * (h + GAP)), WHITE)
+    paper = Image.new("RGB", (edge + columns * (w + GAP), head + len(shown) * (h + GAP)), WHITE)
     pen = ImageDraw.Draw(paper)
     for i, row in enumerate(shown):
         for j, image in enumerate(row):
             if image is not None:
-                paper.paste(Image.fromarray(image), (margin + j * (w + GAP), head + i * (h + GAP)))
+                paper.paste(Image.fromarray(image), (edge + j * (w + GAP), head + i * (h + GAP)))
     for i, name in enumerate(left):
-        pen.text((margin - GAP, head + i * (h + GAP) + h // 2), name, BLACK, font, anchor="rm")
+        pen.text((edge - GAP, head + i * (h + GAP) + h // 2), name, BLACK, font, anchor="rm")
     for j, name in enumerate(above):
-        pen.text((margin + j * (w + GAP) + w // 2, head // 2), name, BLACK, font, anchor="mm")
+        pen.text((edge + j * (w + GAP) + w // 2, head // 2), name, BLACK, font, anchor="mm")
     return paper
 
 

@@ -4,6 +4,7 @@ A run's folder is data: its files are read as plain YAML, JSON and CSV, of a bou
 """
 
 import csv
+import math
 import os
 import stat
 import statistics
@@ -16,7 +17,7 @@ from typing import Any
 import yaml
 
 from zoo.atomic import replacing
-from zoo.result import Result
+from zoo.result import Result, is_count
 from zoo.text import printable, read_small, shortened
 
 try:
@@ -51,6 +52,15 @@ class Run:
         names = (str(override).lstrip("+~").partition("=")[0].partition("@")[0] for override in typed)
         compared = frozenset(name for name in names if not name.startswith(NOT_COMPARED))
         return cls(folder, name, compared, settings, Result.read(folder))
+
+    @classmethod
+    def without_settings(cls, folder: Path) -> "Run":
+        """That of a folder which may lack anything: what came of it, where that can be read."""
+        try:
+            result = Result.read(folder)
+        except (ValueError, OSError):
+            result = None
+        return cls(folder, folder.name, frozenset(), {}, result)
 
     def setting(self, name: str) -> Any:
         """The value of `model.lr.D`, the choice of `model`; None where it has none."""
@@ -187,13 +197,14 @@ def over_seeds(runs: Sequence[Run]) -> Table | None:
     for group in groups.values():
         finished = [run.result for run in group if run.state == "finished" and run.result and run.best is not None]
         values = [float(result.best) for result in finished if result.best is not None]
-        mean = statistics.fmean(values) if values else None
-        spread = statistics.stdev(values) if len(values) > 1 else None
+        known = all(map(math.isfinite, values))  # else there is no mean: one without those values would be too good
+        mean = statistics.fmean(values) if values and known else math.nan if values else None
+        spread = statistics.stdev(values) if len(values) > 1 and known else math.nan if len(values) > 1 else None
         metric = finished[0].metric if finished else None
         number = str(len(values)) if len(values) == len(group) else f"{len(values)} of {len(group)}"
         rows.append([*(group[0].setting(name) for name in names), metric, mean, spread, number])
         sign = -1 if finished and finished[0].higher_is_better else 1
-        order.append((mean is None, metric or "", sign * (mean or 0.0)))
+        order.append((mean is None or not known, metric or "", sign * mean if mean is not None and known else 0.0))
     rows = [row for _, row in sorted(zip(order, rows, strict=True), key=lambda pair: pair[0])]
     return Table([*names, "metric", "mean", "std", "n"], rows)
 
@@ -221,7 +232,7 @@ def _last_logged(path: Path) -> int:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 65_536))
         rows = file.read().decode(errors="replace").split("\n")[:-1]  # a last line without its end is half-written
-    numbers = [int(first) for row in rows if (first := row.partition(",")[0]).isdecimal() and first.isascii()]
+    numbers = [int(first) for row in rows if is_count(first := row.partition(",")[0])]
     return numbers[-1] if numbers else 0
 
 

@@ -41,7 +41,8 @@ def write_page(runs: Sequence[Run], passed_over: Mapping[str, str], path: Path, 
     left_out = dict(passed_over)
     drawings = Drawings()
     metrics = {run.result.metric for run in runs if run.result and run.result.metric}
-    words = f"{len(runs):,} run{'s' if len(runs) > 1 else ''}, the best first"
+    first = "the best of each metric first" if len(metrics) > 1 else "the best first"
+    words = f"{len(runs):,} run{'s' if len(runs) > 1 else ''}, {first}"
     if metrics:
         words += f"; judged by {', '.join(sorted(map(str, metrics)))}"
     body = [
@@ -58,10 +59,11 @@ def write_page(runs: Sequence[Run], passed_over: Mapping[str, str], path: Path, 
     write(path, title=title, body=body, data=drawings.data() | {"moments": []})
 
 
-def _direction(run: Run) -> str:
-    return (
-        better(1.0 if run.result and run.result.higher_is_better else -1.0) if run.result and run.result.metric else ""
-    )
+def _direction(runs: Sequence[Run]) -> str:
+    """Of the best values: "fid: lower is better, psnr: higher is better"; without a name where there is one metric."""
+    judged = {str(run.result.metric): run.result for run in runs if run.result and run.result.metric}
+    words = {name: better(1.0 if result.higher_is_better else -1.0) for name, result in sorted(judged.items())}
+    return ", ".join(f"{name}: {word}" for name, word in words.items()) if len(words) > 1 else "".join(words.values())
 
 
 def _cards(runs: Sequence[Run], page: Path, left_out: dict[str, str]) -> list[Html | None]:
@@ -124,10 +126,14 @@ def _table(runs: Sequence[Run]) -> Html:
     """The table of `zoo runs`, which can be sorted by each column."""
     content = of_runs(runs)
     rows = [[Cell(_said(value), value=_sorted_by(value)) for value in row] for row in content.rows]
-    direction = _direction(runs[0])
+    direction = _direction(runs)
     caption = "Sorted by a click on a column's name" + (f"; best: {direction}" if direction else "")
+    best: dict[str | None, int] = {}  # of each metric
+    for k, run in enumerate(runs):
+        if run.result and run.best is not None and math.isfinite(run.best):
+            best.setdefault(run.result.metric, k)
     kinds: list[dict[str, Any]] = [
-        {"class_": "first" if not k and runs[0].best is not None else None, "data_run": k if k < SHOWN else None}
+        {"class_": "first" if k in best.values() else None, "data_run": k if k < SHOWN else None}
         for k in range(len(rows))
     ]
     return table(content.columns, rows, caption=caption, of_rows=kinds, class_="sortable")
@@ -139,19 +145,27 @@ def _seeds(runs: Sequence[Run]) -> Html | None:
     if summary is None:
         return None
     names = summary.columns[: -len(("metric", "mean", "std", "n"))]
-    values = [run.best for run in runs if run.state == "finished" and run.best is not None and math.isfinite(run.best)]
-    ends = (min(values), max(values)) if values else (0.0, 0.0)
+    of_metrics: dict[str | None, list[float]] = {}
+    for run in runs:
+        if run.result and run.state == "finished" and run.best is not None and math.isfinite(run.best):
+            of_metrics.setdefault(run.result.metric, []).append(run.best)
+    ends = {metric: (min(values), max(values)) for metric, values in of_metrics.items()}
     rows: list[list[Any]] = []
     for row in summary.rows:
         group = [run for run in runs if [run.setting(name) for name in names] == row[: len(names)]]
         of_group = [run.best for run in group if run.state == "finished" and run.best is not None]
-        drawn = _spread([value for value in of_group if math.isfinite(value)], row[-3], row[-2], ends)
+        drawn = _spread(
+            [value for value in of_group if math.isfinite(value)], row[-3], row[-2], ends.get(row[-4], (0.0, 0.0))
+        )
         rows.append([*(Cell(_said(value), value=_sorted_by(value)) for value in row), Cell(drawn, value="")])
-    columns = [*summary.columns, f"from {number(ends[0])} to {number(ends[1])}"]
+    words = [f"from {number(low)} to {number(high)}" for low, high in ends.values()]
+    columns = [*summary.columns, words[0] if len(words) == 1 else "from the lowest to the highest of its metric"]
     if not names:
         columns, rows = ["runs", *columns], [["all", *row] for row in rows]
-    words = "Best values of the finished runs that differ in their seeds alone: each a dot, the bar mean and deviation"
-    return section("Over seeds", table(columns, rows, caption=words, class_="sortable"))
+    caption = (
+        "Best values of the finished runs that differ in their seeds alone: each a dot, the bar mean and deviation"
+    )
+    return section("Over seeds", table(columns, rows, caption=caption, class_="sortable"))
 
 
 def _spread(values: Sequence[float], mean: float | None, deviation: float | None, ends: tuple[float, float]) -> Html:

@@ -50,8 +50,9 @@ CSS = """
 .said p { opacity: .75; font-size: .92em; }
 .captioned { gap: .3em !important; }
 .caption p { font-weight: 600; }
-.notice { border-left: 4px solid #d97706; padding: .4em 1em; }
+#notice { border-left: 4px solid #d97706; padding: .4em 1em; }
 """
+CONVERTS: dict[str, Any] = {"long": "convert", "at_once": True, "raw": True}  # what is called for a dropped picture
 Explain = Callable[[BaseException], str | None]
 
 
@@ -72,7 +73,7 @@ def page(shown: Shown, explain: Explain) -> gr.Blocks:
     """
     with gr.Blocks(title=f"{shown.name} - GAN zoo", analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as blocks:
         gr.Markdown(f"# {escaped(shown.name)}\n{escaped(shown.about())}")
-        notice = gr.Markdown(visible=False, elem_classes="notice", elem_id="notice")
+        notice = gr.Markdown(visible=False, elem_id="notice")
         part = _Part(blocks, shown, explain)
         watch = lambda: gr.Markdown(escaped(shown.notice()), visible=bool(shown.notice()))
         for event in (blocks.load, gr.Timer(5).tick):
@@ -124,7 +125,7 @@ class _Part:
 
     def on(
         self, events: Sequence[Any], function: Callable[..., Any], inputs: Sequence[Any], outputs: Any, *,
-        long: str | None = None, at_once: bool = False, raw: bool = False,
+        long: str | None = None, at_once: bool = False, raw: bool = False, after: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         """Call a function of the inputs' values at these events.
 
@@ -133,6 +134,7 @@ class _Part:
             at_once: at the start too, when the tab is first seen.
             raw: the inputs' values are what the browser says, with which Gradio has done nothing: it would decode
                 pictures by itself.
+            after: events of Gradio's own, once what they call is done.
         """
         settings: dict[str, Any] = {
             "show_progress": "full" if long else "hidden",
@@ -144,6 +146,8 @@ class _Part:
         run = self.said(function)
         if events:
             gr.on(list(events), run, list(inputs), outputs, trigger_mode="always_last", **settings)
+        for event in after:
+            event.then(run, list(inputs), outputs, trigger_mode="always_last", **settings)
         if at_once:
             begin = self.blocks.load if self.first else self.tab.select
             begin(run, list(inputs), outputs, **settings)
@@ -156,6 +160,12 @@ def _seed(value: int, label: str) -> gr.Number:
     return gr.Number(value, label=label, precision=0, minimum=0, maximum=SEEDS, min_width=100)
 
 
+def _class(shown: Shown, own: str, *, each: bool = False) -> gr.Dropdown:
+    choices: list[tuple[str, int]] = [(own, OWN), *([("a row of each", EACH)] if each else [])]
+    choices += [(name, label) for label, name in enumerate(shown.classes)]
+    return gr.Dropdown(choices, value=EACH if each else OWN, label="Class")
+
+
 class _Looks:
     """Class, truncation, attributes: as far as the model has them."""
 
@@ -164,13 +174,7 @@ class _Looks:
         self.label = self.psi = None
         self.attributes: list[gr.Slider] = []
         if shown.classes:
-            choices: list[tuple[str, int]] = [(own, OWN)]
-            if each and len(shown.classes) <= MOST_CLASSES:
-                choices.append(("a row of each", EACH))
-            choices += [(name, label) for label, name in enumerate(shown.classes)]
-            self.label = gr.Dropdown(
-                choices, value=EACH if len(choices) == len(shown.classes) + 2 else OWN, label="Class"
-            )
+            self.label = _class(shown, own, each=each and len(shown.classes) <= MOST_CLASSES)
         if shown.can_truncate:
             self.psi = gr.Slider(
                 0, 2, shown.psi, step=0.05, label="Truncation", info="0: the mean image; 1: none; more: stranger"
@@ -202,19 +206,23 @@ def _line(name: str) -> gr.Markdown:
     return gr.Markdown(elem_classes="said", elem_id=f"{name}-said")
 
 
-def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> gr.Image:
-    """Where a visitor drops a picture: its file is taken as it is, and read by this zoo alone."""
+def _dropped(shown: Shown, name: str, label: str = "Drop a picture here") -> tuple[gr.Image, dict[str, Any]]:
+    """Where a visitor drops a picture: its file is taken as it is, and read by this zoo alone.
+
+    With it the events at which there is another picture, for `_Part.on`: not its change, which comes twice for a file.
+    """
     drop = gr.Image(
         str(shown.examples[0]) if shown.examples else None, label=label, type="filepath", height=300, elem_id=name,
         sources=["upload", "clipboard"], elem_classes="crisp" if shown.is_small else None, buttons=[],
-        placeholder=f"Drop a picture here\n- or -\nclick to choose one (up to {MOST_BYTES // 10**6} MB)",
+        placeholder=f"Drop a picture here\n- or -\nclick to choose one (up to {MOST_BYTES >> 20} MB)",
     )  # fmt: skip
-
+    taken: list[Any] = []
     if len(shown.examples) > 1:
-        gr.Examples(
+        examples = gr.Examples(
             [[str(path)] for path in shown.examples], [drop], label="or take one of these", cache_examples=False
         )
-    return drop
+        taken.append(examples.load_input_event)
+    return drop, {"events": [drop.upload], "after": taken}
 
 
 def _file(sent: Any) -> Path:
@@ -249,15 +257,19 @@ def _draw(part: _Part) -> None:
         [control.change for control in controls],
         lambda seed, number, *values: shown.grid(seed, number, looks.of(values)), controls, grid, at_once=True,
     )  # fmt: skip
-    shows = lambda seed, values: (shown.one(seed, looks.of(values)), f"seed {seed:.0f}")
+    picked = gr.State(None, time_to_live=KEPT)  # which image of the grid is shown large; None: the first
+
+    def shows(place: tuple[int, int] | None, seed: float, number: float, *values: Any) -> Any:
+        picture, words = shown.picked(place, seed, number, looks.of(values))
+        return picture, escaped(words)
 
     def pick(event: gr.SelectData, seed: float, number: float, *values: Any) -> Any:
         x, y = event.index
-        index = shown.at(x, y, number, looks.of(values))
-        return (gr.skip(), gr.skip()) if index is None else shows(seed + index, values)
+        place = shown.at(x, y, number, looks.of(values))
+        return (gr.skip(),) * 3 if place is None else (*shows(place, seed, number, *values), place)
 
-    part.on([grid.select], pick, controls, [one, said])
-    part.on([], lambda seed, *values: shows(seed, values), [seed, *looks.controls], [one, said], at_once=True)
+    part.on([grid.select], pick, controls, [one, said, picked])
+    part.on([control.change for control in controls], shows, [picked, *controls], [one, said], at_once=True)
     other.click(lambda: random.randrange(10**6), None, seed, show_progress="hidden", api_visibility="private")
 
 
@@ -340,12 +352,13 @@ def _photograph(part: _Part) -> None:
     state = gr.State(None, time_to_live=KEPT)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            drop = _dropped(shown, "photograph", "Your photograph")
+            drop, _ = _dropped(shown, "photograph", "Your photograph")
             where = gr.Radio(
                 [("its centre", "centre"), ("the face in it", "face")], value="centre", label="What is edited"
             )
             least = 0 if shown.encoder else 10
             steps = gr.Slider(least, MOST_STEPS, NEAR if shown.encoder else STEPS, step=10, label="Steps of the search")
+            of_class = _class(shown, "not known") if shown.classes else None
             plus = gr.Checkbox(False, label="A style for each layer: nearer, less good to edit")
             find = gr.Button("Find its styles", variant="primary", elem_id="find")
             sliders, layers = _strengths(shown, "edit")
@@ -359,9 +372,16 @@ def _photograph(part: _Part) -> None:
         picture, photograph = shown.retouched(result, strengths, layers)
         return picture, photograph, gr.Column(visible=photograph is not None)
 
-    def search(file: Any, where: Any, steps: float, plus: bool, progress: Any = gr.Progress()) -> Any:  # noqa: B008
+    def search(
+        file: Any,
+        where: Any,
+        steps: float,
+        plus: bool,
+        label: int = OWN,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Any:
         track = lambda numbers: progress.tqdm(numbers, desc="searching")
-        result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, track=track)
+        result, picture, words = shown.found(_file(file), part=where, steps=steps, plus=plus, label=label, track=track)
         nothing = [0.0] * len(shown.directions().names)
         return (result, picture, words, *with_edit(result, "all", nothing), *nothing)
 
@@ -372,7 +392,7 @@ def _photograph(part: _Part) -> None:
     part.on(
         [find.click],
         search,
-        [drop, where, steps, plus],
+        [drop, where, steps, plus, *([of_class] if of_class else [])],
         [state, found, said, *shows, *sliders],
         long="search",
         raw=True,
@@ -385,8 +405,9 @@ def _translate(part: _Part) -> None:
     shown = part.shown
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            drop = _dropped(shown, "source")
+            drop, another = _dropped(shown, "source")
             gr.Markdown(f"Larger pictures are made smaller, to {LARGEST} pixels.", elem_classes="said")
+        shows: list[Any] = []
         with gr.Column(scale=2, min_width=480):
             for direction in shown.model.directions:
                 name = direction.replace("->", "to")
@@ -397,17 +418,13 @@ def _translate(part: _Part) -> None:
                         f"{arrow}: what is dropped, taken for {direction[0]}" if both else "Translated", name
                     )
                     back = _picture(f"and back: {arrow} → {direction[0]}", f"{name}-back", visible=both)
-                said = _line(name)
-                run = lambda file, direction=direction: shown.translated(_file(file), direction)
-                part.on(
-                    [drop.change],
-                    _unless_empty(run, 3),
-                    [drop],
-                    [there, back, said],
-                    long="convert",
-                    at_once=True,
-                    raw=True,
-                )
+                shows += [there, back, _line(name)]
+
+    def run(file: Any) -> Any:
+        of_each = [shown.translated(_file(file), direction) for direction in shown.model.directions]
+        return [value for values in of_each for value in values]
+
+    part.on(function=_unless_empty(run, len(shows)), inputs=[drop], outputs=shows, **another, **CONVERTS)
 
 
 def _enlarge(part: _Part) -> None:
@@ -415,7 +432,7 @@ def _enlarge(part: _Part) -> None:
     shown = part.shown
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            drop = _dropped(shown, "source")
+            drop, another = _dropped(shown, "source")
             gr.Markdown(
                 f"Of larger pictures the middle {PART}x{PART} pixels are enlarged. Left of the handle: interpolation "
                 "(bicubic); right of it: the model.", elem_classes="said",
@@ -432,7 +449,7 @@ def _enlarge(part: _Part) -> None:
             return gr.skip(), gr.skip()
         return shown.enlarged(_file(file), lambda numbers: progress.tqdm(numbers, desc="enlarging"))
 
-    part.on([drop.change], run, [drop], [slider, said], long="convert", at_once=True, raw=True)
+    part.on(function=run, inputs=[drop], outputs=[slider, said], **another, **CONVERTS)
 
 
 def _score(part: _Part) -> None:
@@ -440,16 +457,16 @@ def _score(part: _Part) -> None:
     shown = part.shown
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            drop = _dropped(shown, "source")
+            drop, another = _dropped(shown, "source")
         with gr.Column(scale=2, min_width=480):
             said = _line("score")
             with gr.Row():
                 seen, heat = (
                     _picture("As the model sees it", "seen"),
-                    _picture("Where it is unusual: the brighter", "heat"),
+                    _picture("Unusual where it is bright", "heat"),
                 )
     run = lambda file: shown.scored(_file(file))
-    part.on([drop.change], _unless_empty(run, 3), [drop], [seen, heat, said], long="convert", at_once=True, raw=True)
+    part.on(function=_unless_empty(run, 3), inputs=[drop], outputs=[seen, heat, said], **another, **CONVERTS)
 
 
 def _unless_empty(function: Callable[[str], Any], outputs: int) -> Callable[..., Any]:

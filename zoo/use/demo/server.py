@@ -186,7 +186,7 @@ class Guard:
             return 404, "this page has no such thing"
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BODY:
-            return 413, f"this is more than {MOST_BYTES // 10**6} MB"
+            return 413, f"this is more than {MOST_BYTES >> 20} MB"
         if scope["path"].startswith("/gradio_api/upload") and method == "POST" and not self.has_room():
             return 507, "too many pictures have been sent to this page: try again later"
         return None

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.batch import check_numbers, from_bytes
 from zoo.data.deep import ValueRange, range_of
@@ -38,12 +39,15 @@ OWN, EACH = -1, -2  # in place of a class: of each seed its own; a row of each c
 MOST_SEEDS = 64  # images of a grid
 MOST_CLASSES = 20  # rows of a grid
 MOST_STEPS = 1000  # of a search for styles: arXiv:1912.04958, appendix D
-MOST_BYTES = 20_000_000  # of a file that a visitor sends
+MOST_BYTES = 20 * 2**20  # of a file that a visitor sends: what Gradio in the browser calls 20 MB too
 MOST_PIXELS = 25_000_000  # of a picture that is decoded
+MOST_SIDE = 20_000  # pixels of its longer side: to resample a line of millions takes gigabytes
 LARGEST = 512  # pixels of the longer side of what is translated
+EDITED = 1024  # pixels of the longer side of a photograph that is edited: each step of a slider shows all of it
 PART = 256  # pixels a side of what is enlarged
 TILE = 96  # pixels a side of what is enlarged at a time
-LARGE = 256  # pixels: a single image is shown no smaller
+LARGE = 256  # pixels of the shorter side: a single image is shown no smaller
+LONGEST = 2048  # pixels of the longer side that an image is enlarged to, so that one is seen: a strip stays thin
 WIDE = 640  # pixels of a grid's width, about
 STRIP = 9  # images on the way from one seed to another
 STRENGTH = 4.0  # standard deviations along a direction, at most
@@ -58,7 +62,7 @@ class Found(NamedTuple):
 
     ws: Tensor  # [1, num_ws, w_dim]
     part: Tensor  # [1, C, H, W] in [-1, 1]: what the styles were searched for
-    photograph: Tensor | None  # [1, c, h, w], where it has more pixels than the model makes
+    photograph: Tensor | None  # [1, c, h, w], EDITED a side at most, where it has more pixels than the model makes
     frame: retouch.Frame | None  # where in it the part lies
 
 
@@ -141,8 +145,7 @@ class Shown:
         """Whether its images are so small that a person wants to see their pixels."""
         sides = list(self.shape or ()) or list(getattr(self.model, "image_shape", ()))
         if not sides and self.examples:
-            with Image.open(self.examples[0]) as image:  # the user's own, or of the run's data
-                sides = list(image.size)
+            sides = list(size_of(self.examples[0]))  # the user's own, or of the run's data
         return bool(sides) and max(sides) <= 64
 
     def notice(self) -> str:
@@ -181,18 +184,36 @@ class Shown:
         """Of a grid."""
         return min(count, 8) if looks.label == EACH else math.ceil(math.sqrt(count))
 
-    def at(self, x: float, y: float, number: float, looks: Looks) -> int | None:
-        """Which image of a grid lies at a pixel of it, from 0 on; None where none does, or rows are of classes."""
-        if looks.label == EACH or self.shape is None:
+    def at(self, x: float, y: float, number: float, looks: Looks) -> tuple[int, int] | None:
+        """Which image of a grid lies at a pixel of it: its seed, from the first on, and its class; None: none does."""
+        if self.shape is None:
             return None
         count = whole(number, "the number of images", 1, MOST_SEEDS)
-        columns = self.columns(count, looks)
-        factor = -(-(WIDE // columns) // min(self.shape[1:]))
+        columns, rows = self.columns(count, looks), self._each() if looks.label == EACH else []
+        factor = -(-(WIDE // (10 if rows else columns)) // min(self.shape[1:]))
         column, row = (
-            int((at - GAP) // (factor * side + GAP)) for at, side in ((x, self.shape[2]), (y, self.shape[1]))
+            int((at - edge) // (factor * side + GAP))
+            for at, edge, side in ((x, pictures.margin(rows), self.shape[2]), (y, GAP, self.shape[1]))
         )
+        if not 0 <= column < columns or row < 0:
+            return None
+        if rows:
+            return (column, row) if row < len(rows) else None
         index = row * columns + column
-        return index if 0 <= column < columns and 0 <= index < count else None
+        return (index, looks.label) if index < count else None
+
+    def picked(
+        self, place: tuple[int, int] | None, seed: float, number: float, looks: Looks
+    ) -> tuple[Image.Image, str]:
+        """An image of a grid, large, that `at` has named, the first where there is none; and which one it is."""
+        first, count = whole(seed, "the seed", 0, 2**62), whole(number, "the number of images", 1, MOST_SEEDS)
+        index, label = place or (0, OWN)
+        if looks.label == EACH:
+            looks, count = Looks(label, looks.psi, looks.attributes), self.columns(count, looks)
+        index = index if index < count else 0
+        of_class = self._label(looks.label)
+        name = "" if of_class is None else f", {self.classes[of_class]}"
+        return self.one(first + index, looks), f"seed {first + index}{name}"
 
     def one(self, seed: float, looks: Looks) -> Image.Image:
         """The image of a seed, large."""
@@ -319,7 +340,8 @@ class Shown:
         frame, photograph = None, None
         with opened(file, max_pixels=MOST_PIXELS, value_range=value_range) as image:
             own = 1 if image.mode in ("1", "L", "LA", "La") else 3
-            is_larger = image.width >= size[1] and image.height >= size[0] and image.size != (size[1], size[0])
+            width, height = with_channels(image, own, WHITE).size  # upright
+            is_larger = width >= size[1] and height >= size[0] and (width, height) != (size[1], size[0])
         if is_larger:
             photograph = self._read(file, own, WHITE, value_range)[0]
             whole_size = photograph.shape[2], photograph.shape[3]
@@ -335,6 +357,11 @@ class Shown:
             target = retouch.cut(self._read(file, channels, WHITE, value_range)[0], frame, size)
         else:
             target, _ = pictures.read_centre(file, channels, size, value_range)
+        reduced = ""
+        if photograph is not None and frame is not None and max(width, height) > EDITED:
+            photograph, frame = smaller(photograph, frame, EDITED)
+            seen = f"{photograph.shape[3]}x{photograph.shape[2]} of {width}x{height} pixels"
+            reduced = f"; in its place in {seen}: zoo edit keeps the size"
         of_class = self._label(label)
         start = None if self.encoder is None else invert(self.encoder, target, self.num_ws)
         projection = styles.project(
@@ -342,7 +369,8 @@ class Shown:
             track=self.tracked(track),
         )  # fmt: skip
         picture = pictures.sheet([[target[0], projection.image[0]]], above=("yours", "the model's"), least=LARGE)
-        return Found(projection.ws, target, photograph, frame), picture, f"{projection.psnr:.1f} dB after {count} steps"
+        words = f"{projection.psnr:.1f} dB after {count} steps{reduced}"
+        return Found(projection.ws, target, photograph, frame), picture, words
 
     def retouched(
         self, found: Found, strengths: Sequence[float], layers: str
@@ -387,7 +415,7 @@ class Shown:
         said = f"{pixels.shape[1]}x{pixels.shape[0]} pixels to {after.width}x{after.height}"
         if pixels.shape != picture.pixels.shape:
             said = f"the middle of {width}x{height} pixels, {said}; zoo upscale enlarges the whole"
-        factor = -(-2 * LARGE // min(after.size))
+        factor = times(after.size, 2 * LARGE)
         if factor > 1:  # so that a person sees it
             size = after.width * factor, after.height * factor
             before, after = (image.resize(size, Image.Resampling.NEAREST) for image in (before, after))
@@ -404,10 +432,10 @@ class Shown:
         heat = score.heat(self.model.residual(image.to(self.model.device)))
         factor = -(-LARGE // min(heat.size))
         heat = heat.resize((heat.width * factor, heat.height * factor), Image.Resampling.NEAREST)
-        said = f"score {value:.4g}, the higher the less usual"
+        said = f"score {value:.4g} (the higher, the less usual)"
         if self.normal:
             share = sum(normal < value for normal in self.normal) / len(self.normal)
-            said += f": above that of {share:.0%} of {len(self.normal)} normal test images"
+            said += f", above that of {share:.0%} of {len(self.normal)} normal test images"
         return large(image), heat, said
 
     def _read(
@@ -461,9 +489,12 @@ def check_file(file: Path) -> None:
     """Refuse a visitor's file that is too large, or no picture, before its pixels are decoded."""
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{file} has more than {MOST_BYTES / 1e6:.0f} MB: make it smaller")
-        with decoded(file, max_pixels=MOST_PIXELS, load=False):
-            pass
+            raise ValueError(f"{file} has more than {MOST_BYTES >> 20} MB: make it smaller")
+        width, height = size_of(file)
+        if max(width, height) > MOST_SIDE:
+            raise ValueError(
+                f"{file} has {width}x{height} pixels, too long for the page: cut it, to {MOST_SIDE:,} a side at most"
+            )
     except OSError:
         raise ValueError(f"{file} is not there any more: drop the picture again") from None
     except UnreadableImage as error:
@@ -475,9 +506,37 @@ def check_file(file: Path) -> None:
         ) from None
 
 
+def smaller(photograph: Tensor, frame: retouch.Frame, longest: int) -> tuple[Tensor, retouch.Frame]:
+    """A photograph [1, C, H, W] with `longest` pixels on its longer side, and the same part of it."""
+    scale = longest / max(photograph.shape[2:])
+    height, width = (max(1, round(side * scale)) for side in photograph.shape[2:])
+    photograph = F.interpolate(photograph, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    x, y, across, along = (value * scale for value in (frame.x, frame.y, frame.width, frame.height))
+    return photograph, retouch.Frame(x, y, across, along, frame.angle)
+
+
+def times(size: Sequence[int], least: int) -> int:
+    """By which whole factor an image is enlarged to be seen: `least` pixels a side, where it is no long strip."""
+    return max(1, min(-(-least // min(size)), LONGEST // max(size)))
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Width and height of an image's file, whose pixels are not decoded where they are of 8 bits.
+
+    Raises:
+        UnreadableImage: as `zoo.data.reading.decoded`.
+    """
+    with decoded(file, max_pixels=MOST_PIXELS, load=False) as (image, deep):
+        if deep is not None:
+            return deep.values.shape[1], deep.values.shape[0]
+        assert image is not None
+        return image.size
+
+
 def large(image: Tensor) -> Image.Image:
     """One image [1, C, H, W] in [-1, 1] so that a person sees it."""
-    return Image.fromarray(pictures.drawn(image.clamp(-1, 1), LARGE)[0])
+    sides = image.shape[2:]
+    return Image.fromarray(pictures.drawn(image.clamp(-1, 1), min(sides) * times(sides, LARGE))[0])
 
 
 def in_colours(pixels: np.ndarray) -> Image.Image:
