@@ -122,9 +122,12 @@ def test_compiled_networks_train_alike(model: str, small: Small, tmp_path: Path)
     assert compiled.keys() == eager.keys()
     # Biases before an instance norm have no gradient but rounding, of which Adam makes steps of its rate.
     atol = 1e-2 if model == "style_transfer" else 1e-4
+    # Of FastGAN's contiguous weights a few have gradients near 0, whose sign is rounding: one in a hundred at most.
+    odd = 0.01 if model == "fastgan" else 0.0
     for name, value in eager.items():
         if torch.is_tensor(value) and value.is_floating_point():
-            torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=atol, msg=name)
+            apart = ~torch.isclose(compiled[name], value, rtol=1e-3, atol=atol)
+            assert apart.float().mean() <= odd, name
     networks = sum(any(p.requires_grad for p in child.parameters()) for child in gan.children())
     assert networks <= counter.frame_count <= 4 * networks  # each in its own turn, frozen, and in evaluation
 
