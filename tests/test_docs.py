@@ -130,9 +130,6 @@ def test_what_is_no_longer_there_is_named(mark: str, sentence: str) -> None:
         scripts.rendered(f"<!-- from: {mark} -->\n<!-- /from -->\n")
 
 
-PICTURELESS = {"fastgan", "r3gan"}  # whose default runs have not been made yet
-
-
 def test_each_extra_is_on_the_page_of_installing() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     rows = re.findall(r"^\| `gan-zoo\[(\w+)\]` \|", (ROOT / "docs" / "install.md").read_text("utf-8"), re.MULTILINE)
@@ -149,11 +146,11 @@ def test_each_variant_has_its_page(model: str) -> None:
     assert parts[-1].startswith("Faithful, Departs")
     assert (f"conf/model/{model}.yaml", "") in quoted
     assert "```math\n" in page[: page.index(".training_step -->")], "the objective stands before the code"
-    assert re.search(r'^<img src="[^"]+" alt="[^"]+"', page, re.MULTILINE) or model in PICTURELESS
+    assert re.search(r'^<img src="[^"]+" alt="[^"]+"', page, re.MULTILINE)
     commands = [command for command in commands_of(page) if command.startswith("python train.py")]
     assert any(f"model={model}" in command or (model == "dcgan" and "model=" not in command) for command in commands)
     row = next(line for line in README.splitlines() if f"](docs/models/{model}.md)" in line and line.startswith("|"))
-    assert "<img " in row or model in PICTURELESS
+    assert "<img " in row
     assert len(commands_of(row)) == 1
 
 
