@@ -5,9 +5,9 @@
     python benchmarks/gpu.py -o gpu --cifar10 ~/cifar10.npz  # where CIFAR-10 lies: needed for the last part alone
     python benchmarks/gpu.py -o gpu --table                  # what is there, as Markdown
 
-Type the first line again until nothing is left: about 40 minutes of one GPU. Each piece is a process of its own, whose
-result FOLDER/pieces.json keeps with the card and the versions; a piece that fails is kept with its last line, and is
-tried again by --again. The pieces, in order:
+Type the first line again until nothing is left. Each piece is a process of its own, whose result FOLDER/pieces.json
+keeps with the card and the versions; a piece that fails is kept with its last line, and is tried again by --again. The
+pieces, in order:
 
 right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At every 20th, its checkpoint goes on for 3
               steps on the CPU too: all terms, norms and accuracies of those steps agree to 1e-3 of their value, or of 1

@@ -43,6 +43,14 @@ def test_other_arithmetic_is_found(
     assert found["at_step"] > 20
 
 
+def test_what_is_drawn_for_another_device_is_the_cpus() -> None:
+    stream, same = (torch.Generator().manual_seed(3) for _ in range(2))
+    with gpu.numbers_of_the_cpu():
+        assert torch.randn(5, generator=stream, device="meta").is_meta
+    torch.randn(5, generator=same)
+    assert torch.equal(stream.get_state(), same.get_state())
+
+
 def test_what_is_no_number_is_the_largest_difference() -> None:
     assert gpu.difference({"images": 1, "D/a": 2.0, "D/b": 0.1}, {"images": 9, "D/a": 2.5, "D/b": 0.2}) == (0.25, "D/a")
     assert gpu.difference({"a": 1.0, "b": 1.0}, {"a": float("nan"), "b": 5.0})[0] == float("inf")
