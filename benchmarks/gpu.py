@@ -155,6 +155,8 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
             goes_on = ["resume=here"] if images else []
             settings = [*goes_on, "trainer=cpu", f"callbacks.budget.max_images={budget}"]
             for row in trained(configured(model, there, options, *settings)):
+                if row["images"] <= images:  # the checkpoint's own
+                    continue
                 of_device = rows[round(row["images"])]
                 found = (*difference(of_device, row), round(row["images"]) // BATCH)
                 worst = max(worst, found, key=lambda one: one[0])
@@ -446,7 +448,11 @@ def in_words(result: dict[str, Any]) -> str:
         return f"failed: {result['failed']}"
     if "images_per_s" in result:
         memory = "" if result["peak_GiB"] is None else f", {result['peak_GiB']:.1f} GiB"
-        return f"{result['images_per_s']:,.0f} [{result['lowest']:,.0f}, {result['highest']:,.0f}] images/s{memory}"
+        middle, low, high = (
+            f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+            for value in (result["images_per_s"], result["lowest"], result["highest"])
+        )
+        return f"{middle} [{low}, {high}] images/s{memory}"
     if "difference" in result:
         where = f"{result['of']} at step {result['at_step']}" if result["difference"] else "everywhere"
         return f"{result['difference']:.1e} ({where}) in {result['compared']} of {result['steps']} steps"

@@ -3,11 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from common import program
+
+from zoo.game.gan import GAN
 
 gpu = program("benchmarks/gpu.py")
 
@@ -47,6 +50,7 @@ def test_what_is_drawn_for_another_device_is_the_cpus() -> None:
     stream, same = (torch.Generator().manual_seed(3) for _ in range(2))
     with gpu.numbers_of_the_cpu():
         assert torch.randn(5, generator=stream, device="meta").is_meta
+        assert GAN._stream(SimpleNamespace(_trainer=None), torch.device("meta")).device.type == "cpu"  # type: ignore[arg-type]
     torch.randn(5, generator=same)
     assert torch.equal(stream.get_state(), same.get_state())
 
@@ -92,7 +96,7 @@ def test_pieces_add_up(
         "On X1, torch 2, lightning 3, abc:\n\n| piece | result |\n|---|---|\n"
         "| right/dcgan | 2.0e-05 (D/adversarial at step 3) in 30 of 200 steps |\n"
         "| right/r3gan | equal bit for bit; no deterministic kernel: a_cuda |\n"
-        "| right/srgan | 10 [9, 11] images/s, 1.2 GiB |"
+        "| right/srgan | 10 [9.00, 11] images/s, 1.2 GiB |"
     )
 
 
