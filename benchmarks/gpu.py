@@ -430,12 +430,14 @@ def go_on(options: argparse.Namespace) -> int:
         if result is None:
             left.append(piece)
             continue
+        if result.get("state") == "stopped":  # it goes on
+            left.append(piece)
         known[piece] = {"ok": True, **result, **on, "seconds": round(time.monotonic() - started, 1)}
         part_file = file.with_suffix(".part")
         part_file.write_text(json.dumps(known, indent=1) + "\n")
         part_file.replace(file)
         print(piece, in_words(known[piece]), flush=True)
-    print(f"{len(left)} pieces are left: type the same again" if left else "nothing is left", flush=True)
+    print(f"left: {len(left)}, type the same again" if left else "nothing is left", flush=True)
     return 0 if all(result["ok"] for result in known.values()) else 1
 
 

@@ -81,7 +81,7 @@ def test_pieces_add_up(
     options.only = ""
     assert gpu.go_on(options) == 1
     assert tried == list(answers)
-    assert capsys.readouterr().out.endswith("1 pieces are left: type the same again\n")
+    assert capsys.readouterr().out.endswith("left: 1, type the same again\n")
     gpu.go_on(options)
     assert tried[3:] == ["right/srgan"]
     options.again, answers["right/r3gan"] = (
