@@ -122,6 +122,19 @@ def untrained(model: str, *overrides: str) -> GAN:
     return gan.eval()
 
 
+# Models whose steps may be captured as one graph, each with what that takes, and what changes such a step.
+CAPTURED: dict[str, list[str]] = {
+    "cgan": ["cgan", "model.clip_norm=0.1"],
+    "cyclegan": ["cyclegan", "model.history=0"],
+    "dcgan": ["dcgan", "model.discriminator_norm=spectral", "regularizer=gradient_penalty"],
+    "pix2pix": ["pix2pix"],
+    "r3gan": ["r3gan", "model.burn_in=null"],
+    "srgan": ["srgan", "model.pixel_images=0", "model.content=discriminator", "model.lr_steps=[]"],
+    "vanilla": ["vanilla", "model.ema_half_life=null"],
+    "ada": ["vanilla", "model.clip_norm=0.1", "augment=ada", "model.augment.interval=16", "model.augment.speed=100"],
+}
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
     """A file system of 1 MB at `folder`, and what fills it up. Where none may be mounted, no file can grow instead."""

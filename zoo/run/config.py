@@ -90,7 +90,8 @@ class Run(TypedDict):
     log_every: Count
     resume: str | None
     start: str | None
-    compile: bool
+    compile: bool | Literal["default", "reduce-overhead"]
+    cuda_graph: bool
     divergence_retries: Annotated[int, Within(lambda n: 0 <= n <= 100, "must be from 0 to 100")]
     run_dir: str
     cache_dir: str
@@ -273,6 +274,8 @@ def _refuse_without_effect(config: DictConfig) -> None:
         if processes > images:
             raise ValueError(f"trainer.devices={devices}: data.batch_size={images} has no image for each of them")
     model, budget = config.model, config.max_images
+    if config.compile and config.cuda_graph:
+        raise ValueError(f"compile={config.compile} and cuda_graph=true are two ways to the same end: give one of them")
     if model.get("freeze_d") and not config.start:
         raise ValueError(
             f"model.freeze_d={model.freeze_d} would hold layers that have learnt nothing: say with whose weights the "
