@@ -89,9 +89,9 @@ def tape(monkeypatch: pytest.MonkeyPatch) -> type[OnTape]:
     return OnTape
 
 
-# Rates that float32 has, as a graph reads them.
+# Rates that float32 has, as a graph reads them; rows of the log that are means over steps.
 RATE = "0.000244140625"
-RATES = [f"model.lr.D={RATE}", f"model.lr.G={RATE}", "model.decay_start=32", "model.decay_end=160", "log_every=16"]
+RATES = [f"model.lr.D={RATE}", f"model.lr.G={RATE}", "model.decay_start=32", "model.decay_end=160", "log_every=32"]
 
 
 def left(cfg: DictConfig) -> dict[str, Any]:
@@ -106,11 +106,11 @@ def left(cfg: DictConfig) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", some_slow(list(CAPTURED), "vanilla", "ada"))
 def test_replayed_steps_are_the_steps(name: str, tape: type[OnTape], tmp_path: Path) -> None:
-    model, *options = [*CAPTURED[name], *RATES]
+    model, *options = [*CAPTURED[name], *(RATES[1:] if name == "style_transfer" else RATES)]  # which has no D
     eager = left(small(model, tmp_path / "eager", *options))
     captured = left(small(model, tmp_path / "captured", *options, "cuda_graph=true"))
     assert tape.replays == 8 - graph.WARM
-    assert len(set(captured["log"].splitlines())) == 9
+    assert len(set(captured["log"].splitlines())) == 1 + 4  # of two steps each
     for what, value in eager.items():
         assert same(value, captured[what]), what
 

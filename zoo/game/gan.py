@@ -117,7 +117,8 @@ class GAN(L.LightningModule):
         @wraps(algorithm)
         def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
             if self._stepping:  # of another, whose step calls this one
-                return algorithm(self, batch, batch_idx)
+                algorithm(self, batch, batch_idx)
+                return
             self._stepping = True
             try:
                 self._make_step(lambda batch: algorithm(self, batch, batch_idx), batch)
@@ -425,9 +426,10 @@ class GAN(L.LightningModule):
         self._marks_steps = mode == "reduce-overhead"
         if self._marks_steps:
             settings["mode"] = mode
+        quirks.compile_often()
         for network in self.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
-                network.compile(**settings)
+                network.compile(dynamic=False, **settings)  # batches are of one size, and each phase has its own graphs
 
     def capture_steps(self) -> None:
         """Capture a step as one CUDA graph, once training has warmed up, and replay it from then on.
@@ -571,7 +573,7 @@ class GAN(L.LightningModule):
                 "augmentation's probability: set one of them to null"
             )
 
-    def _make_step(self, algorithm: Callable[[Any], None], batch: Any) -> None:
+    def _make_step(self, algorithm: Callable[[Any], Any], batch: Any) -> None:
         """Let the algorithm make this step's turns, or a graph in its place, which runs no Python."""
 
         def play(batch: Any) -> list[Turn]:

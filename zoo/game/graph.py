@@ -119,7 +119,7 @@ def make_capturable(optimizers: Iterable[Optimizer], device: torch.device) -> No
 def refuse_decisions(gan: "GAN") -> None:
     """Raise a ValueError, with the remedy, where Python decides from step to step what is done."""
     game, penalties = gan.game, gan.regularizer
-    decisions = {
+    decisions: dict[str, Any] = {
         f"model.n_critic={game['n_critic']} leaves G out of some: set it to 1": game["n_critic"] > 1,
         f"model.skip_d_above={game['skip_d_above']} leaves D out of some: set it to null": game["skip_d_above"],
         "model.burn_in moves what a graph keeps: set it to null": gan.burn_in,

@@ -298,7 +298,7 @@ def _refuse_without_effect(config: DictConfig) -> None:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] | None = None) -> list[str]:
     """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
 
-    Of the model's and the data's those are left out that there were not yet before, unless they are among the `typed`.
+    Of the run's, the model's and the data's those are left out that there were not yet before, unless they are `typed`.
 
     Where a run lies and who is told of it does not act on it, and `ranges` are no setting: they were found in its data.
     What is repeated (`seed` as `data.seed`) is said once.
@@ -313,7 +313,7 @@ def differences(
     old, new = _acting(before), _acting(now)
     follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
     differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
-    came = lambda key: key not in old and re.fullmatch(r"(model|data)\.\w+", key) and key not in (typed or ())
+    came = lambda key: key not in old and re.fullmatch(r"((model|data)\.)?\w+", key) and key not in (typed or ())
     keys = [key for key in differing if ("." not in key or not follows(key)) and not (typed is not None and came(key))]
     built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
     told: dict[tuple[str, str, str], list[str]] = {}  # what has changed, and which settings in that way
