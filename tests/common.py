@@ -122,6 +122,38 @@ def untrained(model: str, *overrides: str) -> GAN:
     return gan.eval()
 
 
+# What can be chosen beside the defaults of each model, and acts on a step.
+OPTIONS: dict[str, list[str]] = {
+    "ada": ["dcgan", "augment=ada", "model.discriminator_norm=none", "regularizer=r1_r2"],
+    "penalties": ["dcgan", "augment=diffaugment", "model.discriminator_norm=none", "regularizer=gradient_penalty"],
+    "balance": ["dcgan", "model.skip_d_above=0.9", "model.n_critic=2", "model.clip_norm=1"],
+    "paired": ["dcgan", "loss=relativistic_pairing", "model.regularizer=null", "model.discriminator_norm=spectral"],
+    "projection": ["cgan", "model.condition=projection", "loss=wasserstein", "regularizer=gradient_penalty"],
+    "history": ["cyclegan", "model.history=4"],
+    "burn-in": ["r3gan", "augment=ada", "model.augment.target=null", "model.burn_in.augment=0.3"],
+    "classes": ["stylegan_lite", "model.conditional=true", "model.class_layers=2", "augment=ada"],
+    "progressive": ["stylegan_lite", "model.growth=progressive", "model.phase_images=16"],
+    "multi-scale": ["stylegan_lite", "model.growth=multi_scale"],
+    "perception": ["srgan", "model.content=discriminator"],
+    "encoder": ["f_anogan", "model.gan_share=0.5"],
+    "unet": ["cyclegan", "model.generator=unet", "model.blocks=null", "data.image_size=32"],
+    "norm": ["pix2pix", "model.norm=batch"],
+    "rrdb": ["srgan", "model.network=rrdb"],
+}
+# Models whose steps may be captured as one graph, each with what that takes, and what changes such a step.
+CAPTURED: dict[str, list[str]] = {
+    "cgan": ["cgan", "model.clip_norm=0.1"],
+    "cyclegan": ["cyclegan", "model.history=0"],
+    "dcgan": ["dcgan", "model.discriminator_norm=spectral", "regularizer=gradient_penalty"],
+    "pix2pix": ["pix2pix"],
+    "r3gan": ["r3gan", "model.burn_in=null"],
+    "srgan": ["srgan", "model.pixel_images=0", "model.content=discriminator", "model.lr_steps=[]"],
+    "style_transfer": ["style_transfer"],
+    "vanilla": ["vanilla", "model.ema_half_life=null"],
+    "ada": ["vanilla", "model.clip_norm=0.1", "augment=ada", "model.augment.interval=16", "model.augment.speed=100"],
+}
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
     """A file system of 1 MB at `folder`, and what fills it up. Where none may be mounted, no file can grow instead."""

@@ -524,6 +524,14 @@ def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: l
     assert changes({**settings(), "ranges": [[0, 4080]]}, settings(*overrides)) == said  # found in the data
 
 
+def test_a_setting_that_there_was_not_yet_is_no_change() -> None:
+    """In a run of an earlier version; where it is typed, it is one."""
+    before, now = settings(), settings("cuda_graph=true", "model.n_critic=2")
+    del before["cuda_graph"], before["model"]["n_critic"]
+    assert changes(before, now, typed=set()) == []
+    assert changes(before, now, typed={"cuda_graph"}) == ["cuda_graph none -> True"]
+
+
 def test_what_a_file_says_does_not_steer_the_terminal() -> None:
     settings = plain(compose("run_dir=x", "callbacks.report.overrides=[]"))
     for odd in ({"scale": "\x1b[31mred\nline"}, {"\x1b[2Jkey": 1}, {"scale": "x" * 5000}):

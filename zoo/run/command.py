@@ -188,7 +188,7 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
             "nobody has killed it: lower data.num_workers or data.batch_size; resume=RUN goes on"
         )
     if "InvalidCxxCompiler" in str(error):
-        return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
+        return "compile= needs a C++ compiler, and there is none here: install one (g++), or go on without it"
     raised_here = _raised_in(error, Path(__file__).parents[1]) or type(error).__module__.startswith("zoo.")
     if isinstance(error, ValueError | FloatingPointError) and raised_here:
         text = str(error).strip()
