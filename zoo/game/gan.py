@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
@@ -294,11 +294,11 @@ class GAN(L.LightningModule):
         optimizer = optimizers[list(self._players).index(turn.player)] if isinstance(optimizers, list) else optimizers
         optimizer.zero_grad()
         objective = sum(terms.values(), start=torch.zeros((), device=self.device))
-        self.manual_backward(objective)
-        named = self._parameters_of[turn.player]
+        named, strategy = self._parameters_of[turn.player], self.trainer.strategy
         total = objective.detach().clone()
-        if isinstance(self.trainer.strategy, TurnDDP):
-            self.trainer.strategy.average_gradients(turn.player, named, total)
+        averaging = strategy.averaging(turn.player, named, total) if isinstance(strategy, TurnDDP) else nullcontext()
+        with averaging:
+            self.manual_backward(objective)
         norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
         turn.norm, turn.lost = norm, self._finite.lost(norm.isfinite() & total.isfinite())  # on all ranks or on none
         if self.game["clip_norm"] is not None:
