@@ -11,9 +11,8 @@ plain   the same weights and batches in separate passes, in the order of the aut
         translations and both round trips, discriminators' gradients off, both identities, one backward; then for each
         discriminator real, generated, backward. NCHW, torch's instance_norm and Adam, a history kept image by image.
 
-Protocol: one process, one `trainer.fit` for each setting, on noise in [-1, 1]. Segments of `--steps` steps alternate,
-the one that begins changes each round, so that a machine that slows down slows down both; the first WARMUP steps are
-not timed. Ratios are taken within a round; the table has the median over rounds and the lowest and the highest.
+Protocol: benchmarks/turns.py, one `trainer.fit` for each setting, on noise in [-1, 1]; the first WARMUP steps are not
+timed. Below each row stands what a step is made of: convolutions are the library's, in both loops.
 
 Proof of equal work, in fp32: the terms of the first step agree to 1e-4 of their value, or the exit code is 1. Later
 steps are held equal, history included, in tests/model/test_cyclegan.py; here the plain loop draws no old images.
@@ -21,12 +20,8 @@ steps are held equal, history included, in tests/model/test_cyclegan.py; here th
 
 import argparse
 import copy
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -36,7 +31,7 @@ import torch  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn.functional import instance_norm  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+from turns import clock, fitting, parts, ratios, spread, stepping, take_turns  # noqa: E402
 
 from zoo.batch import ImagePairs  # noqa: E402
 from zoo.model.cyclegan import CycleGAN  # noqa: E402
@@ -109,77 +104,33 @@ def with_torchs_norm(network: nn.Module) -> nn.Module:
     return network
 
 
-class Interleave(L.Callback):
-    """Runs the plain loop's segments between zoo's, and times both."""
+class Beside:
+    """Both loops at one size and batch: seconds of a step, terms of the first step, and what zoo's is made of."""
 
-    def __init__(self, batch: ImagePairs, *, rounds: int, steps: int) -> None:
-        self.batch, self.rounds, self.steps = batch, rounds, steps
-        self.seconds: dict[str, list[float]] = {"zoo": [], "plain": []}  # of a step, in each round
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.device = pl_module.device
-        self.batch = ImagePairs(*(tensor.to(self.device) for tensor in self.batch))
-        self.plain, self.done = Plain(pl_module), 0
-        self.first: dict[str, dict[str, float]] = {}
-        self.run(self.plain, 1)
-        self.first["plain"] = {name: term.item() for name, term in self.plain.terms.items()}
-        self.run(self.plain, WARMUP - 1)
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        self.done += 1
-        if self.done == 1:
-            terms = {name: values[-1].item() for name, values in pl_module.run_log._window.items()}
-            self.first["zoo"] = {name: terms[name] for name in self.first["plain"]}
-        segment, place = divmod(self.done - WARMUP, self.steps)
-        if place or segment < 0:
-            return
-        if segment > 0:
-            self.seconds["zoo"].append((self.now() - self.start) / self.steps)
-            if len(self.seconds["plain"]) < segment:  # in this round zoo was the first
-                self.timed()
-        if segment == self.rounds:
-            trainer.should_stop = True
-        elif segment % 2 == 0:
-            self.timed()
-        self.start = self.now()
-
-    def timed(self) -> None:
-        start = self.now()
-        self.run(self.plain, self.steps)
-        self.seconds["plain"].append((self.now() - start) / self.steps)
-
-    def run(self, step: Callable[[ImagePairs], None], times: int) -> None:
-        for _ in range(times):
-            step(self.batch)
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def measure(size: int, n: int, args: argparse.Namespace) -> Interleave:
-    """Both loops at one size and batch."""
-    overrides = [f"data.image_size={size}", f"model.width={args.width}", f"model.discriminator_width={args.width}"]
-    config = compose("model=cyclegan", "max_images=1_000_000", *overrides)
-    L.seed_everything(1, verbose=False)
-    model = instantiate(config.model, _convert_="all")
-    if args.compile:
-        model.compile_networks()
-    zero = torch.zeros(n, dtype=torch.int64)
-    batch = ImagePairs(*(torch.rand(2, n, 3, size, size) * 2 - 1), zero, zero, zero.bool(), torch.arange(n))
-    clock = Interleave(batch, rounds=args.rounds, steps=args.steps)
-    off = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
-    trainer = L.Trainer(
-        accelerator=args.device, devices=1, max_epochs=1, precision="bf16-mixed" if args.precision == "bf16" else 32,
-        callbacks=[clock], **off,
-    )  # fmt: skip
-    trainer.fit(model, DataLoader([batch] * (WARMUP + args.rounds * args.steps), batch_size=None))  # type: ignore[arg-type]
-    return clock
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+    def __init__(self, size: int, n: int, args: argparse.Namespace) -> None:
+        overrides = [f"data.image_size={size}", f"model.width={args.width}", f"model.discriminator_width={args.width}"]
+        config = compose("model=cyclegan", "max_images=1_000_000", *overrides)
+        L.seed_everything(1, verbose=False)
+        model = instantiate(config.model, _convert_="all")
+        if args.compile:
+            model.compile_networks()
+        zero = torch.zeros(n, dtype=torch.int64)
+        batch = ImagePairs(*(torch.rand(2, n, 3, size, size) * 2 - 1), zero, zero, zero.bool(), torch.arange(n))
+        batch = ImagePairs(*(tensor.to(args.device) for tensor in batch))
+        with fitting(model, batch, device=args.device, precision=args.precision) as zoo:
+            plain = Plain(model)
+            arms = {"zoo": zoo, "plain": stepping(lambda: plain(batch))}
+            for arm in arms.values():
+                arm(1)
+            terms = {name: values[-1].item() for name, values in model.run_log._window.items()}
+            self.first = {
+                "zoo": {name: terms[name] for name in plain.terms},
+                "plain": {name: term.item() for name, term in plain.terms.items()},
+            }
+            self.seconds = take_turns(
+                arms, rounds=args.rounds, steps=args.steps, now=clock("wall", args.device), warmup=WARMUP - 1
+            )
+            self.parts = {name: parts(arm, steps=1, device=args.device) for name, arm in arms.items()}
 
 
 def main() -> int:
@@ -199,11 +150,13 @@ def main() -> int:
     equal = True
     for size in args.sizes:
         for n in args.batches:
-            clock = measure(size, n, args)
-            ratios = [b / a for a, b in zip(clock.seconds["zoo"], clock.seconds["plain"], strict=True)]
-            speeds = [spread([n / s for s in clock.seconds[name]]) for name in ("zoo", "plain")]
-            print(f"{size:>8}{n:>7}{speeds[0]:>24}{speeds[1]:>24}{spread(ratios):>24}", flush=True)
-            zoo, plain = clock.first["zoo"], clock.first["plain"]
+            both = Beside(size, n, args)
+            speeds = [spread([n / s for s in both.seconds[name]], ".3g") for name in ("zoo", "plain")]
+            ratio = spread(ratios(both.seconds, "plain", "zoo"), ".3g")
+            print(f"{size:>8}{n:>7}{speeds[0]:>24}{speeds[1]:>24}{ratio:>24}", flush=True)
+            for name, made_of in both.parts.items():
+                print(f"        {name}: {made_of}", flush=True)
+            zoo, plain = both.first["zoo"], both.first["plain"]
             worst = max(abs(zoo[name] / plain[name] - 1) for name in plain)
             if args.precision == "fp32" and worst > 1e-4:
                 equal = False

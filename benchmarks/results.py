@@ -253,7 +253,8 @@ class Book:
     ) -> str:
         """Run its commands; what they print. `runs` are where its trainings write, or wrote: then they are not run."""
         log = folder / f"{row.name}-{seed}.log"
-        environment = os.environ | {"OMP_NUM_THREADS": str(row.threads), "PYTHONPATH": str(ROOT)}
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"OMP_NUM_THREADS": str(row.threads), "PYTHONPATH": paths}
         log.touch()
         for k, command in enumerate(row.commands):
             if k in row.trainings and not train:

@@ -10,10 +10,9 @@ loop   a plain PyTorch loop with the same arithmetic: the same patches from the 
        the same weights, channels-last, fused Adam, G's average by one foreach lerp, the same check that gradients are
        finite. No books, no files.
 
-Both train on the embedded photographs. Segments of `--steps` steps are interleaved, their order turned each round, so
-that a machine that slows down slows down both: a callback, last in the trainer's list, runs the loop between two of
-zoo's segments. Ratios are taken within a round; the table has the median over rounds, and the lowest and the highest
-round in brackets. On a GPU each segment ends with a synchronisation.
+Both train on the embedded photographs, in turn (benchmarks/turns.py): a callback, last in the trainer's list, holds zoo
+while the loop runs. On a GPU each segment ends with a synchronisation. At the end PROFILED steps of each are looked at:
+convolution is the library's share of a step, and no loop can change it.
 
 data   the share of a zoo step that passes between the request for a batch and its arrival on the device, as floats: in
        the main process, where nothing else happens meanwhile. With workers it is the time that is waited for them.
@@ -27,12 +26,9 @@ import contextlib
 import copy
 import io
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 import hydra  # noqa: E402
 import lightning as L  # noqa: E402
 import torch  # noqa: E402
+import turns  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -50,7 +47,7 @@ from zoo.batch import LowHigh, from_bytes  # noqa: E402
 from zoo.game.averages import EMA  # noqa: E402
 from zoo.model.srgan import SRGAN  # noqa: E402
 
-WARMUP = 3  # steps
+WARMUP, PROFILED = 3, 2  # steps
 
 
 class Loop:
@@ -105,63 +102,32 @@ class Loop:
         optimizer.step()
 
 
-class Interleave(L.Callback):
-    """Runs the loop's segments between zoo's, and times both."""
+class Reins(L.Callback):
+    """Has zoo's training stand still before each of its steps, makes the loop, and counts the wait for data."""
 
-    def __init__(self, *, rounds: int, steps: int) -> None:
-        segments = [("zoo", WARMUP, False), ("loop", WARMUP, False)]
-        for r in range(rounds):
-            order = ("zoo", "loop") if r % 2 == 0 else ("loop", "zoo")
-            segments += [(name, steps, True) for name in order]
-        self.segments = deque(segments)
-        self.seconds: dict[str, list[float]] = {"zoo": [], "loop": []}  # of a step, for each round
-        self.waited: list[float] = []  # for data, of a step of zoo, for each round
-        self.waiting = 0.0
+    def __init__(self, loop: turns.Loop, now: Callable[[], float]) -> None:
+        self.reins, self.now = loop, now
+        self.waits: list[float] = []  # seconds of each of zoo's steps
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.device = pl_module.device
-        self.loop = Loop(trainer, pl_module)
+        self.model, self.loop = pl_module, Loop(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        arrives, self.asked = data.on_after_batch_transfer, self.now()
+        arrives = data.on_after_batch_transfer
 
         def arrived(batch: LowHigh, dataloader_idx: int) -> LowHigh:
             batch = arrives(batch, dataloader_idx)
-            self.waiting += self.now() - self.asked
+            self.waits.append(self.now() - self.asked)
             return batch
 
         data.on_after_batch_transfer = arrived
-        self.run_others()
+        self.pause()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        self.left -= 1
-        if not self.left:
-            self.record("zoo", *self.zoo)
-            self.run_others()
+        self.pause()
+
+    def pause(self) -> None:
+        self.reins.pause()
         self.asked = self.now()
-
-    def run_others(self) -> None:
-        """All segments up to zoo's next, whose clock then starts."""
-        while self.segments:
-            name, steps, timed = self.segments.popleft()
-            start = self.now()
-            if name == "zoo":
-                self.left, self.zoo, self.waiting = steps, (start, steps, timed), 0.0
-                return
-            for _ in range(steps):
-                self.loop()
-            self.record(name, start, steps, timed)
-
-    def record(self, name: str, start: float, steps: int, timed: bool) -> None:
-        seconds = (self.now() - start) / steps
-        if timed:
-            self.seconds[name].append(seconds)
-            if name == "zoo":
-                self.waited.append(self.waiting / steps / seconds)
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 @contextlib.contextmanager
@@ -194,10 +160,6 @@ def differences(zoo: SRGAN, loop: Loop) -> list[str]:
     return unequal
 
 
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in {"width": 32, "blocks": 8, "patch": 64, "batch": 16, "rounds": 5, "steps": 10}.items():
@@ -211,8 +173,15 @@ def main() -> int:
     args = parser.parse_args()
     if args.device == "cuda":
         torch.backends.cudnn.deterministic = True
-    steps = WARMUP + args.rounds * args.steps
-    clock = Interleave(rounds=args.rounds, steps=args.steps)
+    steps = WARMUP + args.rounds * args.steps + PROFILED
+    now = turns.clock("wall", args.device)
+    reins: list[Reins] = []
+
+    def zoo(loop: turns.Loop) -> None:
+        reins.append(Reins(loop, now))
+        with last_callback(reins[0], args.channels_last == "on"):
+            train.run(config)
+
     with tempfile.TemporaryDirectory() as folder, hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = hydra.compose(
             "train",
@@ -227,8 +196,10 @@ def main() -> int:
                 f"trainer.precision={'bf16-mixed' if args.precision == 'bf16' else '32-true'}",
             ],
         )
-        with contextlib.redirect_stdout(io.StringIO()), last_callback(clock, args.channels_last == "on"):
-            model: Any = train.run(config).lightning_module
+        with contextlib.redirect_stdout(io.StringIO()), turns.Loop(zoo) as training:
+            arms = {"zoo": training, "loop": turns.stepping(reins[0].loop)}
+            seconds = turns.take_turns(arms, rounds=args.rounds, steps=args.steps, now=now, warmup=WARMUP)
+            parts = {name: turns.parts(arm, steps=PROFILED, device=args.device) for name, arm in arms.items()}
     print(
         f"SRGAN x4, {args.phase} phase, {args.blocks} blocks of width {args.width}, {args.norm} norm, "
         f"{args.batch} patches of {args.patch}x{args.patch}, {args.precision}, channels-last {args.channels_last}"
@@ -238,13 +209,17 @@ def main() -> int:
         "[lowest, highest]\n"
     )
     print(f"{'':12}{'patches/s':>28}{'ms a step':>28}")
-    for name, rounds in clock.seconds.items():
+    for name, rounds in seconds.items():
         speeds, milliseconds = [args.batch / s for s in rounds], [1000 * s for s in rounds]
-        print(f"{name:12}{spread(speeds, 1):>28}{spread(milliseconds, 1):>28}")
-    ratios = [loop / zoo for zoo, loop in zip(clock.seconds["zoo"], clock.seconds["loop"], strict=True)]
-    print(f"\nzoo / loop          {spread(ratios, 3)}   target: 0.97 or more")
-    print(f"waiting for data    {spread([100 * share for share in clock.waited], 2)} %   target: below 5 %")
-    differ = differences(model, clock.loop)
+        print(f"{name:12}{turns.spread(speeds, ',.1f'):>28}{turns.spread(milliseconds, ',.1f'):>28}")
+    print()
+    for name, made_of in parts.items():
+        print(f"{name:12}{made_of}")
+    print(f"\nzoo / loop          {turns.spread(turns.ratios(seconds, 'loop', 'zoo'), '.3f')}   target: 0.97 or more")
+    waits = [reins[0].waits[WARMUP + k * args.steps :][: args.steps] for k in range(args.rounds)]
+    waited = [100 * sum(wait) / args.steps / s for wait, s in zip(waits, seconds["zoo"], strict=True)]
+    print(f"waiting for data    {turns.spread(waited)} %   target: below 5 %")
+    differ = differences(reins[0].model, reins[0].loop)
     print(f"zoo and loop after {steps} steps: ", end="")
     print("\n    ".join(["NOT EQUAL", *differ[:5]]) if differ else "equal bit for bit")
     return 1 if differ and args.precision == "fp32" and not args.compile else 0

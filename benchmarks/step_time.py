@@ -18,17 +18,11 @@ textbook      the loop of PyTorch's DCGAN tutorial on these networks, its loss o
               gradients of D that nobody uses; `.item()` of two losses and three mean logits each step. No average.
 textbook+ema  the same with zoo's average of G: the same work for the user, hence the fairer comparison.
 
-Protocol: one process, one `trainer.fit`. Segments of `--steps` steps are interleaved, their order rotated each round,
-so that a machine that slows down slows down all: a callback, last in the trainer's list, runs the others' segments
-between two of zoo's. A segment of zoo is timed from the end of this callback to its call after the segment's last
-batch: whole periods of Lightning's loop, epoch ends and the books' rows included. Not timed: set-up, the first WARMUP
-steps of each, and what train.py does every tenth of a run (checkpoint, grid, evaluation). On a GPU each segment ends
-with a synchronisation. Ratios are taken within a round; the table has the median over rounds, and the lowest and the
-highest round in brackets.
-
-What Lightning does to the process is zoo's cost alone: importing it sets PYTORCH_NVML_BASED_CUDA_CHECK=1, with which
-a CUDA build of torch, where there is no GPU, looks for a driver in each step of Adam (0.07 ms). The others run
-without it.
+Protocol: benchmarks/turns.py, one `trainer.fit`, which a callback, last in the trainer's list, holds while others run:
+a segment of zoo is whole periods of Lightning's loop, epoch ends and the books' rows included. Not timed: set-up, the
+first WARMUP steps of each, and what train.py does every tenth of a run (checkpoint, grid, evaluation). On a GPU each
+segment ends with a synchronisation. At the end, PROFILED steps of each are looked at: convolution is the library's
+share of a step, and no loop can change it.
 
 The overhead is zoo's step less the loop's: in this setting, and again with networks so small that their own noise does
 not hide it (16x16, width 4, batch 16; on one thread, since waking a second costs more than such a step), in twice as
@@ -44,12 +38,10 @@ import contextlib
 import copy
 import io
 import os
-import statistics
 import sys
 import tempfile
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +51,7 @@ sys.path.insert(0, str(ROOT))
 import hydra  # noqa: E402
 import lightning as L  # noqa: E402
 import torch  # noqa: E402
+import turns  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus  # noqa: E402
 
@@ -68,7 +61,7 @@ from zoo.data.module import ORDER, seeded  # noqa: E402
 from zoo.model.dcgan import DCGAN  # noqa: E402
 
 VARIANTS = ("zoo", "loop", "textbook", "textbook+ema")
-WARMUP = 5  # steps
+WARMUP, PROFILED = 5, 3  # steps
 TINY = {"size": 16, "width": 4, "batch": 16, "channels": 1}
 TARGETS = {"zoo / loop": 0.97, "zoo / textbook": 1.2}  # at 32x32, width 32; at 64x64, width 64, 3 channels
 OVERHEAD_TARGET = 1.0  # ms a step
@@ -248,16 +241,11 @@ class Textbook:
 # Timing -------------------------------------------------------------------------------------------------------------
 
 
-class Interleave(L.Callback):
-    """Runs the other variants' segments between zoo's, and times all of them."""
+class Reins(L.Callback):
+    """Has zoo's training stand still before each of its steps, and makes the others when it is about to begin."""
 
-    def __init__(self, variants: tuple[str, ...], *, rounds: int, steps: int) -> None:
-        segments = [(name, WARMUP, False) for name in variants]
-        for r in range(rounds):
-            k = r % len(variants)
-            segments += [(name, steps, True) for name in (*variants[k:], *variants[:k])]
-        self.segments = deque(segments)
-        self.seconds: dict[str, list[float]] = {name: [] for name in variants}  # of a step, for each round
+    def __init__(self, loop: turns.Loop, variants: tuple[str, ...]) -> None:
+        self.loop, self.variants = loop, variants
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         make: dict[str, Callable[[Setting], Step]] = {
@@ -265,74 +253,52 @@ class Interleave(L.Callback):
             "textbook": lambda setting: Textbook(setting, ema=False),
             "textbook+ema": lambda setting: Textbook(setting, ema=True),
         }
-        self.device = pl_module.device
-        self.others = {name: make[name](Setting(trainer, pl_module)) for name in self.seconds if name != "zoo"}
-        self.run_others()
+        self.model = pl_module
+        self.others = {name: make[name](Setting(trainer, pl_module)) for name in self.variants if name != "zoo"}
+        self.loop.pause()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        self.left -= 1
-        if not self.left:
-            self.record("zoo", *self.zoo)
-            self.run_others()
-
-    def run_others(self) -> None:
-        """All segments up to zoo's next, whose clock then starts."""
-        while self.segments:
-            name, steps, timed = self.segments.popleft()
-            start = self.now()
-            if name == "zoo":
-                self.left, self.zoo = steps, (start, steps, timed)
-                return
-            step = self.others[name]
-            with without_lightning():
-                for _ in range(steps):
-                    step()
-            self.record(name, start, steps, timed)
-
-    def record(self, name: str, start: float, steps: int, timed: bool) -> None:
-        end = self.now()
-        if timed:
-            self.seconds[name].append((end - start) / steps)
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.loop.pause()
 
 
-@contextlib.contextmanager
-def without_lightning() -> Iterator[None]:
-    """The environment as it is where Lightning was not imported: its variable slows Adam down."""
-    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
-    value = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if value is not None:
-            os.environ[name] = value
+@dataclass
+class Measured:
+    seconds: dict[str, list[float]]  # of a step of each variant in each round
+    parts: dict[str, str]  # what a step of each is made of
+    differ: list[str]  # where zoo and loop differ at the end
 
 
 def measure(
     variants: tuple[str, ...], *, size: int, width: int, batch: int, channels: int, rounds: int, steps: int,
     device: str, precision: str,
-) -> tuple[dict[str, list[float]], list[str]]:  # fmt: skip
-    """Seconds of a step of each variant in each round, and where zoo and loop differ at the end."""
-    clock = Interleave(variants, rounds=rounds, steps=steps)
+) -> Measured:  # fmt: skip
+    total = WARMUP + rounds * steps + PROFILED
+    reins: list[Reins] = []
+
+    def zoo(loop: turns.Loop) -> None:
+        reins.append(Reins(loop, variants))
+        with last_callback(reins[0]):
+            train.run(config)
+
     with tempfile.TemporaryDirectory() as folder, hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = hydra.compose(
             "train",
             [
                 *("model=dcgan", "data=mnist5k", "logger=csv", "metrics=none", "~callbacks.report"),
                 *(f"data.image_size={size}", f"data.channels={channels}", f"data.batch_size={batch}"),
-                *(f"model.width={width}", f"max_images={(WARMUP + rounds * steps) * batch}", f"run_dir={folder}"),
+                *(f"model.width={width}", f"max_images={total * batch}", f"run_dir={folder}"),
                 *("callbacks.samples.every=1_000_000_000", "callbacks.checkpoints.every=1_000_000_000"),
                 f"trainer={'gpu' if device == 'cuda' else device}",
                 f"trainer.precision={'bf16-mixed' if precision == 'bf16' else '32-true'}",
             ],
         )
-        with contextlib.redirect_stdout(io.StringIO()), last_callback(clock):
-            model = train.run(config).lightning_module
-    return clock.seconds, differences(model, clock.others["loop"])
+        with contextlib.redirect_stdout(io.StringIO()), turns.Loop(zoo) as training:
+            others = {name: turns.stepping(step) for name, step in reins[0].others.items()}
+            arms = {name: training if name == "zoo" else others[name] for name in variants}
+            now = turns.clock("wall", device)
+            seconds = turns.take_turns(arms, rounds=rounds, steps=steps, now=now, warmup=WARMUP)
+            parts = {name: turns.parts(arm, steps=PROFILED, device=device) for name, arm in arms.items()}
+    return Measured(seconds, parts, differences(reins[0].model, reins[0].others["loop"]))
 
 
 @contextlib.contextmanager
@@ -368,13 +334,9 @@ def differences(zoo: Any, loop: Any) -> list[str]:
 # Report -------------------------------------------------------------------------------------------------------------
 
 
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
-
-
 def overhead(seconds: dict[str, list[float]]) -> str:
     gaps = [1000 * (zoo - loop) for zoo, loop in zip(seconds["zoo"], seconds["loop"], strict=True)]
-    return f"{spread(gaps, 2)} ms a step"
+    return f"{turns.spread(gaps)} ms a step"
 
 
 def machine(device: str) -> str:
@@ -399,31 +361,36 @@ def main() -> int:
     print(machine(args.device))
     if args.device == "cuda":
         torch.backends.cudnn.deterministic = True
-    seconds, differ = measure(VARIANTS, **vars(args))
+    found = measure(VARIANTS, **vars(args))
     print(
         f"DCGAN {args.size}x{args.size}, channels {args.channels}, width {args.width}, batch {args.batch}, "
         f"{args.precision}, {args.device}: {args.rounds} rounds of {args.steps} steps, median [lowest, highest]\n"
     )
     print(f"{'':16}{'images/s':>28}{'ms a step':>28}")
-    for name, rounds in seconds.items():
+    for name, rounds in found.seconds.items():
         speeds, milliseconds = [args.batch / s for s in rounds], [1000 * s for s in rounds]
-        print(f"{name:16}{spread(speeds, 1):>28}{spread(milliseconds, 1):>28}")
+        print(f"{name:16}{turns.spread(speeds, ',.1f'):>28}{turns.spread(milliseconds, ',.1f'):>28}")
     print()
     for name in VARIANTS[1:]:
-        ratios = [other / zoo for zoo, other in zip(seconds["zoo"], seconds[name], strict=True)]
         target = TARGETS.get(f"zoo / {name}")
-        print(f"{f'zoo / {name}':20}{spread(ratios, 3)}{f'   target: {target} or more' if target else ''}")
+        ratio = turns.spread(turns.ratios(found.seconds, name, "zoo"), ".3f")
+        print(f"{f'zoo / {name}':20}{ratio}{f'   target: {target} or more' if target else ''}")
+    print()
+    for name, made_of in found.parts.items():
+        print(f"{name:16}{made_of}")
 
     torch.set_num_threads(1)
-    tiny, differ_tiny = measure(
+    tiny = measure(
         ("zoo", "loop"), **TINY, rounds=2 * args.rounds, steps=125, device=args.device, precision=args.precision
     )
-    print(f"\noverhead, zoo - loop  {overhead(seconds)}")
-    print(f"    on a tiny DCGAN   {overhead(tiny)}   target: below {OVERHEAD_TARGET} ms")
+    print(f"\noverhead, zoo - loop  {overhead(found.seconds)}")
+    print(f"    on a tiny DCGAN   {overhead(tiny.seconds)}   target: below {OVERHEAD_TARGET} ms")
 
-    print(f"\nzoo and loop after {WARMUP + args.rounds * args.steps} and {WARMUP + 250 * args.rounds} steps: ", end="")
-    print("\n    ".join(["NOT EQUAL", *differ, *differ_tiny]) if differ or differ_tiny else "equal bit for bit")
-    return 1 if differ or differ_tiny else 0
+    after = [WARMUP + steps + PROFILED for steps in (args.rounds * args.steps, 250 * args.rounds)]
+    differ = found.differ + tiny.differ
+    print(f"\nzoo and loop after {after[0]} and {after[1]} steps: ", end="")
+    print("\n    ".join(["NOT EQUAL", *differ]) if differ else "equal bit for bit")
+    return 1 if differ else 0
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ plain   the same weights, batch and draws: each image's own weights in one group
         appendix B), NCHW, a forward of G in each turn, the first without gradients, D's gradients computed in both,
         torch's plain Adam. Penalties as lazily as in zoo, on the same part of the batch.
 
-Protocol: as benchmarks/cyclegan.py: segments alternate within one `trainer.fit`, the one that begins changes each
-round, ratios are taken within a round, and the table has the median over rounds, the lowest and the highest. Segments
-are multiples of 16 steps, so that each has its share of penalties. The penalties' cost is zoo's step with them over
-zoo's step without, in fits that follow each other.
+Protocol: benchmarks/turns.py, within one `trainer.fit`. Segments are multiples of 16 steps, so that each has its share
+of penalties. The penalties' cost is zoo's step with them over zoo's step without, in fits that follow each other. What
+16 steps are made of stands below: convolution is the library's share, and no loop can change it.
 
 Proof of equal work, in fp32: the terms of the first step, R1 and path length included, agree to 1e-3 of their value, or
 the exit code is 1.
@@ -26,7 +25,6 @@ import copy
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +37,10 @@ from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch.nn.functional import softplus  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+from turns import Arm, clock, fitting, parts, ratios, spread, stepping, take_turns  # noqa: E402
 
 from zoo.batch import LabelledImages  # noqa: E402
-from zoo.game.regularizers import r1  # noqa: E402
+from zoo.game.regularizers import zero_centred  # noqa: E402
 from zoo.model.stylegan_lite import StyleGANLite  # noqa: E402
 from zoo.networks import style as blocks  # noqa: E402
 from zoo.networks.path_length import path_lengths  # noqa: E402
@@ -105,7 +103,7 @@ class Plain:
         self.terms = {"D/adversarial": softplus(-D(x)).mean() + softplus(D(fake)).mean()}
         regularizer, path_length = model.regularizer, model.path_length
         if regularizer.r1 and (self.turn - 1) % regularizer.every == 0:
-            self.terms["D/r1"] = regularizer.r1 * regularizer.every * r1(D, x)
+            self.terms["D/r1"] = regularizer.r1 * regularizer.every * zero_centred(D, x)
         sum(self.terms.values()).backward()  # type: ignore[union-attr]
         self.opt_D.step()
 
@@ -129,76 +127,33 @@ class Plain:
         self.terms |= of_G
 
 
-class Interleave(L.Callback):
-    """Runs the plain loop's segments between zoo's, and times both."""
-
-    def __init__(self, batch: LabelledImages, twin: StyleGANLite | None, *, rounds: int, steps: int) -> None:
-        self.batch, self.twin, self.rounds, self.steps = batch, twin, rounds, steps
-        self.seconds: dict[str, list[float]] = {"zoo": [], "plain": []}  # of a step, in each round
-        self.first: dict[str, dict[str, float]] = {}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self.device, self.done = pl_module.device, 0
-        self.batch = LabelledImages(*(tensor.to(self.device) for tensor in self.batch))
-        if self.twin is not None:
-            self.plain = Plain(pl_module, self.twin)
-            self.run(self.plain, 1)
-            self.first["plain"] = {name: term.item() for name, term in self.plain.terms.items()}
-            self.run(self.plain, WARMUP - 1)
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        self.done += 1
-        if self.done == 1:
-            self.first["zoo"] = {name: values[-1].item() for name, values in pl_module.run_log._window.items()}
-        segment, place = divmod(self.done - WARMUP, self.steps)
-        if place or segment < 0:
-            return
-        if segment > 0:
-            self.seconds["zoo"].append((self.now() - self.start) / self.steps)
-            if len(self.seconds["plain"]) < segment:  # in this round zoo was the first
-                self.timed()
-        if segment == self.rounds:
-            trainer.should_stop = True
-        elif segment % 2 == 0:
-            self.timed()
-        self.start = self.now()
-
-    def timed(self) -> None:
-        start = self.now()
-        if self.twin is not None:
-            self.run(self.plain, self.steps)
-        self.seconds["plain"].append((self.now() - start) / self.steps)
-
-    def run(self, step: Callable[[LabelledImages], None], times: int) -> None:
-        for _ in range(times):
-            step(self.batch)
-
-    def now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def measure(args: argparse.Namespace, *overrides: str, beside: bool) -> Interleave:
+class Measured:
     """Zoo's step with these settings, beside the plain one or alone."""
-    cfg = compose("model=stylegan_lite", "max_images=1_000_000", *args.overrides, *overrides)
-    L.seed_everything(1, verbose=False)
-    model = instantiate(cfg.model, _convert_="all")
-    twin = instantiate(cfg.model, _convert_="all") if beside else None
-    if args.compile:
-        model.compile_networks()
-    h, w = (cfg.data.image_size,) * 2 if isinstance(cfg.data.image_size, int) else cfg.data.image_size
-    n = cfg.data.batch_size
-    image = torch.rand(n, cfg.data.channels, h, w) * 2 - 1
-    batch = LabelledImages(image, torch.zeros(n, dtype=torch.int64), torch.arange(n))
-    clock = Interleave(batch, twin, rounds=args.rounds, steps=args.steps)
-    off = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
-    trainer = L.Trainer(
-        accelerator=args.device, devices=1, max_epochs=1, precision="bf16-mixed" if args.precision == "bf16" else 32,
-        callbacks=[clock], **off,
-    )  # fmt: skip
-    trainer.fit(model, DataLoader([batch] * (WARMUP + args.rounds * args.steps), batch_size=None))  # type: ignore[arg-type]
-    return clock
+
+    def __init__(self, args: argparse.Namespace, *overrides: str, beside: bool) -> None:
+        cfg = compose("model=stylegan_lite", "max_images=1_000_000", *args.overrides, *overrides)
+        L.seed_everything(1, verbose=False)
+        model = instantiate(cfg.model, _convert_="all")
+        twin = instantiate(cfg.model, _convert_="all") if beside else None
+        if args.compile:
+            model.compile_networks()
+        h, w = (cfg.data.image_size,) * 2 if isinstance(cfg.data.image_size, int) else cfg.data.image_size
+        self.n = cfg.data.batch_size
+        image = torch.rand(self.n, cfg.data.channels, h, w, device=args.device) * 2 - 1
+        batch = LabelledImages(image, torch.zeros(self.n, dtype=torch.int64), torch.arange(self.n))
+        with fitting(model, batch, device=args.device, precision=args.precision) as zoo:
+            arms: dict[str, Arm] = {"zoo": zoo}
+            self.first: dict[str, dict[str, float]] = {}
+            if twin is not None:
+                plain = Plain(model, twin)
+                arms["plain"] = stepping(lambda: plain(batch))
+                arms["plain"](1)
+                self.first["plain"] = {name: term.item() for name, term in plain.terms.items()}
+            zoo(1)
+            self.first["zoo"] = {name: values[-1].item() for name, values in model.run_log._window.items()}
+            now = clock("wall", args.device)
+            self.seconds = take_turns(arms, rounds=args.rounds, steps=args.steps, now=now, warmup=WARMUP - 1)
+            self.parts = {name: parts(arm, steps=16, device=args.device) for name, arm in arms.items()}
 
 
 def formulations(args: argparse.Namespace) -> None:
@@ -219,13 +174,9 @@ def formulations(args: argparse.Namespace) -> None:
                 if turn >= WARMUP:
                     seconds[way].append(time.perf_counter() - start)
         scaled, grouped = seconds.values()
-        ratios = [b / a for a, b in zip(scaled, grouped, strict=True)]
-        row = [spread([1e3 * s for s in values]) for values in (scaled, grouped)] + [spread(ratios)]
-        print(f"{f'{c}, {size}x{size}':>20}" + "".join(f"{cell:>24}" for cell in row), flush=True)
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+        row = [[1e3 * s for s in values] for values in (scaled, grouped)]
+        row.append([b / a for a, b in zip(scaled, grouped, strict=True)])
+        print(f"{f'{c}, {size}x{size}':>20}" + "".join(f"{spread(cell, '.3g'):>24}" for cell in row), flush=True)
 
 
 def main() -> int:
@@ -244,18 +195,18 @@ def main() -> int:
     print(f"{args.rounds} rounds of {args.steps} steps, median [lowest, highest]")
     formulations(args)
     full = ["regularizer=r1_lazy", "model.path_length.weight=2"]  # both penalties, whatever the default
-    clock = measure(args, *full, beside=True)
-    n = len(clock.batch.image)
-    ratios = [b / a for a, b in zip(clock.seconds["zoo"], clock.seconds["plain"], strict=True)]
+    both = Measured(args, *full, beside=True)
     for name in ("zoo", "plain"):
-        print(f"{name:>26}: {spread([n / s for s in clock.seconds[name]])} images/s")
-    print(f"{'ratio':>26}: {spread(ratios)}", flush=True)
+        print(f"{name:>26}: {spread([both.n / s for s in both.seconds[name]], '.3g')} images/s")
+    print(f"{'ratio':>26}: {spread(ratios(both.seconds, 'plain', 'zoo'), '.3g')}", flush=True)
+    for name, made_of in both.parts.items():
+        print(f"{name:>26}: {made_of}", flush=True)
 
-    alone = {name: measure(args, *full, *settings, beside=False) for name, settings in PENALTIES.items()}
+    alone = {name: Measured(args, *full, *settings, beside=False) for name, settings in PENALTIES.items()}
     base = statistics.median(alone["neither"].seconds["zoo"])
     for name, timed in alone.items():
         print(f"{name:>26}: {statistics.median(timed.seconds['zoo']) / base:.3f} times the step without penalties")
-    zoo, plain = clock.first["zoo"], clock.first["plain"]
+    zoo, plain = both.first["zoo"], both.first["plain"]
     worst = max(abs(zoo[name] / plain[name] - 1) for name in plain)
     if args.precision == "fp32" and worst > 1e-3:
         print(f"NOT EQUAL: terms of the first step differ by up to {worst:.1e}: {zoo} and {plain}")
