@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
@@ -386,10 +387,20 @@ class Files:
 
     def splits(self, test_fraction: float) -> "dict[Split, Files]":
         """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
-        sides: dict[Split, list[int]] = {"train": [], "test": []}
-        for row, file in enumerate(self.files):
-            sides["test" if in_test(file, test_fraction) else "train"].append(row)
-        return {split: self.taken(rows) for split, rows in sides.items() if rows or split == "train"}
+        if not test_fraction:
+            return {"train": self}
+        held_out = [in_test(file, test_fraction) for file in self.files]
+        sides: dict[Split, list[bool]] = {"train": [not is_test for is_test in held_out], "test": held_out}
+        return {
+            split: Files(
+                self.root,
+                [*compress(self.files, side)],
+                self.reading,
+                self.labels[torch.tensor(side, dtype=torch.bool)],
+            )
+            for split, side in sides.items()
+            if any(side) or split == "train"
+        }
 
     def taken(self, rows: list[int]) -> "Files":
         """These images alone."""
