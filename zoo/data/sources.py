@@ -11,7 +11,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
@@ -387,22 +386,11 @@ class Files:
 
     def splits(self, test_fraction: float) -> "dict[Split, Files]":
         """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
-        if not test_fraction:
-            return {"train": self}
-        held_out = [in_test(file, test_fraction) for file in self.files]
-        sides: dict[Split, list[bool]] = {"train": [not is_test for is_test in held_out], "test": held_out}
-        return {
-            split: Files(
-                self.root,
-                [*compress(self.files, side)],
-                self.reading,
-                self.labels[torch.tensor(side, dtype=torch.bool)],
-            )
-            for split, side in sides.items()
-            if any(side) or split == "train"
-        }
+        held_out = np.fromiter((in_test(file, test_fraction) for file in self.files), bool, len(self.files))
+        sides: dict[Split, np.ndarray] = {"train": np.flatnonzero(~held_out), "test": np.flatnonzero(held_out)}
+        return {split: self.taken(rows) for split, rows in sides.items() if len(rows) or split == "train"}
 
-    def taken(self, rows: list[int]) -> "Files":
+    def taken(self, rows: Sequence[int] | np.ndarray) -> "Files":
         """These images alone."""
         return Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
 
