@@ -12,6 +12,8 @@ median and in brackets the lowest and the highest. Not timed: the start, and the
 are compiled. Bytes are those that `TurnDDP.averaging` hands to all_reduce, counted in it, over those of the
 parameters that were stepped: 1.00 is each player's gradient once in its turn, and nothing else.
 
+How time and memory grow with the images of a set, on one process and on several, says benchmarks/growth.py.
+
 `--settings` compares float32 eager, bf16-mixed, compile and both on the first number of processes instead.
 """
 

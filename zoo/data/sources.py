@@ -386,12 +386,11 @@ class Files:
 
     def splits(self, test_fraction: float) -> "dict[Split, Files]":
         """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
-        sides: dict[Split, list[int]] = {"train": [], "test": []}
-        for row, file in enumerate(self.files):
-            sides["test" if in_test(file, test_fraction) else "train"].append(row)
-        return {split: self.taken(rows) for split, rows in sides.items() if rows or split == "train"}
+        held_out = np.fromiter((in_test(file, test_fraction) for file in self.files), bool, len(self.files))
+        sides: dict[Split, np.ndarray] = {"train": np.flatnonzero(~held_out), "test": np.flatnonzero(held_out)}
+        return {split: self.taken(rows) for split, rows in sides.items() if len(rows) or split == "train"}
 
-    def taken(self, rows: list[int]) -> "Files":
+    def taken(self, rows: Sequence[int] | np.ndarray) -> "Files":
         """These images alone."""
         return Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
 
