@@ -136,7 +136,8 @@ def train_alike(name: str, small: Small, folder: Path, backend: str) -> None:
             apart = ~torch.isclose(compiled[weight], value, rtol=1e-3, atol=atol)
             assert apart.float().mean() <= odd, weight
     networks = sum(any(p.requires_grad for p in child.parameters()) for child in gan.children())
-    assert networks <= counter.frame_count <= 2 * networks * PHASES.get(name, 1)  # each in its own turn, and frozen
+    # Each in its own turn, and frozen; on real and on generated images, where these differ in memory layout.
+    assert networks <= counter.frame_count <= 3 * networks * PHASES.get(name, 1)
 
 
 @pytest.mark.parametrize("name", some_slow(list(COMPILED), "cgan", "dcgan", "vanilla"))

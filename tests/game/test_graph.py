@@ -110,6 +110,7 @@ def test_replayed_steps_are_the_steps(name: str, tape: type[OnTape], tmp_path: P
     eager = left(small(model, tmp_path / "eager", *options))
     captured = left(small(model, tmp_path / "captured", *options, "cuda_graph=true"))
     assert tape.replays == 8 - graph.WARM
+    assert set(captured["turns"].values()) == {8}
     assert len(set(captured["log"].splitlines())) == 1 + 4  # of two steps each
     for what, value in eager.items():
         assert same(value, captured[what]), what
