@@ -173,6 +173,9 @@ def look_in(path: Path, remedy: str, kept_in: Path | None = None) -> tuple[Root,
         check_is_folder(path, remedy)
         found = find(path)
         if found.images or not (shards := shards_in(path)):
+            if not found.images and found.passed_over[SUFFIX]:
+                below = f"its shards lie in folders below it: give one of them, or all, {path}/*/*{SUFFIX}"
+                raise MissingData(f"{path} holds no images, and {below}.")
             return path, found
         archive: Archive = opened_archive(path, kept_in)
         beside = found.passed_over - Counter({SUFFIX: len(shards)})

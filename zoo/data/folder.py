@@ -89,6 +89,7 @@ class Folder(Source):
     def _with_tests(self, content: Files) -> dict[Split, Files]:
         """The training images beside the test images of their own, whose labels go by the names of the classes."""
         (root, files), tests = self.found_tests, self.test_labels
+        check_apart(content.root, root)
         if tests is None:
             return {"train": content, "test": Files(root, files, self.reading)}
         if self.all_normal:
@@ -185,6 +186,15 @@ class Folder(Source):
         if content is not None and not isinstance(root, Archive):
             self.reading.passed_over[root][path.suffix.lower()] -= 1
         return tables.named_table(path) if content is None and asked else content
+
+
+def check_apart(train: Root, test: Root) -> None:
+    """A MissingData where a shard is of both: they lie in one folder more often than not."""
+    if isinstance(train, Shards) and isinstance(test, Shards) and (shard := test.index.in_both(train.index)):
+        raise MissingData(
+            f"{shard} is one of the shards of data.root={train} and of data.test_root={test}, so that its images would "
+            "be trained on and tested with: name those of each by a pattern, data.root='set/train-*.tar'."
+        )
 
 
 def empty_folders(root: Path, files: Sequence[str]) -> list[str]:

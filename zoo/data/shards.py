@@ -70,7 +70,7 @@ class Index:
     stamps: list[list[int]]  # of each: its size, and its time of modification in nanoseconds
     starts: list[int]  # the first row of each, and then N
     places: np.ndarray  # PLACE [N]: where the content is; where the name ends in `names`; the label in `values`, or -1;
-    # and of each shard its rows in the order of the names
+    # and of each shard its rows in the order of the names, as bytes
     names: bytes  # of the members, one behind the other
     values: list[Label]  # the labels that there are
     alone: str = ""  # the first image without a label, and why it has none
@@ -81,8 +81,10 @@ class Index:
 
     def member(self, row: int) -> str:
         """The name of an image in its shard."""
-        start = int(self.places["end"][row - 1]) if row else 0
-        return self.names[start : int(self.places["end"][row])].decode(errors="surrogateescape")
+        return self._member(row).decode(errors="surrogateescape")
+
+    def _member(self, row: int) -> bytes:
+        return self.names[self._ends[row - 1] if row else 0 : self._ends[row]]
 
     def shard(self, row: int) -> int:
         """Which of the shards an image lies in."""
@@ -94,10 +96,10 @@ class Index:
     def row(self, name: str) -> int:
         """The row of an image by its name; a KeyError where there is none."""
         for number in self._shards_of(name):
-            member, order = name.removeprefix(f"{self.shards[number]}/"), self.places["order"]
+            member = name.removeprefix(f"{self.shards[number]}/").encode(errors="surrogateescape")
             start, end = self.starts[number : number + 2]
-            at = bisect_left(range(start, end), member, key=lambda n: self.member(int(order[n])))
-            if start + at < end and self.member(row := int(order[start + at])) == member:
+            at = bisect_left(self._order[start:end], member, key=self._member)
+            if start + at < end and self._member(row := int(self._order[start + at])) == member:
                 return row
         raise KeyError(name)
 
@@ -106,6 +108,14 @@ class Index:
         for slash in re.finditer("/", name):
             if (number := self._numbers.get(name[: slash.start()])) is not None:
                 yield number
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return self.places["end"]
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return self.places["order"]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -118,6 +128,11 @@ class Index:
         sha.update(self.places.tobytes())
         sha.update(self.names)
         return sha.digest()
+
+    def in_both(self, other: "Index") -> Path | None:
+        """A shard that another set has too."""
+        theirs = {(other.base / name).resolve() for name in other.shards}
+        return next((path for name in self.shards if (path := self.base / name).resolve() in theirs), None)
 
     def save(self, file: Path, key: Any) -> None:
         """Keep it in a file; `key` is what it was made of."""
@@ -364,7 +379,7 @@ def _of_samples(
     places["size"] = [image.size for image, _ in found]
     places["end"] = np.cumsum([len(name) for name in names], dtype=np.int64)
     places["label"] = [number for _, number in found]
-    places["order"] = sorted(range(len(found)), key=lambda n: found[n][0].name)
+    places["order"] = sorted(range(len(found)), key=names.__getitem__)
     return Index(base, [shard], [], [0, len(found)], places, b"".join(names), [*numbers], alone, +passed_over)
 
 
