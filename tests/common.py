@@ -1,12 +1,14 @@
 """What tests share: small configurations of every model, and equality."""
 
 import importlib.util
+import io
 import os
 import resource
 import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,15 +16,18 @@ from types import ModuleType
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torchvision
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import train
 from zoo.batch import ImagePairs
+from zoo.data.embedded import digits
 from zoo.game.gan import GAN
 from zoo.run.config import compose, plain
 
@@ -152,6 +157,34 @@ CAPTURED: dict[str, list[str]] = {
     "vanilla": ["vanilla", "model.ema_half_life=null"],
     "ada": ["vanilla", "model.clip_norm=0.1", "augment=ada", "model.augment.interval=16", "model.augment.speed=100"],
 }
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image uint8 [H, W] or [H, W, 3] as the bytes of a file."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def shard(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
+    """A .tar of these members, in their order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as file:
+        for name, content in members.items() if isinstance(members, dict) else members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+def digits_in_shards(folder: Path) -> None:
+    """0.tar, 1.tar and 2.tar of 16 digits each, with their labels, in WebDataset's format."""
+    images = digits()["train"]
+    for part in range(3):
+        members = {}
+        for n in range(part * 16, part * 16 + 16):
+            members |= {f"{n}.cls": b"%d" % int(images.labels[n]), f"{n}.png": png(images.images[n, 0].numpy())}
+        shard(folder / f"{part}.tar", members)
 
 
 @contextmanager

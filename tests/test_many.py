@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import MODELS, ROOT, needs, same, some_slow
+from common import MODELS, ROOT, digits_in_shards, needs, same, some_slow
 from omegaconf import DictConfig
 
 import zoo
@@ -169,6 +169,28 @@ def test_torchrun_and_resume_on_fewer_processes(tmp_path: Path) -> None:
     assert read(folder / "checkpoints" / "last.ckpt")["zoo"]["images"] == 128
     images = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
     assert images == sorted(set(images), key=int)
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_shards_and_go_on_bit_for_bit(tmp_path: Path) -> None:
+    """Read by workers of each rank, from an index that was made once for all."""
+    digits_in_shards(tmp_path / "set")
+    settings = ["model=cgan", "data=labelled_folder", f"data.root={tmp_path}/set/{{0..2}}.tar", "data.channels=1"]
+    settings += ["data.memory_limit_mb=0", "data.cache=false", "data.num_workers=1", f"cache_dir={tmp_path}/cache"]
+    settings += [*FAST[1:], "metrics=none", "logger=csv"]
+    for name, images in (("straight", 96), ("broken", 48)):
+        result = run("train.py", *settings, f"max_images={images}", f"hydra.run.dir={tmp_path / name}")
+        assert result.returncode == 0, result.stderr
+        assert "labelled_folder: 48 training images, 16x16, 1 channel, 10 classes" in result.stdout
+        assert "; 3 shards" in result.stdout
+    (index,) = (tmp_path / "cache" / "shards").iterdir()
+    made = index.stat().st_mtime_ns
+    result = run("train.py", f"resume={tmp_path / 'broken'}", "max_images=96")
+    assert result.returncode == 0, result.stderr
+    assert index.stat().st_mtime_ns == made
+    straight, broken = (read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("straight", "broken"))
+    for name in ("state_dict", "optimizer_states", "LabelledImageFolder"):
+        assert same(straight[name], broken[name]), name
 
 
 @pytest.mark.slow

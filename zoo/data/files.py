@@ -106,7 +106,7 @@ def why_not_opened(path: str | os.PathLike[str], error: OSError) -> str:
 class Found(NamedTuple):
     """What lies below a folder."""
 
-    images: list[str]  # paths relative to it, with forward slashes, sorted; also of what can't be read
+    images: Sequence[str]  # paths relative to it, with forward slashes, sorted; also of what can't be read
     passed_over: Counter[str]  # how many of each other kind: an extension in lower case, "hidden", ...
 
 
@@ -120,7 +120,7 @@ def some_in(place: Path, found: Found) -> Found:
 
 def find_images(root: Path) -> list[str]:
     """Paths of the images under `root`, relative to it, with forward slashes, sorted."""
-    return find(root).images
+    return list(find(root).images)
 
 
 def find(root: Path) -> Found:
