@@ -58,7 +58,7 @@ def test_gradients_that_leave_during_the_pass_are_the_same(model: str, tmp_path:
     first, second = (torch.load(tmp_path / "during" / f"sent{rank}.pt") for rank in (0, 1))
     assert first == second
     ways = [way for _, way in first]
-    assert ways.count("during") > 50
+    assert ways.count("during") > 40
 
 
 @pytest.mark.parametrize("model", some_slow(["cyclegan", "dcgan", "pix2pix", "stylegan_lite"], "cyclegan"))
