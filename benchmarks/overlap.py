@@ -146,8 +146,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="train.py's; by default two models'")
     parser.add_argument("--megabits", type=float, nargs="+", default=[100, 250, 500, 1000, 2500, 10_000])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     dist.all_reduce = Message  # type: ignore[assignment]
