@@ -80,7 +80,7 @@ class Finite:
         """What the optimizer is to be told in a turn that was `finite`, a scalar: 0, or from the first that was not on
         1, stay; float32."""
         if self._lost is None:
-            self._lost = torch.zeros((), device=finite.device)
+            self._lost = torch.zeros((), dtype=torch.float32, device=finite.device)
         return self._lost.logical_or_(~finite).clone()
 
     def end_step(self, turns: Sequence[Turn], *, images: int, well: int, world_size: int) -> None:
