@@ -19,7 +19,7 @@ WIDTHS = {  # small, medium, paper: at the data of the variant's own
     "pix2pix": {"width": (32, 64, 64), "discriminator_width": (32, 64, 64)},
     "r3gan": {
         "channel_base": (512, 12_288, 24_576), "channel_max": (64, 384, 768), "blocks": (1, 2, 2),
-        "lr": (0.001, 0.0002, 0.0002),
+        "lr": (0.002, 0.0002, 0.0002),
     },
     "srgan": {
         "width": (32, 64, 64), "blocks": (8, 16, 16), "discriminator_width": (32, 64, 64),
