@@ -1,7 +1,7 @@
 """Whether this project is right on a GPU, how fast it is there, and how good what it trains becomes.
 
     python benchmarks/gpu.py -o gpu                          # the next 8 minutes of what is left, in order of value
-    python benchmarks/gpu.py -o gpu --minutes 20 --only fast # a part of it: right, modes, resume, two, fast, good
+    python benchmarks/gpu.py -o gpu --minutes 20 --only fast # a part of it: right, modes, graph, resume, ...
     python benchmarks/gpu.py -o gpu --cifar10 ~/cifar10.npz  # where CIFAR-10 lies: needed for the last part alone
     python benchmarks/gpu.py -o gpu --table                  # what is there, as Markdown
 
@@ -13,14 +13,17 @@ right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At 
               steps on the CPU too: all terms, norms and accuracies of those steps agree to 1e-3 of their value, or of 1
               where they are smaller. Both take their random numbers from the CPU, so that they are the same. Restarted
               like this, what is compared is arithmetic: rounding grows from step to step until no two games are alike.
-modes/MODEL   the first 3 steps compiled, held to those above likewise (1e-3), and in bf16-mixed (0.1); then 200 steps
-              in bf16-mixed and compiled: every value is finite.
+modes/MODEL   the first 3 steps compiled, with mode reduce-overhead too, held to those above likewise (1e-3), and in
+              bf16-mixed (0.1); then 200 steps in bf16-mixed and compiled: every value is finite.
+graph/MODEL   8 steps with cuda_graph=true, of which 3 warm up and 5 are replayed, against 8 without, for those that may
+              be captured: all that their rows say agrees likewise (1e-3).
 resume/MODEL  24 steps with deterministic algorithms, against 12 and 12 more from the checkpoint: equal bit for bit, in
               weights, averages, optimizers and every row of the log. Operations without a deterministic kernel are
               named.
 two/MODEL     two processes, on one GPU if that is all, by gloo: after 30 steps their networks are equal bit for bit.
-fast/ROW      images/s and peak memory, float32 (TF32 as torch has it by default), bf16-mixed, and that compiled: the
-              median over 5 segments and the lowest and highest; batches lie on the GPU, so the data layer is left out.
+fast/ROW      images/s and peak memory, float32 (TF32 as torch has it by default), bf16-mixed, and that compiled, with
+              reduce-overhead, and as one graph where it may: the median over 5 segments and the lowest and highest;
+              batches lie on the GPU, so the data layer is left out.
 good/RECIPE   `python train.py experiment=RECIPE` on CIFAR-10 as far as the time goes; it goes on from its checkpoint.
 
 --device cpu tries all of it without a GPU, --steps with fewer steps.
@@ -64,9 +67,27 @@ FAST: dict[str, tuple[list[str], int]] = {
     "stylegan_lite-64": (["model=stylegan_lite", "data.image_size=64", "data.channels=3", "scale=medium"], 32),
     "stylegan_lite-128": (["model=stylegan_lite", "data.image_size=128", "data.channels=3", "scale=medium"], 32),
 }
-MODES = {"float32": ("32-true", False), "bf16": ("bf16-mixed", False), "bf16, compiled": ("bf16-mixed", True)}
+MODES = {  # precision, and what is done to go faster
+    "float32": ("32-true", ""),
+    "bf16": ("bf16-mixed", ""),
+    "bf16, compiled": ("bf16-mixed", "default"),
+    "bf16, reduce-overhead": ("bf16-mixed", "reduce-overhead"),
+    "bf16, graph": ("bf16-mixed", "graph"),
+}
+# What may be captured as one graph, and what that takes.
+GRAPH: dict[str, list[str]] = {
+    "cgan": [],
+    "cyclegan": ["model.history=0"],
+    "dcgan": [],
+    "pix2pix": ["model.dropout=0.5"],
+    "r3gan": ["model.burn_in=null"],
+    "srgan": ["model.pixel_images=0"],
+    "vanilla": [],
+}
+GRAPH_STEPS = 8
+CAPTURED = ("dcgan-64", "pix2pix-256")  # of FAST
 GOOD = ("dcgan_cifar10", "stylegan_lite_cifar10")
-PARTS = ("right", "modes", "resume", "two", "fast", "good")
+PARTS = ("right", "modes", "graph", "resume", "two", "fast", "good")
 
 Row = dict[str, float]
 
@@ -173,16 +194,30 @@ def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
         plain = trained(configured(model, folder / "plain", options, *first))
         for name, settings, most in (
             ("compiled", ["compile=true"], TOLERANCE["float32"]),
+            ("reduce-overhead", ["compile=reduce-overhead"], TOLERANCE["float32"]),
             ("bf16", ["trainer.precision=bf16-mixed"], TOLERANCE["bf16"]),
         ):
             rows = trained(configured(model, folder / name, options, *first, *settings))
             # Of bfloat16 the first step alone: from then on it is another game.
-            pairs = list(zip(plain, rows, strict=True))[: None if name == "compiled" else 1]
+            pairs = list(zip(plain, rows, strict=True))[: 1 if name == "bf16" else None]
             found[name], found[f"{name}_of"] = max(difference(a, b) for a, b in pairs)
             found["ok"] &= found[name] <= most
     rows = trained(configured(model, folder / "both", options, "compile=true", "trainer.precision=bf16-mixed"))
     finite = all(math.isfinite(value) for row in rows for value in row.values())
     return {**found, "steps": len(rows), "ok": found["ok"] and finite}
+
+
+def graph(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """With the random numbers of the device: no others can be captured."""
+    exact_float32()
+    settings = [f"callbacks.budget.max_images={GRAPH_STEPS * BATCH}", *GRAPH[model]]
+    captured = [f"cuda_graph={str(options.device == 'cuda').lower()}"]
+    plain = trained(configured(model, folder / "plain", options, *settings))
+    rows = trained(configured(model, folder / "graph", options, *settings, *captured))
+    found = [(*difference(a, b), step + 1) for step, (a, b) in enumerate(zip(plain, rows, strict=True))]
+    worst, of, step = max(found, key=lambda one: one[0])
+    result = {"steps": len(rows), "compared": len(rows), "difference": worst, "of": of, "at_step": step}
+    return {**result, "ok": worst <= TOLERANCE["float32"]}
 
 
 def resume(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -270,12 +305,15 @@ def fast(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
     settings, n = FAST[row]
     if options.device == "cpu":
         n = min(n, 2)
-    precision, compiled = MODES[mode]
+    precision, faster = MODES[mode]
     cfg = compose(*settings, f"data.batch_size={n}", f"max_images={10**9}")
     L.seed_everything(1, verbose=False)
     gan: Any = instantiate(cfg.model, _convert_="all")
-    if compiled:
-        gan.compile_networks()
+    if faster == "graph":
+        if options.device == "cuda":
+            gan.capture_steps()
+    elif faster:
+        gan.compile_networks(faster)
     warm, steps, segments = (10, 40, 5) if options.device == "cuda" else (1, 1, 2)
     seconds: list[float] = []
 
@@ -327,6 +365,7 @@ def noise(cfg: Any, n: int, device: Any) -> Any:
 WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
     "right": right,
     "modes": modes,
+    "graph": graph,
     "resume": resume,
     "two": two,
     "rank": rank,
@@ -337,8 +376,9 @@ WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
 def pieces() -> list[str]:
     """Every piece, in order of value."""
     models = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
-    of_models = [f"{part}/{model}" for part in ("right", "modes", "resume") for model in models]
-    speeds = [f"fast/{row}/{mode}" for row in FAST for mode in MODES]
+    parts = {"right": models, "modes": models, "graph": list(GRAPH), "resume": models}
+    of_models = [f"{part}/{model}" for part, those in parts.items() for model in those]
+    speeds = [f"fast/{row}/{mode}" for row in FAST for mode in MODES if "graph" not in mode or row in CAPTURED]
     return [*of_models, "two/dcgan", "two/cyclegan", *speeds, *(f"good/{recipe}" for recipe in GOOD)]
 
 
@@ -459,7 +499,8 @@ def in_words(result: dict[str, Any]) -> str:
         where = f"{result['of']} at step {result['at_step']}" if result["difference"] else "everywhere"
         return f"{result['difference']:.1e} ({where}) in {result['compared']} of {result['steps']} steps"
     if "compiled" in result:
-        return f"compiled {result['compiled']:.1e}, bf16 {result['bf16']:.1e}; {result['steps']} steps of both finite"
+        found = ", ".join(f"{name} {result[name]:.1e}" for name in ("compiled", "reduce-overhead", "bf16"))
+        return f"{found}; {result['steps']} steps in bf16 and compiled finite"
     if "differ" in result:
         said = f"{', '.join(result['differ'])} differ" if result["differ"] else "equal bit for bit"
         without = result["without_deterministic_kernel"]

@@ -9,8 +9,10 @@ processes, its data modules' batches) on random images in memory, `--batch` imag
 a process is the same in every row (weak scaling). On CPUs each process has one thread. Rows are separate processes,
 interleaved in rounds, their order rotated; ratios are taken within a round against its first row, the table has the
 median and in brackets the lowest and the highest. Not timed: the start, and the first WARMUP steps, in which networks
-are compiled. Bytes are those that `TurnDDP.average_gradients` hands to all_reduce, counted in it, over those of the
+are compiled. Bytes are those that `TurnDDP.averaging` hands to all_reduce, counted in it, over those of the
 parameters that were stepped: 1.00 is each player's gradient once in its turn, and nothing else.
+
+How time and memory grow with the images of a set, on one process and on several, says benchmarks/growth.py.
 
 `--settings` compares float32 eager, bf16-mixed, compile and both on the first number of processes instead.
 """

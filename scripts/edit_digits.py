@@ -27,11 +27,11 @@ from zoo.use import styles  # noqa: E402
 from zoo.use.encoder import Encoder, invert  # noqa: E402
 from zoo.use.pictures import LEAST, save, sheet  # noqa: E402
 
-STRENGTHS = (-3.0, 3.0)
+STRENGTHS = (-2.0, 2.0)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
-    """Make the picture; return what each direction's measure says on average at -3, 0 and 3."""
+    """Make the picture; return what each direction's measure says on average at -2, 0 and 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("stylegan_lite-mnist5k"))
     parser.add_argument("--encoder", type=Path, help="of zoo encoder; else the search begins at the mean")
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> dict[str, list[float]]:
         print(f"{name}: {low:.3f} at {STRENGTHS[0]:+g}, {said[name][1]:.3f} at 0, {high:.3f} at {STRENGTHS[1]:+g}")
         for row, *edited in zip(rows, *edits, strict=True):
             row += edited
-    above = ["written", "found", "thinner", "thicker", "slant -3", "slant +3"]
+    above = ["written", "found", "thinner", "thicker", "slant -2", "slant +2"]
     picture = sheet(rows, above=above).convert("L")  # grey digits: a third of the file
     save(picture, args.output, optimize=True)
     print(f"{args.output}: {args.output.stat().st_size / 1000:.0f} kB, {LEAST} pixels a digit")

@@ -1,12 +1,14 @@
 """What tests share: small configurations of every model, and equality."""
 
 import importlib.util
+import io
 import os
 import resource
 import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,15 +16,18 @@ from types import ModuleType
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torchvision
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import train
 from zoo.batch import ImagePairs
+from zoo.data.embedded import digits
 from zoo.game.gan import GAN
 from zoo.run.config import compose, plain
 
@@ -120,6 +125,66 @@ def untrained(model: str, *overrides: str) -> GAN:
             tensor += 0.1 * torch.rand_like(tensor)
     gan.images, gan.config = 1_000, plain(cfg)
     return gan.eval()
+
+
+# What can be chosen beside the defaults of each model, and acts on a step.
+OPTIONS: dict[str, list[str]] = {
+    "ada": ["dcgan", "augment=ada", "model.discriminator_norm=none", "regularizer=r1_r2"],
+    "penalties": ["dcgan", "augment=diffaugment", "model.discriminator_norm=none", "regularizer=gradient_penalty"],
+    "balance": ["dcgan", "model.skip_d_above=0.9", "model.n_critic=2", "model.clip_norm=1"],
+    "paired": ["dcgan", "loss=relativistic_pairing", "model.regularizer=null", "model.discriminator_norm=spectral"],
+    "projection": ["cgan", "model.condition=projection", "loss=wasserstein", "regularizer=gradient_penalty"],
+    "history": ["cyclegan", "model.history=4"],
+    "burn-in": ["r3gan", "augment=ada", "model.augment.target=null", "model.burn_in.augment=0.3"],
+    "classes": ["stylegan_lite", "model.conditional=true", "model.class_layers=2", "augment=ada"],
+    "progressive": ["stylegan_lite", "model.growth=progressive", "model.phase_images=16"],
+    "multi-scale": ["stylegan_lite", "model.growth=multi_scale"],
+    "perception": ["srgan", "model.content=discriminator"],
+    "encoder": ["f_anogan", "model.gan_share=0.5"],
+    "unet": ["cyclegan", "model.generator=unet", "model.blocks=null", "data.image_size=32"],
+    "norm": ["pix2pix", "model.norm=batch"],
+    "rrdb": ["srgan", "model.network=rrdb"],
+}
+# Models whose steps may be captured as one graph, each with what that takes, and what changes such a step.
+CAPTURED: dict[str, list[str]] = {
+    "cgan": ["cgan", "model.clip_norm=0.1"],
+    "cyclegan": ["cyclegan", "model.history=0"],
+    "dcgan": ["dcgan", "model.discriminator_norm=spectral", "regularizer=gradient_penalty"],
+    "pix2pix": ["pix2pix"],
+    "r3gan": ["r3gan", "model.burn_in=null"],
+    "srgan": ["srgan", "model.pixel_images=0", "model.content=discriminator", "model.lr_steps=[]"],
+    "style_transfer": ["style_transfer"],
+    "vanilla": ["vanilla", "model.ema_half_life=null"],
+    "ada": ["vanilla", "model.clip_norm=0.1", "augment=ada", "model.augment.interval=16", "model.augment.speed=100"],
+}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image uint8 [H, W] or [H, W, 3] as the bytes of a file."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def shard(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
+    """A .tar of these members, in their order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as file:
+        for name, content in members.items() if isinstance(members, dict) else members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+def digits_in_shards(folder: Path) -> None:
+    """0.tar, 1.tar and 2.tar of 16 digits each, with their labels, in WebDataset's format."""
+    images = digits()["train"]
+    for part in range(3):
+        members = {}
+        for n in range(part * 16, part * 16 + 16):
+            members |= {f"{n}.cls": b"%d" % int(images.labels[n]), f"{n}.png": png(images.images[n, 0].numpy())}
+        shard(folder / f"{part}.tar", members)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 import train
+from zoo.game import exchange as exchanging
 from zoo.game.abilities import FromLatents
 from zoo.game.finite import Diverged
 from zoo.game.gan import GAN
@@ -84,15 +85,24 @@ def remember_rows(self: GAN, batch: Any, batch_idx: int) -> None:
 original_start = GAN.on_train_batch_start
 
 
+def messages() -> list[tuple[int, str]]:
+    """What is handed to all_reduce from now on: bytes, and whether "during" or "after" a backward pass or for the
+    "books", which wait for it."""
+    sent: list[tuple[int, str]] = []
+    all_reduce = dist.all_reduce
+
+    def noted(tensor: torch.Tensor, *args: Any, async_op: bool = False, **kwargs: Any) -> Any:
+        way = ("after" if torch.is_grad_enabled() else "during") if async_op else "books"
+        sent.append((tensor.nbytes, way))
+        return all_reduce(tensor, *args, async_op=async_op, **kwargs)
+
+    dist.all_reduce = noted
+    return sent
+
+
 def equality(folder: Path, model: str) -> None:
     """Five steps of one process and of two, on the same images and latents; each rank's state into FOLDER."""
-    reduced, all_reduce = [0], dist.all_reduce
-
-    def counted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        reduced[0] += tensor.numel() * tensor.element_size() if torch.is_grad_enabled() else 0
-        return all_reduce(tensor, *args, **kwargs)
-
-    dist.all_reduce = counted
+    sent = messages()
     FromLatents.latent, GAN.on_train_batch_start = latents_by_row, remember_rows  # type: ignore[method-assign]
     StyleGANLite.normal, StyleGANLite.mix = normal_by_row, mix_by_row  # type: ignore[method-assign]
     FastGAN.noise = noise_by_row  # type: ignore[method-assign]
@@ -112,7 +122,7 @@ def equality(folder: Path, model: str) -> None:
                     "images": pl_module.images,
                     "turns": pl_module.turns,
                     "bytes": bytes_,
-                    "all": reduced[0],
+                    "all": sum(nbytes for nbytes, way in sent if way != "books"),
                 }
                 content["gradients"] = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
                 content["player_bytes"] = {
@@ -150,6 +160,36 @@ def resume(folder: Path, model: str) -> None:
     train.run(small(model, folder / "straight", *metrics, *two, "max_images=96"))
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=48"))
     train.run(small(model, folder / "broken", *metrics, *two, "max_images=96", "resume=here"))
+
+
+# Two precisions and several turns of D a step; networks that grow, and penalties that are not in every turn.
+GAMES = {
+    "dcgan": ["model.clip_norm=1", "model.n_critic=2", "trainer.precision=bf16-mixed", "regularizer=r1"],
+    "stylegan_lite": ["model.growth=progressive", "model.phase_images=48", "model.path_length.every=2"],
+}
+
+
+def exchange(folder: Path, model: str) -> None:
+    """Twelve steps with gradients averaged during the backward pass, and one by one after it, in small buckets."""
+    exchanging.BUCKET_BYTES = 1024
+    sent, on_train_end = messages(), GAN.on_train_end
+
+    def keep(self: GAN) -> None:
+        on_train_end(self)
+        torch.save(sent, Path(self.trainer.default_root_dir) / f"sent{self.global_rank}.pt")
+
+    @contextmanager
+    def after(self: TurnDDP, player: str, parameters: Any, objective: torch.Tensor) -> Any:
+        yield
+        for tensor in [*(p.grad for _, p in parameters if p.grad is not None), objective]:
+            dist.all_reduce(tensor)
+            tensor /= 2
+
+    GAN.on_train_end = keep  # type: ignore[method-assign]
+    two = ["trainer=ddp_cpu", "+trainer.strategy.start_method=fork", "max_images=192", *GAMES[model]]
+    for way in ("during", "after"):
+        train.run(small(model, folder / way, *two))
+        TurnDDP.averaging = after  # type: ignore[method-assign, assignment]
 
 
 def start(folder: Path, model: str) -> None:
@@ -229,5 +269,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     assert WholeCheckpointIO
     scenarios = {"equality": equality, "resume": resume, "diverge": diverge, "disagree": disagree}
-    scenarios |= {"full_disk": full_disk, "start": start}
+    scenarios |= {"exchange": exchange, "full_disk": full_disk, "start": start}
     scenarios[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])

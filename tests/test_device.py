@@ -11,31 +11,35 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from common import MODELS, small
+from common import CAPTURED, MODELS, OPTIONS, small
 from torch import Tensor
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import train
+from zoo.game.augment import constant
 from zoo.game.gan import GAN
 
 STEPS = 4
 
 
 class Watch(TorchDispatchMode):
-    """Notes what meets across devices and what is read, and answers."""
+    """Notes what meets across devices, what is read, and what the CPU sends, and answers."""
 
     def __init__(self, answer: float = 0.0) -> None:
         super().__init__()
         self.answer = answer
         self.mixed: list[str] = []
-        self.reads = 0
+        self.reads = self.sent = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
         kinds = {x.device.type for x in tensors if x.dim() or x.is_meta}  # a number of the CPU may go anywhere
         if len(kinds) > 1:
             self.mixed.append(str(func))
+        if func is torch.ops.aten._to_copy.default and not tensors[0].is_meta:
+            self.sent += str((kwargs or {}).get("device")) == "meta"
         if func is torch.ops.aten._local_scalar_dense.default and tensors[0].is_meta:
             self.reads += 1
             return self.answer
@@ -54,6 +58,7 @@ def without_stream(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
 @pytest.fixture(autouse=True)
 def a_device_that_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """No random numbers can be drawn there from a stream of one's own, and no fused optimizer runs."""
+    _device_constructors()  # torch looks once what a device is for, and keeps it: not what is put in place below
     adam = torch.optim.Adam.__init__
     monkeypatch.setattr(torch.optim.Adam, "__init__", lambda self, *args, fused, **kw: adam(self, *args, **kw))
     monkeypatch.setattr(torch.optim.Adam, "_step_supports_amp_scaling", True, raising=False)
@@ -95,24 +100,30 @@ def test_a_step_meets_one_device_and_reads_one_number(model: str, *options: str)
         assert watch.reads <= 1
 
 
-OPTIONS = {  # beside the defaults of each model
-    "ada": ["dcgan", "augment=ada", "model.discriminator_norm=none", "regularizer=r1_r2"],
-    "penalties": ["dcgan", "augment=diffaugment", "model.discriminator_norm=none", "regularizer=gradient_penalty"],
-    "balance": ["dcgan", "model.skip_d_above=0.9", "model.n_critic=2", "model.clip_norm=1"],
-    "paired": ["dcgan", "loss=relativistic_pairing", "model.regularizer=null", "model.discriminator_norm=spectral"],
-    "projection": ["cgan", "model.condition=projection", "loss=wasserstein", "regularizer=gradient_penalty"],
-    "history": ["cyclegan", "model.history=4"],
-    "burn-in": ["r3gan", "augment=ada", "model.augment.target=null", "model.burn_in.augment=0.3"],
-    "classes": ["stylegan_lite", "model.conditional=true", "model.class_layers=2", "augment=ada"],
-    "progressive": ["stylegan_lite", "model.growth=progressive", "model.phase_images=16"],
-    "multi-scale": ["stylegan_lite", "model.growth=multi_scale"],
-    "perception": ["srgan", "model.content=discriminator"],
-    "encoder": ["f_anogan", "model.gan_share=0.5"],
-    "unet": ["cyclegan", "model.generator=unet", "model.blocks=null", "data.image_size=32"],
-    "norm": ["pix2pix", "model.norm=batch"],
-}
-
-
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_so_it_is_with_what_can_be_chosen(options: list[str]) -> None:
     test_a_step_meets_one_device_and_reads_one_number(*options)
+
+
+@pytest.mark.parametrize("options", CAPTURED.values(), ids=CAPTURED)
+def test_what_is_captured_neither_reads_nor_sends(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either would make Python wait, which no capture takes."""
+    make_step, watches = GAN._make_step, []
+    tensor = torch.tensor
+
+    def made(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:  # on `meta` nothing is sent that could be seen
+        return tensor(*args, **kwargs).to(device or "cpu")
+
+    def watched(self: GAN, algorithm: Callable[[Any], Any], batch: Any) -> None:
+        self.capture_steps()  # is not refused
+        with Watch() as watch, monkeypatch.context() as patch:
+            patch.setattr(torch, "tensor", made)
+            make_step(self, algorithm, batch)
+        watches.append(watch)
+
+    monkeypatch.setattr(GAN, "_make_step", watched)
+    constant.cache_clear()
+    list(played(*options))
+    first, *others = [(len(watch.mixed), watch.reads, watch.sent) for watch in watches]
+    assert first[:2] == (0, 0)
+    assert others == [(0, 0, 0)] * (STEPS - 1)

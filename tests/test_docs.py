@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 import typer
-from common import MODELS, ROOT, compose, program
+from common import MODELS, ROOT, SMALL, compose, make, program
 from hydra.utils import instantiate
 from PIL import Image
 
@@ -452,6 +452,27 @@ def test_eight_gpus_and_two_folders(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "run" / "result.json").read_text())["images"] == 32
     assert len(list((tmp_path / "OUT").rglob("*.png"))) == 12
+
+
+def test_the_table_of_what_is_compiled_and_captured() -> None:
+    """docs/speed.md's, against what is refused; tests/test_contract.py compiles each variant."""
+    table = (
+        (ROOT / "docs/speed.md").read_text(encoding="utf-8").partition("| variant | `compile=`")[2].partition("\n\n")[0]
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines()[2:]]
+    named = [model for variants, *_ in rows for model in re.findall(r"`(\w+)`", variants)]
+    assert sorted(named) == MODELS
+    for variants, compiled, captured in rows:
+        assert compiled.startswith("works")
+        for model in re.findall(r"`(\w+)`", variants):
+            gan = make(model, *SMALL[model])
+            if captured == "works":
+                gan.capture_steps()
+                continue
+            with pytest.raises(ValueError, match="cuda_graph=true makes all steps alike"):
+                gan.capture_steps()
+            if not captured.startswith("refused: "):
+                make(model, *SMALL[model], *re.findall("`(.+?)`", captured)).capture_steps()
 
 
 # The notebook -------------------------------------------------------------------------------------------------------

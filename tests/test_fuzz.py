@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from common import MODELS, SMALL, compose
+from common import MODELS, SMALL, compose, shard
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from PIL import Image
@@ -290,7 +290,7 @@ def test_damaged_checkpoints(tmp_path: Path, small: Callable[..., Any]) -> None:
 
 
 def files_of_labelled_images(folder: Path) -> dict[str, bytes]:
-    """The same eight images as an archive, as arrays, and their labels as tables."""
+    """The same eight images as an archive, a shard, as arrays, and their labels as tables."""
     names, images = [f"{n % 2}/{n}.png" for n in range(8)], [picture("L").resize((16, 16)).rotate(n) for n in range(8)]
     pixels = np.stack([np.asarray(image) for image in images])
     table = "file,class\n" + "".join(f"{name},{n % 3}\n" for n, name in enumerate(names))
@@ -299,12 +299,14 @@ def files_of_labelled_images(folder: Path) -> dict[str, bytes]:
         for name, image in zip(names, images, strict=True):
             archive.writestr(name, encoded(image, "PNG"))
         archive.writestr("dataset.json", labels)
+    samples = [{f"{n}.cls": b"%d" % (n % 3), f"{n}.png": encoded(image, "PNG")} for n, image in enumerate(images)]
+    shard(folder / "set.tar", [member for sample in samples for member in sample.items()])
     np.savez(folder / "set.npz", images=pixels, labels=np.arange(8) % 3)
     np.save(folder / "set.npy", pixels)
     for name, image in zip(names, images, strict=True):
         (folder / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "set" / name).write_bytes(encoded(image, "PNG"))
-    written = {name: (folder / name).read_bytes() for name in ("set.zip", "set.npz", "set.npy")}
+    written = {name: (folder / name).read_bytes() for name in ("set.zip", "set.tar", "set.npz", "set.npy")}
     return {**written, "labels.csv": table.encode(), "dataset.json": labels.encode()}
 
 

@@ -108,7 +108,9 @@ def test_a_piece_that_fails_leaves_its_last_line(options: argparse.Namespace, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("piece", ["right/cyclegan", "resume/srgan", "two/dcgan", "fast/pix2pix-256/bf16"])
+@pytest.mark.parametrize(
+    "piece", ["right/cyclegan", "graph/vanilla", "resume/srgan", "two/dcgan", "fast/pix2pix-256/bf16"]
+)
 def test_a_piece_of_each_part(piece: str, options: argparse.Namespace) -> None:
     options.only, options.minutes = piece, 10
     assert gpu.go_on(options) == 0

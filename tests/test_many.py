@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from common import MODELS, ROOT, needs, same, some_slow
+from common import MODELS, ROOT, digits_in_shards, needs, same, some_slow
 from omegaconf import DictConfig
 
 import zoo
 from train import run as train
-from zoo.game.strategy import BUCKET_BYTES, buckets
 from zoo.run.checkpoint import read
 
 FAST = ["data=digits", "data.image_size=16", "model.width=4", "data.batch_size=16", "trainer=ddp_cpu"]
@@ -46,6 +45,20 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     turns = first["turns"]
     assert max(turns.values()) == 5 or turns["D"] + turns["E"] == 5  # in five steps, or of an encoder after those of D
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
+
+
+@pytest.mark.parametrize("model", some_slow(["dcgan", "stylegan_lite"], "stylegan_lite"))
+def test_gradients_that_leave_during_the_pass_are_the_same(model: str, tmp_path: Path) -> None:
+    """Bit for bit those that are averaged one by one after it, and ranks send the same in the same order."""
+    result = run("tests/many.py", "exchange", str(tmp_path), model)
+    assert result.returncode == 0, result.stderr
+    during, after = (read(tmp_path / way / "checkpoints" / "last.ckpt") for way in ("during", "after"))
+    for name in ("state_dict", "optimizer_states"):
+        assert same(during[name], after[name]), name
+    first, second = (torch.load(tmp_path / "during" / f"sent{rank}.pt") for rank in (0, 1))
+    assert first == second
+    ways = [way for _, way in first]
+    assert ways.count("during") > 40
 
 
 @pytest.mark.parametrize("model", some_slow(["cyclegan", "dcgan", "pix2pix", "stylegan_lite"], "cyclegan"))
@@ -159,6 +172,28 @@ def test_torchrun_and_resume_on_fewer_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_train_on_shards_and_go_on_bit_for_bit(tmp_path: Path) -> None:
+    """Read by workers of each rank, from an index that was made once for all."""
+    digits_in_shards(tmp_path / "set")
+    settings = ["model=cgan", "data=labelled_folder", f"data.root={tmp_path}/set/{{0..2}}.tar", "data.channels=1"]
+    settings += ["data.memory_limit_mb=0", "data.cache=false", "data.num_workers=1", f"cache_dir={tmp_path}/cache"]
+    settings += [*FAST[1:], "metrics=none", "logger=csv"]
+    for name, images in (("straight", 96), ("broken", 48)):
+        result = run("train.py", *settings, f"max_images={images}", f"hydra.run.dir={tmp_path / name}")
+        assert result.returncode == 0, result.stderr
+        assert "labelled_folder: 48 training images, 16x16, 1 channel, 10 classes" in result.stdout
+        assert "; 3 shards" in result.stdout
+    (index,) = (tmp_path / "cache" / "shards").iterdir()
+    made = index.stat().st_mtime_ns
+    result = run("train.py", f"resume={tmp_path / 'broken'}", "max_images=96")
+    assert result.returncode == 0, result.stderr
+    assert index.stat().st_mtime_ns == made
+    straight, broken = (read(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("straight", "broken"))
+    for name in ("state_dict", "optimizer_states", "LabelledImageFolder"):
+        assert same(straight[name], broken[name]), name
+
+
+@pytest.mark.slow
 def test_the_slurm_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two jobs on two machines each, by SLURM's own commands as far as tests/slurm imitates them."""
     needs("submitit")
@@ -232,16 +267,3 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     result = run("train.py", *FAST, "data.batch_size=15", "metrics=none", "logger=none", f"hydra.run.dir={tmp_path}")
     assert result.returncode != 0
     assert "cannot be shared equally among 2" in result.stderr
-
-
-def test_buckets_are_of_one_dtype_and_bounded() -> None:
-    quarter = BUCKET_BYTES // 16
-    tensors = [torch.empty(quarter) for _ in range(6)] + [
-        torch.empty(3, dtype=torch.float64),
-        torch.empty(10 * quarter),
-    ]
-    groups = buckets(tensors)
-    assert sum(len(group) for group in groups) == len(tensors)
-    for group in groups:
-        assert len({tensor.dtype for tensor in group}) == 1
-        assert len(group) == 1 or sum(t.numel() * t.element_size() for t in group) <= BUCKET_BYTES

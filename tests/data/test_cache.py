@@ -62,6 +62,21 @@ def test_it_equals_the_stream_bit_for_bit(images, of_folder, workers, fit):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_shapes_of_several_arrays_with_gaps(tmp_path):
+    """An unreadable image has as many arrays as the others, of nothing; of a set that is unreadable each has one."""
+    arrays = [np.full(shape, n, np.uint8) for n, shape in enumerate([(1, 2, 3), (4, 5, 6), (7, 1, 1), (2, 2, 2)])]
+    images = [UnreadableImage("a"), (arrays[0], arrays[1]), UnreadableImage("b"), (arrays[2], arrays[3])]
+    with (tmp_path / "pixels").open("wb") as file:
+        shapes, unreadable = caches._write(file, iter(images))
+        assert shapes.dtype == np.int64
+        assert shapes.tolist() == [
+            [[0, 0, 0], [0, 0, 0]], [[1, 2, 3], [4, 5, 6]], [[0, 0, 0], [0, 0, 0]], [[7, 1, 1], [2, 2, 2]]
+        ]  # fmt: skip
+        assert unreadable == {0: "a", 2: "b"}
+        assert caches._write(file, iter(images[:1]))[0].tolist() == [[[0, 0, 0]]]
+    assert (tmp_path / "pixels").read_bytes() == b"".join(array.tobytes() for array in arrays)
+
+
 def test_labels_are_kept(of_folder, tmp_path):
     for number, name in enumerate(("cat", "dog")):
         (tmp_path / "set" / name).mkdir(parents=True)

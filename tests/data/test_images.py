@@ -1,5 +1,6 @@
 """Order, flips, the evaluation bank and the fingerprint: what every set shares."""
 
+import tracemalloc
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
@@ -191,6 +192,19 @@ def test_an_evaluation_is_mixed_never_flipped_and_independent_of_the_seed(common
 def test_a_wrong_evaluation_is_refused(common, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Counting(**common).evaluation_loader(**{"split": "train", "num": 3, **wrong})
+
+
+def test_an_evaluation_of_many_images_takes_no_object_for_each(common):
+    """A million images, of which three batches are looked at."""
+    data = Counting(n=10**6, n_test=0, **{**common, "image_size": 1})
+    assert data.num_images("train") == 10**6
+    tracemalloc.start()
+    loader = data.evaluation_loader(split="train", num=10**6, batch_size=1_000)
+    seen = [batch.index.tolist() for batch in islice(loader, 3)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seen == [list(range(start, start + 1_000)) for start in (0, 1_000, 2_000)]
+    assert peak < 4e6
 
 
 def test_no_test_images_says_what_to_do(common):

@@ -13,7 +13,7 @@ from train import run
 from zoo.batch import LabelledImages
 from zoo.game.finite import Diverged, Finite
 from zoo.game.gan import GAN
-from zoo.game.turn import Minimize
+from zoo.game.turn import Minimize, Turn
 
 Small = Callable[..., DictConfig]
 
@@ -62,14 +62,20 @@ def test_the_last_step_is_heard_of_too(small: Small, monkeypatch: pytest.MonkeyP
 
 def test_the_first_of_several_is_named() -> None:
     finite = Finite()
-    good, bad = torch.tensor(1.0), torch.tensor(torch.inf)
-    assert finite.after_turn("D", {"a": good}, good.isfinite()) == 0
-    assert finite.after_turn("G", {"b": bad}, bad.isfinite()) == 1
-    finite.end_step(images=2, well=0, world_size=1)
-    assert finite.after_turn("D", {"a": good}, good.isfinite()) == 1, "what follows is held back"
-    assert finite.marked(good).isnan()
+
+    def turn(player: str, name: str, value: float) -> Turn:
+        term = torch.tensor(value)
+        return Turn(player, is_critic=False, terms={name: term}, lost=finite.lost(term.isfinite()))
+
+    turns = [turn("D", "a", 1.0), Turn("D", is_critic=True), turn("G", "b", torch.inf)]  # in the second D made no step
+    assert [made.lost for made in turns] == [0, None, 1]
+    finite.end_step(turns, images=2, well=0, world_size=1)
+    after = turn("D", "a", 1.0)
+    assert after.lost == 1, "what follows is held back"
+    assert turns[0].lost == 0
+    assert finite.marked(torch.ones(())).isnan()
     with pytest.raises(Diverged, match="G/b is inf, at image 2") as error:
-        finite.end_step(images=4, well=2, world_size=1)
+        finite.end_step([after], images=4, well=2, world_size=1)
     assert error.value.well == 0
 
 

@@ -20,9 +20,10 @@ def drawn(n: int, seed: int, features: int = 4) -> Tensor:
     return torch.randn(n, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("chunk", [7, 4_096])
-def test_the_nearest_is_scipy_s(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("chunk", "rows"), [(7, 11), (4_096, 1_024)])
+def test_the_nearest_is_scipy_s(chunk: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.metrics.memorisation.CHUNK", chunk)
+    monkeypatch.setattr("zoo.metrics.memorisation.ROWS", rows)
     a, b = drawn(40, 0) + 50, drawn(100, 1) + 50
     cKDTree = needs("scipy.spatial").cKDTree
     distance, row = cKDTree(b.numpy()).query(a.numpy(), k=2)
@@ -107,6 +108,21 @@ def test_without_enough_held_out_images_the_share_is_left_out() -> None:
     values = evaluate(evaluation(**SETTINGS), data, shows(data)).values
     assert "memorisation_pixels" not in values
     assert "authenticity_pixels" in values
+
+
+def test_of_many_held_out_images_the_first_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is held against all training images: a share of the set would make that the square of the set."""
+    data, judge = Split(), evaluation(**SETTINGS)
+    every = evaluate(evaluation(**SETTINGS), data, shows(data, 0.2))
+    monkeypatch.setattr(memorisation, "MOST_HELD_OUT", 310)
+    result = evaluate(judge, data, shows(data, 0.2))
+    assert judge.extractor.seen == 1_000 + 500 + 500 + 310, "fakes, reals, training and held-out images"  # type: ignore[attr-defined]
+    assert result.protocol["memorisation"] != every.protocol["memorisation"]
+    assert result.values["authenticity_pixels"] == every.values["authenticity_pixels"]
+    data.of_split["test"] = data.of_split["test"][:310]
+    few = evaluate(evaluation(**SETTINGS), data, shows(data, 0.2))
+    assert result.values == few.values
+    assert result.intervals == few.intervals
 
 
 def test_the_data_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

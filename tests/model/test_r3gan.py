@@ -208,7 +208,13 @@ def test_sentences() -> None:
 def test_a_step_minimises_the_papers_objective() -> None:
     """D's terms by hand: softplus(D(G(z)) - D(x)) and gamma / 2 times the squared gradients at real and fake images,
     gamma falling along the cosine."""
-    model = gan("model.burn_in.images=32", "model.burn_in.penalties=0.5", "model.regularizer.r1=3", "model.lr.D=0")
+    model = gan(
+        "model.burn_in.images=32",
+        "model.burn_in.penalties=0.5",
+        "model.regularizer.r1=3",
+        "model.regularizer.r2=0.5",
+        "model.lr.D=0",
+    )
     rows = [batch(8), batch(8), batch(8)]
     z = []
     latent = model.latent

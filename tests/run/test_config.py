@@ -289,6 +289,15 @@ def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         command_line([f"resume={run_folder}"])
 
 
+def test_run_dir_is_the_folder_of_all_that_a_run_writes(tmp_path: Path) -> None:
+    """Hydra's own notes too, by which it is resumed and listed."""
+    name = f"run_dir={tmp_path}"
+    assert command_line([name, "seed=3"]) == [f"hydra.{name.replace('_', '.', 1)}", "seed=3"]
+    both, sweep = [name, "hydra.run.dir=elsewhere"], ["-m", name, "seed=1,2"]
+    assert command_line(both) == both
+    assert command_line(sweep) == sweep
+
+
 def test_a_sweep_over_processes_says_how_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         typed("-m", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
@@ -513,6 +522,14 @@ def test_a_run_that_goes_on_says_which_settings_that_act_are_others(overrides: l
     assert changes(settings(), settings(*overrides)) == said
     assert len(changes(settings(*overrides), settings())) == len(said)
     assert changes({**settings(), "ranges": [[0, 4080]]}, settings(*overrides)) == said  # found in the data
+
+
+def test_a_setting_that_there_was_not_yet_is_no_change() -> None:
+    """In a run of an earlier version; where it is typed, it is one."""
+    before, now = settings(), settings("cuda_graph=true", "model.n_critic=2")
+    del before["cuda_graph"], before["model"]["n_critic"]
+    assert changes(before, now, typed=set()) == []
+    assert changes(before, now, typed={"cuda_graph"}) == ["cuda_graph none -> True"]
 
 
 def test_what_a_file_says_does_not_steer_the_terminal() -> None:

@@ -168,6 +168,19 @@ def test_a_run_that_is_named_alone(tmp_path: Path) -> None:
         overrides([str(tmp_path)])
 
 
+def test_braces_that_a_shell_has_expanded_are_refused() -> None:
+    words = [f"data.root=my set/train-{n:04}.tar" for n in range(3)]
+    with pytest.raises(
+        ValueError, match=r"data\.root names 3 shards.* put it in quotes, 'data\.root=set/\{000\.\.099\}"
+    ):
+        overrides(["data=folder", *words])
+    assert overrides(["data.root=set/{0..9}.tar", "data.test_root=set/x.tar"]) == [
+        "data.root='set/{0..9}.tar'",
+        "data.test_root=set/x.tar",
+    ]
+    assert overrides(["seed=1", "seed=2"]) == ["seed=1", "seed=2"]  # the last one counts
+
+
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me too")
     take = lambda text: overrides([text])

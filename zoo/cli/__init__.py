@@ -105,7 +105,9 @@ def list_() -> None:
 
 @app.command("check-data")
 def check_data(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a folder of images, a .zip, .tar, .npz or .npy")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="of images or shards, 'train-*.tar', a .zip, .tar, .npz or .npy")
+    ],
     image_size: Annotated[int, typer.Option(min=1, help="the size to train at")] = 64,
 ) -> None:
     """Look through a folder or an archive of images before hours are spent: what is broken, too small, there twice."""

@@ -17,7 +17,7 @@ SHOWN = 10  # files that are named as not measured
 NOT_HERE = ("split", "num_real", "num_fake", "per_class", "cache_dir")  # of conf/metrics: what belongs to a training
 PACKED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 OTHERS = (*PACKED, *EXTENSIONS, ".txt", ".md", ".json", ".yaml", ".csv")  # that hold no model, whatever is in them
-WHAT = "a folder of images, a .zip, .tar, .npz or .npy, statistics (.npz of mu and sigma), or a RUN"
+WHAT = "a folder of images or shards, a .zip, .tar, .npz or .npy, statistics (.npz of mu and sigma), or a RUN"
 
 
 def compare(

@@ -7,6 +7,8 @@ An archive stands where a folder of images can stand: it lists the names of its 
   hidden. Where all lies in one folder of the archive, as in a zip of a folder of classes, that folder is its root. A
   path may lead into it, as into a folder: set.zip/train.
 - .tar, not compressed: as a .zip. Members that are no files, such as links, are passed over.
+- Shards, a folder or a pattern of .tar files in WebDataset's format: zoo/data/shards.py. So is one .tar that has labels
+  beside its images.
 - .npz: uint8, 16-bit or float images [N, H, W], [N, H, W, C] or [N, C, H, W], under one of the names IMAGES, and labels
   of the names LABELS, their names under CLASS_NAMES. A member's name is its row.
 - .npy: images of the same shapes, mapped into memory.
@@ -22,12 +24,11 @@ import math
 import os
 import stat
 import struct
-import tarfile
 import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -46,18 +47,33 @@ from zoo.data.files import (
     some_in,
     why_not_opened,
 )  # fmt: skip
+from zoo.data.labels import Labels
+from zoo.data.shards import (
+    SUFFIX,
+    UNPACK,
+    Index,
+    Names,
+    check_unpacked,
+    hidden,
+    index_of,
+    is_pattern,
+    labels_of,
+    normal,
+    shards_in,
+    shards_of,
+)
+from zoo.data.tars import entries, read_at
 from zoo.machine import memory
 
 IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
 LABELS = ("labels", "label", "y", "Y", "targets", "y_train", "train_labels", "Y_train", "classes", "arr_1")
 CLASS_NAMES = ("class_names", "label_names")
 ARCHIVES = (".zip", ".tar", ".npz", ".npy")
-WANTED = "a folder of images, a .zip, .tar, .npz or .npy"
+WANTED = "a folder of images or of shards, a .zip, .tar, .npz or .npy"
 DEAR = 2**28  # bytes: a member that inflates to more than that has to have the pixels for it
-BYTES_A_PIXEL = 16  # at most, of an uncompressed image
+BYTES_A_PIXEL = 32  # at most, of an uncompressed image: four numbers of 64 bits
 DAMAGED = (
     zipfile.BadZipFile,
-    tarfile.TarError,
     zlib.error,
     ValueError,
     EOFError,
@@ -72,7 +88,7 @@ class Archive:
     """Base of the files that hold images. `path` is the file, `names` are those of its images, in order."""
 
     path: Path
-    names: list[str]
+    names: Sequence[str]
     passed_over: Counter[str]  # how many of each kind are no images
 
     def __truediv__(self, name: str) -> "Member":
@@ -131,26 +147,40 @@ class Member:
 Root = Path | Archive  # where the images of a set lie
 
 
-def images_in(path: Path, remedy: str) -> tuple[Root, Found]:
+def images_in(path: Path, remedy: str, kept_in: Path | None = None) -> tuple[Root, Found]:
     """Where the images of a folder or an archive lie, and what there is.
 
     Raises:
         MissingData: as `look_in`, or it holds no images.
     """
-    root, found = look_in(path, remedy)
+    root, found = look_in(path, remedy, kept_in)
     return root, some_in(path, found)
 
 
-def look_in(path: Path, remedy: str) -> tuple[Root, Found]:
-    """A folder or an archive, and what there is in it, be it nothing.
+def look_in(path: Path, remedy: str, kept_in: Path | None = None) -> tuple[Root, Found]:
+    """A folder or an archive, and what there is in it, be it nothing. A folder without images may hold shards.
+
+    Args:
+        remedy: what to do where it is neither.
+        kept_in: the folder that the indices of shards are kept in; None: they are made anew.
 
     Raises:
-        MissingData: it is neither, or is damaged. `remedy` is what to do where it is neither.
+        MissingData: it is neither, or is damaged.
     """
     if not is_archive(path) and (path.suffix.lower() not in ARCHIVES or path.is_dir()):
+        if path.is_file() and path.name.lower().endswith(tuple(UNPACK)):
+            check_unpacked([path])
         check_is_folder(path, remedy)
-        return path, find(path)
-    archive = opened_archive(path)
+        found = find(path)
+        if found.images or not (shards := shards_in(path)):
+            if not found.images and found.passed_over[SUFFIX]:
+                below = f"its shards lie in folders below it: give one of them, or all, {path}/*/*{SUFFIX}"
+                raise MissingData(f"{path} holds no images, and {below}.")
+            return path, found
+        archive: Archive = opened_archive(path, kept_in)
+        beside = found.passed_over - Counter({SUFFIX: len(shards)})
+        return archive, Found(archive.names, archive.passed_over + beside)
+    archive = opened_archive(path, kept_in)
     return archive, Found(archive.names, archive.passed_over)
 
 
@@ -160,16 +190,17 @@ def zip_of(path: Path) -> Path | None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is that of an archive, or leads into a .zip, where there may be such a folder or not."""
-    return zip_of(path) is not None or (path.suffix.lower() in ARCHIVES and path.is_file())
+    """Whether a path is that of an archive, a pattern of shards, or leads into a .zip, where there may be such a folder
+    or not."""
+    return zip_of(path) is not None or (path.suffix.lower() in ARCHIVES and path.is_file()) or is_pattern(path)
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder, on the disk or inside of a .zip."""
-    if zip_of(path) in (None, path):
-        return path.exists()
+    """Whether there is such a file or folder, on the disk or inside of a .zip, or such shards."""
     try:
-        return bool(Zip(path).infos)
+        if zip_of(path) not in (None, path):
+            return bool(Zip(path).infos)
+        return bool(shards_of(path)[1]) if is_pattern(path) else path.exists()
     except MissingData:
         return False
 
@@ -193,8 +224,8 @@ def read_in(root: Root, name: str) -> bytes | None:
         raise MissingData(f"{root / name} can't be read: {reason(error)}.") from None
 
 
-def opened_archive(path: Path) -> Archive:
-    """The archive of a file, by its extension.
+def opened_archive(path: Path, kept_in: Path | None = None) -> Archive:
+    """The archive of a file, by its extension; of a folder, or of a pattern, its shards.
 
     Raises:
         MissingData: there is no such file, or it can't be read as what its name says.
@@ -202,9 +233,14 @@ def opened_archive(path: Path) -> Archive:
     try:
         if zip_of(path) is not None:
             return Zip(path)
+        if path.is_dir() or is_pattern(path):
+            return Shards(path, index_of(path, kept_in))
         if not stat.S_ISREG(path.stat().st_mode):
             raise MissingData(f"{path} is no regular file: give {WANTED}.")
-        return {".zip": Zip, ".tar": Tar, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
+        archive = {".zip": Zip, ".tar": Tar, ".npz": Stack, ".npy": Stack}[path.suffix.lower()](path)
+        if isinstance(archive, Tar) and archive.is_shard:
+            return Shards(path, index_of(path, kept_in))
+        return archive
     except MissingData:
         raise
     except FileNotFoundError:
@@ -232,8 +268,8 @@ class Zip(Archive):
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, zip_of(path) or path
         with zipfile.ZipFile(self.file) as file:
-            infos = {_normal(info.filename): info for info in file.infolist() if not info.is_dir()}
-        top = _common_folder([name for name in infos if not _hidden(name)])
+            infos = {normal(info.filename): info for info in file.infolist() if not info.is_dir()}
+        top = _common_folder([name for name in infos if not hidden(name)])
         if self.file != path:
             inside = f"{path.relative_to(self.file).as_posix()}/"
             top = inside if any(name.startswith(inside) for name in infos) else top + inside
@@ -241,9 +277,9 @@ class Zip(Archive):
             if not infos:
                 raise MissingData(f"{path} does not exist: {self.file} holds no folder {inside[:-1]}.")
         self.infos = {name.removeprefix(top): info for name, info in infos.items()}
-        self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not _hidden(name))
+        self.names = sorted(name for name in self.infos if name.lower().endswith(EXTENSIONS) and not hidden(name))
         others = self.infos.keys() - {*self.names, "dataset.json"}
-        self.passed_over = Counter("hidden" if _hidden(name) else kind_of(name) for name in others)
+        self.passed_over = Counter("hidden" if hidden(name) else kind_of(name) for name in others)
         self._lock = threading.Lock()
         self._file: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
 
@@ -292,43 +328,72 @@ class Tar(Archive):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with tarfile.open(path, "r:") as file:
-            members = [member for member in file if not member.isdir()]
-        others = Counter("links" if m.issym() or m.islnk() else "no files" for m in members if not _is_plain(m))
-        places = {_normal(m.name): (m.offset_data, m.size) for m in members if _is_plain(m)}
-        top = _common_folder([name for name in places if not _hidden(name)])
+        with opened_regular(path) as file:
+            self._status = os.fstat(file.fileno())
+            members = list(entries(file))
+        places = {normal(member.name): (member.offset, member.size) for member in members if not member.kind}
+        top = _common_folder([name for name in places if not hidden(name)])
         self.places = {name.removeprefix(top): place for name, place in places.items()}
-        self.names = sorted(name for name in self.places if name.lower().endswith(EXTENSIONS) and not _hidden(name))
+        self.names = sorted(name for name in self.places if name.lower().endswith(EXTENSIONS) and not hidden(name))
         rest = self.places.keys() - {*self.names, "dataset.json"}
-        self.passed_over = others + Counter("hidden" if _hidden(name) else kind_of(name) for name in rest)
-        self._date = path.stat().st_mtime_ns
+        self.passed_over = Counter(member.kind for member in members if member.kind)
+        self.passed_over.update("hidden" if hidden(name) else kind_of(name) for name in rest)
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it says labels as the shards of WebDataset do."""
+        beside = self.passed_over[".cls"] or self.passed_over[".json"] >= len(self.names) > 0
+        return bool(beside) and "dataset.json" not in self.places
 
     def stamp(self, name: str) -> str:
         offset, size = self.places[name]
-        return f"{self._date}\0{offset}\0{size}"
+        return f"{self._status.st_mtime_ns}\0{offset}\0{size}"
 
     def read(self, name: str) -> bytes | None:
         if name not in self.places:
             return None
         if self.places[name][1] > DEAR:
             raise ValueError(f"{self}/{name} takes {_gib(self.places[name][1])}, too much for a table of labels")
-        return self._content(name)
+        return read_at(self.path, *self.places[name], self._status.st_size)
 
     def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
-        content = io.BytesIO(self._content(name))
-        return pixels_of_npy(content, max_pixels) if name.lower().endswith(".npy") else content
-
-    def _content(self, name: str) -> bytes:
-        offset, size = self.places[name]
-        with opened_regular(self.path) as file:
-            if offset + size > os.fstat(file.fileno()).st_size:  # before so much memory is taken
-                raise EOFError("truncated: the archive ends before")
-            file.seek(offset)
-            return file.read(size)
+        return _opened_at(self.path, *self.places[name], self._status.st_size, name, max_pixels)
 
 
-def _is_plain(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and not member.issparse()
+class Shards(Archive):
+    """The images of many .tar files in WebDataset's format, each read from its place, by any thread or process."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.path, self.index = path, index
+        self.names, self.passed_over = Names(index), Counter(index.passed_over)
+
+    def stamp(self, name: str) -> str:
+        row = self.index.row(name)
+        (size, date), place = self.index.stamps[self.index.shard(row)], self.index.places[row]
+        return f"{size}\0{date}\0{place['offset']}\0{place['size']}"
+
+    def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
+        row = self.index.row(name)
+        shard, place = self.index.shard(row), self.index.places[row]
+        path, length = self.index.base / self.index.shards[shard], self.index.stamps[shard][0]
+        return _opened_at(path, int(place["offset"]), int(place["size"]), length, name, max_pixels)
+
+    def labels(self, *, skip: bool) -> Labels | None:
+        """The classes of its images, None where they have none: `zoo.data.shards.labels_of`."""
+        return labels_of(self.index, Names(self.index), self, skip=skip)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shards, (self.path, self.index)  # another process reads no headers again
+
+
+def _opened_at(
+    path: Path, offset: int, size: int, length: int, name: str, max_pixels: int
+) -> IO[bytes] | np.ndarray:  # fmt: skip
+    """The bytes of an image that lies in a file of that length, or its pixels [H, W, C] where it is an array."""
+    if size > BYTES_A_PIXEL * max_pixels + 2**20:  # and what else it may hold
+        raise ValueError(f"oversized: {_gib(size)} are more than data.max_pixels={max_pixels} pixels can take")
+    content = io.BytesIO(read_at(path, offset, size, length))
+    return pixels_of_npy(content, max_pixels) if name.lower().endswith(".npy") else content
 
 
 class Stack(Archive):
@@ -463,7 +528,7 @@ def stamp_of(root: Root, name: str) -> str | None:
     if isinstance(root, Archive):
         return root.stamp(name)
     try:
-        info = (root / name).stat()
+        info = os.stat(os.path.join(root, name))  # a Path would take longer than the system does
     except OSError:
         return None
     return f"{info.st_size}\0{info.st_mtime_ns}"
@@ -478,15 +543,6 @@ def _check_stack(shape: tuple[int, ...], dtype: np.dtype, key: str) -> None:
         raise ValueError(f"{key} is of shape {list(shape)}: 1 to 4 channels come second or last")
     if dtype.kind not in "buif":
         raise ValueError(f"{key} is an array of {dtype}: images hold numbers")
-
-
-def _normal(name: str) -> str:
-    """A member's name as a path below the archive, whatever wrote it."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _common_folder(names: list[str]) -> str:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import uuid
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,19 +140,22 @@ def room(folder: Path) -> int:
 
 def _write(file: IO[bytes], images: Iterable[Arrays | UnreadableImage]) -> tuple[np.ndarray, dict[int, str]]:
     """The shapes of the images whose bytes were written, in order: a full disk is an error and not a crash."""
-    shapes: list[list[tuple[int, ...]]] = []
     unreadable: dict[int, str] = {}
+    shapes, readable = array("q"), array("b")  # numbers: as Python's objects they would take more than small images
     for row, arrays in enumerate(images):
+        readable.append(not isinstance(arrays, UnreadableImage))
         if isinstance(arrays, UnreadableImage):
             unreadable[row] = str(arrays)
-            arrays = ()
-        for array in arrays:
-            file.write(np.ascontiguousarray(array).data)
-        shapes.append([array.shape for array in arrays])
+            continue
+        for pixels in arrays:
+            file.write(np.ascontiguousarray(pixels).data)
+            shapes.extend(pixels.shape)
     file.flush()
     os.fsync(file.fileno())
-    nothing = [(0, 0, 0)] * max(1, *map(len, shapes))
-    return np.array([of_image or nothing for of_image in shapes], np.int64), unreadable
+    each = len(shapes) // 3 // max(1, sum(readable)) or 1  # arrays
+    result = np.zeros((len(readable), each, 3), np.int64)
+    result[np.array(readable, bool)] = np.array(shapes).reshape(-1, each, 3)
+    return result, unreadable
 
 
 def _sweep(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from zoo.data.archives import WANTED, Root, Stack, look_in, read_in
+from zoo.data.archives import WANTED, Root, Shards, Stack, look_in, read_in
 from zoo.data.deep import Levels
 from zoo.data.files import EXTENSIONS, MissingData, in_threads, in_words
 from zoo.data.labels import Labels, of_table, of_values, read_table
@@ -37,6 +37,7 @@ class FolderReport:
     duplicates: list[list[str]] = field(default_factory=list)  # groups of paths with the same bytes
     classes: Counter[str] = field(default_factory=Counter)  # images by class, see `classes_of`; "" for those without
     labels: str | None = None  # what is wrong with a dataset.json
+    shards: int = 0  # that they lie in
 
     @property
     def images(self) -> int:
@@ -80,11 +81,12 @@ class FolderReport:
             words.append("data.on_error=skip")
         if 0 < self.readable < 64:
             words.append(f"data.batch_size={self.readable}")
-        return " ".join(shlex.quote(word) if set(word) & set(" []()$&;'\",*?") else word for word in words)
+        return " ".join(shlex.quote(word) if set(word) & set(" []{}()$&;'\",*?") else word for word in words)
 
     def lines(self, shown: int = 10) -> list[str]:
         """The report as text, at most `shown` paths of a kind."""
-        lines = [f"{self.root}: {self.images:,} images, {self.readable:,} readable"]
+        shards = f" in {self.shards:,} shard{'s' * (self.shards > 1)}" if self.shards else ""
+        lines = [f"{self.root}: {self.images:,} images{shards}, {self.readable:,} readable"]
         lines.append(f"  files: {counts(self.extensions)}" if self.images else f"  looked for {' '.join(EXTENSIONS)}")
         if self.passed_over:
             lines.append(f"  passed over: {in_words(self.passed_over)}")
@@ -134,14 +136,17 @@ def counts(counter: Counter[str], *, by_name: bool = False) -> str:
     return ", ".join(f"{name or '(none)'} {number:,}" for name, number in items)
 
 
-def classes_of(root: Root, files: list[str]) -> Counter[str]:
-    """Images by their class in a dataset.json or an .npz, "" for those without; else by their first folder.
+def classes_of(root: Root, files: Sequence[str]) -> Counter[str]:
+    """Images by their class in a dataset.json, an .npz or shards, "" for those without; else by their first folder.
 
     Raises:
         MissingData: the labels make no sense.
     """
     if isinstance(root, Stack) and root.labels is not None:
         return _counted(of_values(root.labels, root.class_names, files, f"{root}, labels"), files)
+    if isinstance(root, Shards):
+        labels = root.labels(skip=True)
+        return Counter({"": len(files)}) if labels is None else _counted(labels, files)
     content = read_in(root, "dataset.json")
     table = read_table(content, "dataset.json", []) if content is not None else None
     if content is None:
@@ -151,7 +156,7 @@ def classes_of(root: Root, files: list[str]) -> Counter[str]:
     return _counted(of_table(table, files, root, skip=True), files)
 
 
-def _counted(labels: Labels, files: list[str]) -> Counter[str]:
+def _counted(labels: Labels, files: Sequence[str]) -> Counter[str]:
     without = len(files) - len(labels.files)
     return Counter([*(labels.classes[label] for label in labels.values if labels.classes), *[""] * without])
 
@@ -170,6 +175,7 @@ def check_folder(
     root = Path(root).expanduser()
     where, (files, passed_over) = look_in(root, f"give {WANTED}")
     report = FolderReport(root, height_and_width(image_size), passed_over=passed_over)
+    report.shards = len(where.index.shards) if isinstance(where, Shards) else 0
     report.extensions.update(Path(file).suffix.lower() for file in files)
     try:
         report.classes = classes_of(where, files)

@@ -26,7 +26,7 @@ from zoo.data.sources import ImageSet, Reading, Size, Split, resize, with_channe
 class CorruptedFolderSettings(PairSettings, Reading):
     """What a folder of images takes that are corrupted; `background` also stands where they are masked."""
 
-    root: str | None  # the folder, or a .zip, .tar, .npz or .npy; ~ is the home folder
+    root: str | None  # the folder, of images or shards, a pattern of shards, or a .zip, .tar, .npz or .npy; ~ is home
     test_root: str | None  # of the test images, or None
     test_fraction: float  # without it, of the files of `root`, chosen by a hash of the relative path
     corruption: str | Sequence[str]  # one of grey, mask, noise, small, blur, jpeg, or several in this order

@@ -106,7 +106,7 @@ def why_not_opened(path: str | os.PathLike[str], error: OSError) -> str:
 class Found(NamedTuple):
     """What lies below a folder."""
 
-    images: list[str]  # paths relative to it, with forward slashes, sorted; also of what can't be read
+    images: Sequence[str]  # paths relative to it, with forward slashes, sorted; also of what can't be read
     passed_over: Counter[str]  # how many of each other kind: an extension in lower case, "hidden", ...
 
 
@@ -120,7 +120,7 @@ def some_in(place: Path, found: Found) -> Found:
 
 def find_images(root: Path) -> list[str]:
     """Paths of the images under `root`, relative to it, with forward slashes, sorted."""
-    return find(root).images
+    return list(find(root).images)
 
 
 def find(root: Path) -> Found:
@@ -140,6 +140,7 @@ def find(root: Path) -> Found:
 
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=unlisted):
         relative = Path(folder).relative_to(root)
+        below = f"{relative.as_posix()}/" if relative.parts else ""
         try:
             status = os.stat(folder)
         except OSError as error:  # it has gone since it was listed
@@ -155,7 +156,7 @@ def find(root: Path) -> Found:
         passed_over.update(["hidden"] * len(hidden))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         of_images = [name for name in files if not name.startswith(".") and name.lower().endswith(EXTENSIONS)]
-        images += [(relative / name).as_posix() for name in of_images]
+        images += [f"{below}{name}" for name in of_images]
         others = set(files).difference(of_images, hidden)
         passed_over.update(map(kind_of, others))
         if relative.name.lower().endswith(EXTENSIONS) and not subfolders and not of_images:

@@ -1,9 +1,10 @@
 """Images of a folder or an archive: any images (`ImageFolder`), or images with labels (`LabelledImageFolder`).
 
-What the images of a folder are: zoo/data/files.py; of an archive: zoo/data/archives.py. Labels are those of a
-table, `labels` or the root's dataset.json (zoo/data/labels.py), those inside an .npz, or the first subfolder of each
-image. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads, into memory; a larger one once into
-a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers of the DataLoader.
+What the images of a folder are: zoo/data/files.py; of an archive: zoo/data/archives.py; of shards: zoo/data/shards.py.
+Labels are those of a table, `labels` or the root's dataset.json (zoo/data/labels.py), those inside an .npz or shards,
+or the first subfolder of each image. A set whose decoded images fit `memory_limit_mb` is decoded once, by threads, into
+memory; a larger one once into a file (zoo/data/cache.py) or, without that cache, in every epoch by the workers of the
+DataLoader.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any, NotRequired, Unpack
 import torch
 
 from zoo.data import labels as tables
-from zoo.data.archives import WANTED, Archive, Root, Stack, read_in
+from zoo.data.archives import WANTED, Archive, Root, Shards, Stack, read_in
 from zoo.data.files import MissingData
 from zoo.data.images import ClassedSettings, Images
 from zoo.data.labels import Labels
@@ -26,7 +27,7 @@ from zoo.data.sources import FileReading, Files, Reading, Source, Split, folder_
 class FolderSettings(ClassedSettings, Reading):
     """What a folder of images takes."""
 
-    root: str | None  # the folder, or a .zip, .tar, .npz or .npy; ~ is the home folder
+    root: str | None  # the folder, of images or shards, a pattern of shards, or a .zip, .tar, .npz or .npy; ~ is home
     labels: str | None  # a CSV or a dataset.json, or the name of one in the root; None: see `Folder`
     label_column: str | Sequence[str] | None  # of a CSV, the columns to take; None: all, see zoo/data/labels.py
     test_fraction: float  # of the files, chosen by a hash of the relative path, so that a file never changes sides
@@ -39,8 +40,8 @@ NO_TEST = "set data.test_fraction=0.1, or measure against the training images in
 class Folder(Source):
     """Every image under a folder or in an archive; for tests, under another one, test_root, or a share of the first.
 
-    `labelled`: where no table is given, by a dataset.json in the root, the labels of an .npz, or root/<class>/<image>,
-    classes numbered in alphabetical order.
+    `labelled`: where no table is given, by a dataset.json in the root, the labels of an .npz or of shards, or
+    root/<class>/<image>, classes numbered in alphabetical order.
 
     Test images of their own have labels where those of the root have some, and where data.normal names classes: then a
     root without labels is all of the first one of these.
@@ -58,6 +59,10 @@ class Folder(Source):
         self.normal = settings.get("normal")
         of_normal = [] if self.normal is None else [str(self.normal)]
         self.reading: FileReading = FileReading(settings, name, self.test_fraction, *of_normal)
+
+    def prepare(self) -> None:
+        """Read the headers of shards, where there are some."""
+        _ = self.found, self.test_root is None or self.found_tests
 
     def splits(self) -> dict[Split, Files]:
         """Find the files and split them.
@@ -84,6 +89,7 @@ class Folder(Source):
     def _with_tests(self, content: Files) -> dict[Split, Files]:
         """The training images beside the test images of their own, whose labels go by the names of the classes."""
         (root, files), tests = self.found_tests, self.test_labels
+        check_apart(content.root, root)
         if tests is None:
             return {"train": content, "test": Files(root, files, self.reading)}
         if self.all_normal:
@@ -118,12 +124,12 @@ class Folder(Source):
         return self.labels is None and self.test_labels is not None
 
     @cached_property
-    def found(self) -> tuple[Root, list[str]]:
+    def found(self) -> tuple[Root, Sequence[str]]:
         """Where the images lie, and their names."""
         return self.reading.images_of(self.root)
 
     @cached_property
-    def found_tests(self) -> tuple[Root, list[str]]:
+    def found_tests(self) -> tuple[Root, Sequence[str]]:
         """The same of the test images of their own."""
         assert self.test_root is not None
         return self.reading.images_of(self.test_root, f"set data.test_root to {WANTED}")
@@ -145,7 +151,7 @@ class Folder(Source):
             return None
         return self._labels_of(*self.found, self.table or "dataset.json")
 
-    def _labels_of(self, root: Root, files: list[str], name: str) -> Labels:
+    def _labels_of(self, root: Root, files: Sequence[str], name: str) -> Labels:
         """Of the images of a root, by the table of that name or whatever else says their labels."""
         if (content := self._content(root, name)) is not None:
             table = tables.read_table(content, name, self.columns)
@@ -161,6 +167,14 @@ class Folder(Source):
                     "data=folder."
                 )
             return tables.of_values(root.labels, root.class_names, files, f"{root}, labels")
+        if isinstance(root, Shards):
+            labels = root.labels(skip=self.reading.skip)
+            if labels is None:
+                raise MissingData(
+                    f"{root} holds no labels beside its images: give each a .cls with a whole number, or a .json with "
+                    "a label, or class folders, or all of them a table, data.labels=FILE, or use data=folder."
+                )
+            return labels
         return tables.of_folders(files, root, [] if isinstance(root, Archive) else empty_folders(root, files))
 
     def _content(self, root: Root, name: str) -> bytes | None:
@@ -172,6 +186,15 @@ class Folder(Source):
         if content is not None and not isinstance(root, Archive):
             self.reading.passed_over[root][path.suffix.lower()] -= 1
         return tables.named_table(path) if content is None and asked else content
+
+
+def check_apart(train: Root, test: Root) -> None:
+    """A MissingData where a shard is of both: they lie in one folder more often than not."""
+    if isinstance(train, Shards) and isinstance(test, Shards) and (shard := test.index.in_both(train.index)):
+        raise MissingData(
+            f"{shard} is one of the shards of data.root={train} and of data.test_root={test}, so that its images would "
+            "be trained on and tested with: name those of each by a pattern, data.root='set/train-*.tar'."
+        )
 
 
 def empty_folders(root: Path, files: Sequence[str]) -> list[str]:

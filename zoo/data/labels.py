@@ -50,7 +50,7 @@ DEPTH = 10_000_000  # the longest row of a table, in characters
 class Labels:
     """What is known of the images of a set, in the order of `files`."""
 
-    files: list[str]  # relative to the root
+    files: Sequence[str]  # relative to the root
     values: np.ndarray  # int64 [N], classes; or float32 [N, A], attributes
     classes: list[str] = field(default_factory=list)  # names by label; empty where there are attributes
     attributes: list[str] = field(default_factory=list)  # names of the columns of `values`
@@ -95,7 +95,7 @@ def of_table(table: Table, files: Sequence[str], root: Any, *, skip: bool) -> La
     return replace(labels, remarks=remarks)
 
 
-def of_values(values: Sequence[Any] | np.ndarray, names: Sequence[str], files: list[str], where: str) -> Labels:
+def of_values(values: Sequence[Any] | np.ndarray, names: Sequence[str], files: Sequence[str], where: str) -> Labels:
     """Classes of one value an image, or attributes of several; see `Labels`.
 
     Args:
@@ -132,7 +132,7 @@ def of_values(values: Sequence[Any] | np.ndarray, names: Sequence[str], files: l
     return Labels(files, np.array([known[number] for number in whole], np.int64), classes)
 
 
-def of_folders(files: list[str], root: Any, empty: Sequence[str] = ()) -> Labels:
+def of_folders(files: Sequence[str], root: Any, empty: Sequence[str] = ()) -> Labels:
     """The first folder of each image as its class.
 
     Args:
@@ -326,7 +326,7 @@ def _stem(file: str) -> str:
     return str(path.with_suffix("")) if path.suffix and path.name not in ("", ".", "..") else file
 
 
-def _attributes(values: Sequence[Any], names: Sequence[str], files: list[str], where: str) -> Labels:
+def _attributes(values: Sequence[Any], names: Sequence[str], files: Sequence[str], where: str) -> Labels:
     length = len(values[0]) if isinstance(values[0], list | tuple) else 0
     for file, value in zip(files, values, strict=True):
         if not isinstance(value, list | tuple) or len(value) != length or not length:

@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from zoo.batch import LabelledImages
 from zoo.data import cache as caches
-from zoo.data.archives import WANTED, Member, Root, images_in, stamp_of
+from zoo.data.archives import WANTED, Member, Root, Shards, images_in, stamp_of
 from zoo.data.deep import check_range
 from zoo.data.files import MissingData, in_lines, in_test, in_threads, in_words
 from zoo.data.reading import FileReader, HalvesReader, PartnerReader, Reader, UnreadableImage, colour
+from zoo.data.shards import Names
 from zoo.data.values import Values
 from zoo.ranges import Weight, Within
 
@@ -216,16 +217,19 @@ class FileReading:
         self.values = Values(self.range, self.max_pixels, self.skip, self.cache_dir)
         self.reader((1, 1), 3)  # says what is wrong with the arguments
         self.passed_over: dict[Path, Counter[str]] = {}  # by the folder that was looked through
+        self.shards: dict[Path, int] = {}  # how many there are, where a folder or a pattern is of shards
         self.left_out: dict[str, str] = {}  # files, relative to their folder, and what is wrong with them
         self._kept: Sequence[ImageSet] = []
 
-    def images_of(self, path: Path, remedy: str = f"set data.root to {WANTED}") -> tuple[Root, list[str]]:
+    def images_of(self, path: Path, remedy: str = f"set data.root to {WANTED}") -> tuple[Root, Sequence[str]]:
         """Where the images of a folder or an archive lie, and their names; what else lies there is noted.
 
         Raises as `zoo.data.archives.images_in`.
         """
-        root, found = images_in(path, remedy)
+        root, found = images_in(path, remedy, self.cache_dir / "shards")
         self.passed_over[path] = found.passed_over
+        if isinstance(root, Shards):
+            self.shards[path] = len(root.index.shards)
         return root, found.images
 
     def settle(self, splits: Mapping[Split, Any]) -> None:
@@ -234,10 +238,11 @@ class FileReading:
         self.values.settle(list(zip(*map(_files, contents), strict=True)))
 
     def notes(self) -> list[str]:
-        """What is to be said of the files: the values in them, and what was passed over."""
-        passed_over = sum(self.passed_over.values(), Counter[str]())
-        values = [words for words, _ in self.values.notes()]
-        return [*values, *([f"passed over: {in_words(passed_over)}"] if passed_over else [])]
+        """What is to be said of the files: the values in them, how many shards, and what was passed over."""
+        passed_over, shards = sum(self.passed_over.values(), Counter[str]()), sum(self.shards.values())
+        notes = [words for words, _ in self.values.notes()]
+        notes += [f"{shards:,} shard{'s' * (shards > 1)}"] if shards else []
+        return [*notes, *([f"passed over: {in_words(passed_over)}"] if passed_over else [])]
 
     def complaints(self) -> list[str]:
         """What is wrong with the values in the files, with the remedy."""
@@ -368,7 +373,7 @@ class Files:
     """
 
     def __init__(
-        self, root: Root, files: list[str], reading: FileReading, labels: Tensor | None = None,
+        self, root: Root, files: Sequence[str], reading: FileReading, labels: Tensor | None = None,
         partners: "Files | None" = None,
     ) -> None:  # fmt: skip
         self.root, self.files, self.reading, self.partners = root, files, reading, partners
@@ -386,14 +391,14 @@ class Files:
 
     def splits(self, test_fraction: float) -> "dict[Split, Files]":
         """Without those held out for tests and, if there are any, these: chosen by a hash of the relative path."""
-        sides: dict[Split, list[int]] = {"train": [], "test": []}
-        for row, file in enumerate(self.files):
-            sides["test" if in_test(file, test_fraction) else "train"].append(row)
-        return {split: self.taken(rows) for split, rows in sides.items() if rows or split == "train"}
+        held_out = np.fromiter((in_test(file, test_fraction) for file in self.files), bool, len(self.files))
+        sides: dict[Split, np.ndarray] = {"train": np.flatnonzero(~held_out), "test": np.flatnonzero(held_out)}
+        return {split: self.taken(rows) for split, rows in sides.items() if len(rows) or split == "train"}
 
-    def taken(self, rows: list[int]) -> "Files":
+    def taken(self, rows: Sequence[int] | np.ndarray) -> "Files":
         """These images alone."""
-        return Files(self.root, [self.files[row] for row in rows], self.reading, self.labels[rows])
+        files = self.files.taken(rows) if isinstance(self.files, Names) else [self.files[row] for row in rows]
+        return Files(self.root, files, self.reading, self.labels[rows])
 
     @property
     def folders(self) -> str:
@@ -403,10 +408,13 @@ class Files:
     def digest(self) -> str:
         """Of the paths, sizes and times of modification: reading all of a large set would take too long."""
         sha = hashlib.sha256()
-        for file, label in zip(self.files, self.labels.tolist(), strict=True):
-            stamp = stamp_of(self.root, file)
-            line = f"{file}\0missing\n" if stamp is None else f"{file}\0{stamp}\0{label}\n"
-            sha.update(line.encode(errors="surrogateescape"))
+        if isinstance(self.files, Names):  # not one by one: there may be millions
+            sha.update(self.files.digest() + self.labels.numpy().tobytes())
+        else:
+            for file, label in zip(self.files, self.labels.tolist(), strict=True):
+                stamp = stamp_of(self.root, file)
+                line = f"{file}\0missing\n" if stamp is None else f"{file}\0{stamp}\0{label}\n"
+                sha.update(line.encode(errors="surrogateescape"))
         if self.partners is None:
             return sha.hexdigest()
         return hashlib.sha256(f"{sha.hexdigest()} {self.partners.digest()}".encode()).hexdigest()

@@ -21,7 +21,7 @@ Own rather than kornia's: kornia 0.9 draws from the global random stream, alike 
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 import torch
@@ -144,7 +144,7 @@ class Augment(nn.Module):
 
     def _transformed(self, images: Tensor, generator: torch.Generator) -> Tensor:
         draw = _Draw(len(images), self.p, generator)
-        size = torch.tensor([[images.shape[3]], [images.shape[2]]], device=images.device)  # [2, 1]: width, height
+        size = constant(((images.shape[3],), (images.shape[2],)), images.device)  # [2, 1]: width, height
         with torch.autocast(images.device.type, enabled=False):
             x = images.to(torch.promote_types(images.dtype, torch.float32))
             if self.moves:
@@ -232,6 +232,12 @@ class Augment(nn.Module):
         self.images = state
 
 
+@cache
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, brought there once: Python waits for a GPU that it brings some."""
+    return torch.tensor(values, device=device)
+
+
 def repeated(generator: torch.Generator) -> torch.Generator:
     """A stream that will give what this one is about to give."""
     return torch.Generator(generator.device).set_state(generator.get_state())
@@ -271,7 +277,7 @@ def warp(images: Tensor, origins: Tensor) -> Tensor:
             Flips, quarter turns and whole pixels are exact.
     """
     h, w = images.shape[2:]
-    half = torch.tensor([w / 2, h / 2, 1.0], device=images.device)
+    half = constant((w / 2, h / 2, 1.0), images.device)
     theta = (origins * half / half[:, None])[:, :2].to(images.dtype)  # the image's sides at -1 and 1
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     fine = _refine(h, images) @ images @ _refine(w, images).mT  # [N, C, 2H + 1, 2W + 1]
@@ -364,7 +370,8 @@ def recolour(images: Tensor, *, grey: Tensor, shift: Tensor, chroma: Tensor, hue
     grey, chroma, hue, shift = (value[:, None, None].to(images.dtype) for value in (grey, chroma, hue, shift))
     matrix = grey * axis + chroma * away
     if c == 3:
-        cross = images.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)  # v x d
+        turn = constant(((0.0, -1.0, 1.0), (1.0, 0.0, -1.0), (-1.0, 1.0, 0.0)), images.device)
+        cross = turn.to(images.dtype) / math.sqrt(3)  # v x d
         matrix = grey * axis + chroma * (hue.cos() * away + hue.sin() * cross)
     return torch.baddbmm(shift, matrix, images.flatten(2)).view(images.shape)
 

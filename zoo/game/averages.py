@@ -90,9 +90,13 @@ class EMA(nn.Module):
 
 @torch.no_grad()
 def evaluated(network: nn.Module, *inputs: Any, **settings: Any) -> Any:
-    """What a network makes of its inputs in evaluation mode; it is left in the mode that it was in."""
+    """What a network makes of its inputs in evaluation mode; it is left in the mode that it was in.
+
+    It runs eagerly, compiled or not: that is once in a while, on batches of other sizes.
+    """
     modes = {module: module.training for module in network.modules()}
-    output = network.eval()(*inputs, **settings)
+    with torch.compiler.set_stance("force_eager"):
+        output = network.eval()(*inputs, **settings)
     for module, training in modes.items():
         module.training = training
     return output

@@ -6,14 +6,16 @@ precision tells it (`found_inf` of torch's fused Adam), and leaves weights and m
 after that one. A step later, when the answer has long come, the run ends with what has happened then.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from zoo.game.state import of_every_rank
+from zoo.game.turn import Turn
 
 
 class Diverged(FloatingPointError):
@@ -35,27 +37,25 @@ class Diverged(FloatingPointError):
 
 
 @dataclass
-class _Turn:
-    """A turn that was made."""
-
-    player: str
-    terms: Mapping[str, Tensor]
-    lost: Tensor  # float32: 1 where this turn, or one before it, was not finite
-
-
-@dataclass
 class _Step:
     """A step that was made, and what is heard of it later."""
 
-    turns: list[_Turn] = field(default_factory=list)
-    images: int = 0  # shown at its end
-    well: int = 0  # and before it
+    turns: list[Turn]  # in which a player made a step, one or more
+    images: int  # shown at its end
+    well: int  # and before it
     heard: Tensor | None = None  # of its last turn, on its way to the CPU
     arrived: Any = None  # the event after which it is there
 
+    @property
+    def lost(self) -> Tensor:
+        """Whether it, or a step before it, was not finite."""
+        lost = self.turns[-1].lost
+        assert lost is not None
+        return lost
+
     def send(self) -> None:
         """Ask for the answer, without waiting for it."""
-        flag = self.turns[-1].lost
+        flag = self.lost
         self.heard = flag
         if flag.is_cuda:
             self.heard = torch.empty((), dtype=flag.dtype, pin_memory=True).copy_(flag, non_blocking=True)
@@ -70,33 +70,30 @@ class _Step:
 
 
 class Finite:
-    """The turns of this step and of the one before, in order. Ranks decide alike, as what they are told is averaged."""
+    """Whether all turns so far were finite. Ranks decide alike, as what they are told is averaged."""
 
     def __init__(self) -> None:
-        self._now = _Step()
         self._before: _Step | None = None  # not heard of yet
-        self._lost: Tensor | None = None  # the newest turn's
+        self._lost: Tensor | None = None  # after the newest turn, always the same tensor
 
-    def after_turn(self, player: str, terms: Mapping[str, Tensor], finite: Tensor) -> Tensor:
-        """Note a turn, and whether it was `finite`, a scalar; what the optimizer is to be told, float32: 1, stay."""
-        lost = (~finite).float()
-        if self._lost is not None:
-            lost = torch.maximum(self._lost, lost)
-        self._lost = lost
-        self._now.turns.append(_Turn(player, {name: term.detach() for name, term in terms.items()}, lost))
-        return lost
+    def lost(self, finite: Tensor) -> Tensor:
+        """What the optimizer is to be told in a turn that was `finite`, a scalar: 0, or from the first that was not on
+        1, stay; float32."""
+        if self._lost is None:
+            self._lost = torch.zeros((), dtype=torch.float32, device=finite.device)
+        return self._lost.logical_or_(~finite).clone()
 
-    def end_step(self, *, images: int, well: int, world_size: int) -> None:
-        """A step has ended at so many images, which began at `well` images: hear of the one before it.
+    def end_step(self, turns: Sequence[Turn], *, images: int, well: int, world_size: int) -> None:
+        """A step of these turns has ended at so many images, which began at `well` images: hear of the one before it.
 
         Raises:
             Diverged: on every rank, if that was not finite; every rank calls it.
         """
-        if not self._now.turns:
+        stepped = [turn for turn in turns if turn.lost is not None]
+        if not stepped:
             return
-        self._now.images, self._now.well = images, well
-        self._now.send()
-        before, self._before, self._now = self._before, self._now, _Step()
+        before, self._before = self._before, _Step(stepped, images, well)
+        self._before.send()
         self._raise_for(before, world_size)
 
     def hear(self, world_size: int) -> None:
@@ -113,7 +110,7 @@ class Finite:
         that the device is waited for once. `heard` is to follow."""
         if self._before is None:
             return value
-        return torch.where(self._before.turns[-1].lost > 0, torch.nan, value)
+        return torch.where(self._before.lost > 0, torch.nan, value)
 
     def heard(self, lost: bool, world_size: int) -> None:
         """What came of a `marked` value.
@@ -132,7 +129,12 @@ class Finite:
         raise Diverged(_what(first, world_size), images=step.images, well=step.well)
 
 
-def _what(turn: _Turn, world_size: int) -> str:
+def can_hold(optimizer: Optimizer) -> bool:
+    """Whether it can be told to leave everything as it is by a tensor, `found_inf`."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def _what(turn: Turn, world_size: int) -> str:
     """Which of a turn's terms is not finite, on which rank: every rank calls it."""
     bad = {f"{turn.player}/{name}": value.item() for name, value in turn.terms.items() if not value.isfinite()}
     not_finite = [

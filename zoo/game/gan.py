@@ -12,10 +12,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import lightning as L
 import torch
@@ -30,8 +30,9 @@ from zoo.game import losses, quirks
 from zoo.game.abilities import FromLatents
 from zoo.game.augment import Augment
 from zoo.game.averages import EMA, evaluated
-from zoo.game.finite import Diverged, Finite
+from zoo.game.finite import Diverged, Finite, can_hold
 from zoo.game.freeze import freeze
+from zoo.game.graph import StepGraph, make_capturable, refuse_decisions, refuse_place, set_rate
 from zoo.game.log import Log
 from zoo.game.regularizers import Discriminator, Regularizer
 from zoo.game.schedule import BurnIn
@@ -96,11 +97,13 @@ class GAN(L.LightningModule):
         self._stepping = False  # within `training_step`
         self._step_images = 0  # of this step, over all ranks
         self._averages_moved = False  # in this step
-        self._moved: set[str] = set()  # the players that had a turn in this step
+        self._made: list[Turn] = []  # the turns of this step
         self._turns_at_start: dict[str, int] = {}
         self._turn: Turn | None = None  # the present one
         self._finite = Finite()
-        self._judgements: dict[str, dict[str, Tensor]] = {}  # of this step, by discriminator
+        self._marks_steps = False  # for networks that are compiled into CUDA graphs
+        self._captures = False  # whether steps are to be captured, once training starts
+        self._graph: StepGraph | None = None
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
         self._rates_before: dict[str, float] = {}  # of the run that is resumed, for its next step
         self._rng: torch.Generator | None = None
@@ -113,13 +116,15 @@ class GAN(L.LightningModule):
 
         @wraps(algorithm)
         def training_step(self: GAN, batch: Any, batch_idx: int) -> None:
-            outermost, self._stepping = not self._stepping, True
-            try:
+            if self._stepping:  # of another, whose step calls this one
                 algorithm(self, batch, batch_idx)
+                return
+            self._stepping = True
+            try:
+                self._make_step(lambda batch: algorithm(self, batch, batch_idx), batch)
             finally:
-                self._stepping = not outermost
-            if outermost:
-                self._end_step()
+                self._stepping = False
+            self._end_step()
 
         cls.training_step = training_step  # type: ignore[method-assign, assignment]
 
@@ -163,6 +168,11 @@ class GAN(L.LightningModule):
     def phase_at(self, images: int) -> str:
         """What the batch that ends at `images` is trained on, where that changes within a run."""
         return ""
+
+    def varies(self) -> str:
+        """What makes one step other work than the next, and the remedy; "" where `training_step` decides nothing anew
+        from step to step, so that one may be captured for all: see `zoo.game.graph`."""
+        return f"{type(self).__name__} may decide anew in each: choose another model"
 
     @property
     def phase(self) -> str:
@@ -221,8 +231,8 @@ class GAN(L.LightningModule):
                 f"{self.game['n_critic']}: begin it with `if self.due({player!r}):`"
             )
         self.turns[player] += 1
-        self._moved.add(player)
         self._turn = turn = Turn(player, is_critic=player == self.critic)
+        self._made.append(turn)
         T = self.T if isinstance(self.T, Augment) and self.T.active else None
         if T is not None:
             T.begin_turn(remember=self.regularizer is not None and self.regularizer.through)
@@ -239,7 +249,6 @@ class GAN(L.LightningModule):
                 T.end_turn()
             for parameter in trainable:
                 parameter.requires_grad_(True)
-        self._judgements |= turn.judgements
 
     def judge(self, real: Tensor, fake: Tensor, *, of: str | None = None) -> tuple[Tensor, Tensor]:
         """Note what a discriminator thinks in the critic's turn; the logits come back as they are.
@@ -285,25 +294,24 @@ class GAN(L.LightningModule):
         optimizer = optimizers[list(self._players).index(turn.player)] if isinstance(optimizers, list) else optimizers
         optimizer.zero_grad()
         objective = sum(terms.values(), start=torch.zeros((), device=self.device))
-        self.manual_backward(objective)
-        named = self._parameters_of[turn.player]
+        named, strategy = self._parameters_of[turn.player], self.trainer.strategy
         total = objective.detach().clone()
-        if isinstance(self.trainer.strategy, TurnDDP):
-            self.trainer.strategy.average_gradients(turn.player, named, total)
+        averaging = strategy.averaging(turn.player, named, total) if isinstance(strategy, TurnDDP) else nullcontext()
+        with averaging:
+            self.manual_backward(objective)
         norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
-        lost = self._finite.after_turn(turn.player, terms, norm.isfinite() & total.isfinite())  # on all ranks or none
+        turn.norm, turn.lost = norm, self._finite.lost(norm.isfinite() & total.isfinite())  # on all ranks or on none
         if self.game["clip_norm"] is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in named], self.game["clip_norm"], norm)
-        self._hold_if(lost, self._players[turn.player])
+        self._hold_if(turn.lost, self._players[turn.player])
         optimizer.step()
-        self.run_log.observe(turn.player, {**terms, "grad_norm": norm})
 
     def _hold_if(self, lost: Tensor, optimizer: Optimizer) -> None:
         """Let an optimizer leave everything as it is where `lost` is 1; one that can't end the run here and now."""
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        if can_hold(optimizer):
             optimizer.found_inf = lost  # type: ignore[attr-defined]
         elif lost:
-            self._finite.end_step(images=self.images, well=self.images_before, world_size=self.world_size)
+            self._finite.end_step(self._made, images=self.images, well=self.images_before, world_size=self.world_size)
             self._finite.hear(self.world_size)
 
     def _skips(self, turn: Turn) -> bool:
@@ -365,6 +373,8 @@ class GAN(L.LightningModule):
             self._refuse_free_critic()
         if self._trainer is not None:
             refuse_trainer(self.trainer)
+            if self._captures:
+                refuse_place(self.trainer.strategy.root_device, self.world_size)
         return list(self._players.values())
 
     def hold_layers(self) -> list[nn.Parameter]:
@@ -404,14 +414,31 @@ class GAN(L.LightningModule):
                 "(model.regularizer=null tries it without)"
             )
 
-    def compile_networks(self, **settings: Any) -> None:
+    def compile_networks(self, mode: Literal["default", "reduce-overhead"] = "default", **settings: Any) -> None:
         """Compile each network that a player trains, in place; checkpoints stay the same. `settings`: torch.compile's.
 
-        Averages stay eager: they are run once in a while, on batches of other sizes.
+        Averages stay eager, and so does each network in evaluation: that is once in a while, on batches of other sizes.
+
+        With reduce-overhead a network's forward and backward are CUDA graphs, in whose memory the next ones write, and
+        torch takes a backward for the end of a step: D's would give up what G's has yet to go back through. So each
+        step says where it begins, and what networks make lives until the next one.
         """
+        self._marks_steps = mode == "reduce-overhead"
+        if self._marks_steps:
+            settings["mode"] = mode
+        quirks.compile_often()
         for network in self.children():
             if any(parameter.requires_grad for parameter in network.parameters()):
-                network.compile(**settings)
+                network.compile(dynamic=False, **settings)  # batches are of one size, and each phase has its own graphs
+
+    def capture_steps(self) -> None:
+        """Capture a step as one CUDA graph, once training has warmed up, and replay it from then on.
+
+        Raises:
+            ValueError: where Python decides anew from step to step, with the setting that does.
+        """
+        refuse_decisions(self)
+        self._captures = True
 
     # Averages -------------------------------------------------------------------------------------------------------
 
@@ -492,16 +519,17 @@ class GAN(L.LightningModule):
         if len(batch[0]) == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in self.modules()):
             raise ValueError("one image a batch has no BatchNorm in dense layers: set data.batch_size to 2 or more")
         for player, rate in self._rates().items():
-            for group in self._players[player].param_groups:
-                group["lr"] = rate
+            set_rate(self._players[player], rate)
         self._burn_in()
         self._step_images = len(batch[0]) * self.world_size
         self.images += self._step_images
         quirks.count_images(self.trainer, self.images)
         self.run_log.begin_step(self.images, self._step_images)
-        self._averages_moved, self._judgements, self._moved = False, {}, set()
+        self._averages_moved = False
         if isinstance(self.T, Augment):
             self.T.generator = self.rng
+        if self._marks_steps:
+            torch.compiler.cudagraph_mark_step_begin()
 
     def _rates(self) -> dict[str, float]:
         """Each player's learning rate in the step that begins now."""
@@ -545,15 +573,33 @@ class GAN(L.LightningModule):
                 "augmentation's probability: set one of them to null"
             )
 
+    def _make_step(self, algorithm: Callable[[Any], Any], batch: Any) -> None:
+        """Let the algorithm make this step's turns, or a graph in its place, which runs no Python."""
+
+        def play(batch: Any) -> list[Turn]:
+            self._made = []
+            algorithm(batch)
+            return self._made
+
+        turns = dict(self.turns)
+        self._made = play(batch) if self._graph is None else self._graph(play, batch)
+        for turn in self._made:
+            turns[turn.player] += 1
+        self.turns |= turns
+
     def _end_step(self) -> None:
         self._check_step()
-        self._finite.end_step(images=self.images, well=self.images_before, world_size=self.world_size)
+        for turn in self._made:
+            if turn.norm is not None:
+                self.run_log.observe(turn.player, {**turn.terms, "grad_norm": turn.norm})
+        self._finite.end_step(self._made, images=self.images, well=self.images_before, world_size=self.world_size)
         self.move_averages()
-        for name, judgement in self._judgements.items():
+        judgements = {name: judgement for turn in self._made for name, judgement in turn.judgements.items()}
+        for name, judgement in judgements.items():
             self.run_log.observe(name, judgement)
         if isinstance(self.T, Augment) and self.T.target is not None:
-            if self._judgements:
-                accuracies = [judgement["accuracy_real"] for judgement in self._judgements.values()]
+            if judgements:
+                accuracies = [judgement["accuracy_real"] for judgement in judgements.values()]
                 self.T.adapt(torch.stack(accuracies).mean(), images=self._step_images)
             self.run_log.observe("T", {"p": self.T.p.clone()})
 
@@ -563,7 +609,7 @@ class GAN(L.LightningModule):
             taken up.
         """
         name = type(self).__name__
-        if not self._moved:
+        if not self._made:
             first = next(iter(self._players))
             raise ValueError(f"{name}.training_step gave no player a turn: with self.turn({first!r}) as minimize")
         if self._resumed is not None:
@@ -641,7 +687,7 @@ class GAN(L.LightningModule):
     def _publish_row(self) -> None:
         self._finite.hear(self.world_size)
         if row := self.run_log.row(self.over_ranks):
-            rates = {f"{player}/lr": optimizer.param_groups[0]["lr"] for player, optimizer in self._players.items()}
+            rates = {f"{name}/lr": float(player.param_groups[0]["lr"]) for name, player in self._players.items()}
             self.publish(row | rates)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
@@ -755,6 +801,9 @@ class GAN(L.LightningModule):
         for optimizer in self._players.values():
             for group in optimizer.param_groups:
                 group.update(optimizer.defaults)
+        if self._captures:
+            self._graph = StepGraph(self.rng)
+            make_capturable(self._players.values(), self.device)
         self._turns_at_start = dict(self.turns)
         self._finite = Finite()
         now, before = self._rates(), self._rates_before

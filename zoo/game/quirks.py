@@ -68,6 +68,14 @@ def no_search_for_a_driver() -> None:
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
+def compile_often() -> None:
+    """torch 2.15 leaves a network eager that was compiled 8 times: each phase of growing needs it twice, and there are
+    17 up to 1024 pixels."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+
+
 def count_images(trainer: "L.Trainer", images: int) -> None:
     """Lightning 2.6 writes what its own callbacks find, and what is given to `self.log`, at this number of batches; a
     run's log is by images."""

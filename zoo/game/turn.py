@@ -28,6 +28,9 @@ class Turn:
     penalties: frozenset[str] | None = None  # the names of those that were asked for
     skipped: bool | None = None  # None: not decided yet
     judgements: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # by discriminator
+    terms: dict[str, Tensor] = field(default_factory=dict)  # of the objective, scalars without gradient
+    norm: Tensor | None = None  # of the gradient; None where the player made no step, here and below
+    lost: Tensor | None = None  # float32: 1 where this turn, or one before it, was not finite
 
     def take(self, terms: Mapping[str, Tensor]) -> None:
         """The terms that the player minimises.
@@ -40,6 +43,7 @@ class Turn:
         if lost := (self.penalties or frozenset()) - terms.keys():
             raise ValueError(f"{', '.join(sorted(lost))} not minimised: minimize(..., **self.penalties(...))")
         self.moved, self.adversarial = True, "adversarial" in terms
+        self.terms = {name: term.detach() for name, term in terms.items()}
 
     def accuracy(self) -> Tensor:
         """The critic's mean accuracy on real and on fake images, a scalar; a ValueError where it was not judged."""

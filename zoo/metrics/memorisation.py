@@ -10,13 +10,16 @@
                    authentic about half of the time. So it is compared from generator to generator, and says nothing
                    alone
 
-All training images are looked at, of fakes those that are drawn. Images are compared as they lie in the data: a copy
-that is mirrored, say, is found as far as the extractor sees through that. Intervals are over fakes and held-out images;
-the training images are those that the generator has seen, which are no draw.
+All training images are looked at, of fakes those that are drawn, and of held-out images MOST_HELD_OUT at most, which
+are held against all training images: of a share that is held out that would grow as the square of the set. Images are
+compared as they lie in the data: a copy that is mirrored, say, is found as far as the extractor sees through that.
+Intervals are over fakes and held-out images; the training images are those that the generator has seen, which are no
+draw.
 
 Fakes that are made of images are no new ones, so that of translators and super-resolution nothing is measured.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,8 +35,10 @@ from zoo.metrics.measure import Measure, Seen
 from zoo.metrics.metric import Plain, Task
 
 HELD_OUT = 300  # images, without which chance alone would make copies
+MOST_HELD_OUT = 10_000  # of them, from the first on of the evaluation's fixed order
 QUANTILE = 0.01  # of held-out images: what is nearer to a training image than these is a copy
-CHUNK = 4_096  # images whose distances to others are looked at at a time
+CHUNK = 4_096  # images to which distances are looked at at a time,
+ROWS = 1_024  # and images whose: 34 MB
 
 
 class Nearest(NamedTuple):
@@ -47,16 +52,23 @@ def nearest(a: Tensor, b: Tensor, but: Tensor | None = None) -> Nearest:
     Args:
         but: [n] the row of b that does not count, for each row of a.
     """
-    a, own = a.double(), torch.arange(len(a), device=a.device) if a is b else but
+    own = torch.arange(len(a), device=a.device) if a is b else but
+    own = torch.full((len(a),), -1, device=a.device) if own is None else own
+    parts = [_nearest(*part, b) for part in zip(a.split(ROWS), own.split(ROWS), strict=True)]
+    return Nearest(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _nearest(a: Tensor, own: Tensor, b: Tensor) -> Nearest:
+    """`nearest`, of as many rows as there is memory for; `own` is the row of b that does not count, or -1."""
+    a = a.double()
     least = torch.full((len(a),), torch.inf, dtype=torch.float64, device=a.device)
     index = torch.zeros(len(a), dtype=torch.int64, device=a.device)
     for start in range(0, len(b), CHUNK):
         part = b[start : start + CHUNK].to(a)
         # |a - b|^2 without |a|^2, by matrix products, whose error in float64 changes no order that is to be seen.
         squares = part.square().sum(1) - 2 * a @ part.T
-        if own is not None:
-            rows = ((own >= start) & (own < start + len(part))).nonzero().squeeze(1)
-            squares[rows, own[rows] - start] = torch.inf
+        rows = ((own >= start) & (own < start + len(part))).nonzero().squeeze(1)
+        squares[rows, own[rows] - start] = torch.inf
         found, at = squares.min(1)
         nearer = found < least
         least, index = torch.where(nearer, found, least), torch.where(nearer, at + start, index)
@@ -80,7 +92,8 @@ class Memorisation(Measure):
         self._unseen: tuple[list[Any], Tensor] | None = None
 
     def settings(self) -> dict[str, Plain]:
-        return {"memorisation": f"nearer to a training image than {1 - QUANTILE:.0%} of held-out ones"}
+        held_out = f"held-out ones, of {MOST_HELD_OUT:,} at most"
+        return {"memorisation": f"nearer to a training image than {1 - QUANTILE:.0%} of {held_out}"}
 
     def look(self, task: Task, extractor: Extractor) -> None:
         if task.key != "samples" or not of_new_images(task.data):
@@ -97,7 +110,8 @@ class Memorisation(Measure):
         key = [data.fingerprint(split), extractor.name, extractor.weights_sha256]
         # As rank 0 has it, so that all of them look at the images or none does.
         if not from_rank_0(split in self._kept and self._kept[split][0] == key, torch.device(device)):
-            self._kept[split] = key, features_of(data, split, extractor, device)
+            most = MOST_HELD_OUT if split == "test" else None
+            self._kept[split] = key, features_of(data, split, extractor, device, most)
         return self._kept[split][1]
 
     def unseen(self, data: Any) -> Tensor:
@@ -148,14 +162,16 @@ def _held_out(data: Any) -> bool:
         return False
 
 
-def features_of(data: Any, split: str, extractor: Extractor, device: Any) -> Tensor:
-    """Those of all images of a split [n, F], on the CPU, each rank having looked at its share; on other ranks than 0
-    those of the share alone."""
+def features_of(data: Any, split: str, extractor: Extractor, device: Any, most: int | None = None) -> Tensor:
+    """Those of all images of a split, or of its first so many, [n, F] on the CPU, each rank having looked at its share;
+    on other ranks than 0 those of the share alone."""
     extractor.to(device)
-    (rank, world_size), num = ranks(), data.num_images(split)
+    (rank, world_size), num = ranks(), min(data.num_images(split), most or sys.maxsize)
     loader = data.evaluation_loader(split=split, num=num, rank=rank, world_size=world_size, batch_size=256)
-    own = [extractor(to_bytes(batch.image.to(device))).cpu() for batch in loader]
-    features = torch.cat(own) if own else torch.zeros(0, extractor.num_features)
+    features, filled = torch.empty(len(range(rank, num, world_size)), extractor.num_features), 0
+    for batch in loader:
+        features[filled : filled + len(batch.image)] = extractor(to_bytes(batch.image.to(device))).cpu()
+        filled += len(batch.image)
     return _on_rank_0(features, num, torch.device(device)) if world_size > 1 else features
 
 

@@ -182,6 +182,9 @@ class CGAN(GAN, FromLatents, OfClasses, OfAttributes):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Algorithm 1 of Goodfellow et al. 2014 with k = n_critic, each player conditioned on y: 2014's eq. (2)."""
         x, y = batch.image, batch.label  # [N, C, H, W], [N]

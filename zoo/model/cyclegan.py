@@ -83,6 +83,10 @@ class CycleGAN(GAN, Translates):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D_X, self.D_Y], "G": [self.G, self.F]}
 
+    def varies(self) -> str:
+        size = self.history_x.size
+        return f"model.history={size} keeps and shows images as Python draws: set it to 0" if size else ""
+
     def training_step(self, batch: ImagePairs, batch_idx: int) -> None:
         """Eq. (3), in the order of the authors' code: a step of both generators, then one of both discriminators."""
         x, y = batch.x, batch.y  # [N, C_X, H, W], [N, C_Y, H, W]

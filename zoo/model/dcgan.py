@@ -63,6 +63,9 @@ class DCGAN(GAN, FromLatents):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Goodfellow et al. 2014, Algorithm 1 with k = n_critic; the paper's: 1, and the non-saturating objective."""
         x = batch.image  # [N, C, H, W]

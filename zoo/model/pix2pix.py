@@ -68,6 +68,9 @@ class Pix2Pix(GAN, Translates):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: ImagePairs, batch_idx: int) -> None:
         """Eq. (4), "alternating between one gradient descent step on D, then one step on G" (section 3.3)."""
         x, y = batch.x, batch.y  # [N, C_X, H, W], [N, C_Y, H, W]

@@ -216,6 +216,9 @@ class R3GAN(GAN, FromLatents, OfClasses):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Goodfellow et al. 2014, Algorithm 1, with the objective of eq. (2) and R1 + R2 in every turn of D."""
         x, y = batch.image, batch.label if self.classes else None

@@ -255,6 +255,10 @@ class SRGAN(GAN, Upscales):
     def goal(self) -> str:
         return "pixels" if self.phase == "pixel" else "perception"
 
+    def varies(self) -> str:
+        first = self.hparams["pixel_images"]
+        return f"model.pixel_images={first} begins with others than it ends with: set it to 0" if first else ""
+
     def training_step(self, batch: LowHigh, batch_idx: int) -> None:
         """SRResNet up to `pixel_images`, section 3.2's "MSE-based"; then the game of eq. (2), by the loss of (3)."""
         low, high = batch.low, batch.high  # [N, C, h, w], [N, C, s*h, s*w]

@@ -121,6 +121,9 @@ class StyleTransfer(GAN, Translates):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Section 3: descend eq. (5), content and style of G(x) by the features of a network that stays as it is."""
         x, (target,), weight = batch.image, self.target, self.hparams["weights"]

@@ -68,6 +68,9 @@ class VanillaGAN(GAN, FromLatents):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"D": [self.D], "G": [self.G]}
 
+    def varies(self) -> str:
+        return ""
+
     def training_step(self, batch: LabelledImages, batch_idx: int) -> None:
         """Algorithm 1, k = n_critic."""
         x = batch.image  # [N, C, H, W]

@@ -68,7 +68,7 @@ def command_line(arguments: list[str]) -> list[str]:
     Raises:
         ValueError: if RUN is no run's folder; for a word that is no setting.
     """
-    arguments = overrides(arguments)
+    arguments = _one_folder(overrides(arguments))
     if int(os.environ.get("LOCAL_RANK", 0)) > 0 and "hydra.output_subdir=null" in arguments:  # started by Lightning
         return arguments
     arguments = [a for a in resumed(arguments) if a != "callbacks=default"]  # the only choice that there was
@@ -77,6 +77,13 @@ def command_line(arguments: list[str]) -> list[str]:
         folder = [] if value_of("hydra.run.dir", arguments) else ["hydra.run.dir=."]
         arguments = [*arguments, *folder, "hydra.output_subdir=null"]
     return arguments
+
+
+def _one_folder(arguments: list[str]) -> list[str]:
+    """`run_dir=FOLDER` of a single run as Hydra's own setting, so that what Hydra writes lies there too."""
+    if not {"-m", "--multirun"}.isdisjoint(arguments) or value_of("hydra.run.dir", arguments) is not None:
+        return arguments
+    return [f"hydra.{a.replace('_', '.', 1)}" if a.startswith("run_dir=") else a for a in arguments]
 
 
 def first_process() -> bool:
@@ -181,7 +188,7 @@ def sentence(error: BaseException, typed: Sequence[str]) -> str | None:
             "nobody has killed it: lower data.num_workers or data.batch_size; resume=RUN goes on"
         )
     if "InvalidCxxCompiler" in str(error):
-        return "compile=true needs a C++ compiler, and there is none here: install one (g++), or go on without compile="
+        return "compile= needs a C++ compiler, and there is none here: install one (g++), or go on without it"
     raised_here = _raised_in(error, Path(__file__).parents[1]) or type(error).__module__.startswith("zoo.")
     if isinstance(error, ValueError | FloatingPointError) and raised_here:
         text = str(error).strip()

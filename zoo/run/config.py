@@ -90,7 +90,8 @@ class Run(TypedDict):
     log_every: Count
     resume: str | None
     start: str | None
-    compile: bool
+    compile: bool | Literal["default", "reduce-overhead"]
+    cuda_graph: bool
     divergence_retries: Annotated[int, Within(lambda n: 0 <= n <= 100, "must be from 0 to 100")]
     run_dir: str
     cache_dir: str
@@ -273,6 +274,8 @@ def _refuse_without_effect(config: DictConfig) -> None:
         if processes > images:
             raise ValueError(f"trainer.devices={devices}: data.batch_size={images} has no image for each of them")
     model, budget = config.model, config.max_images
+    if config.compile and config.cuda_graph:
+        raise ValueError(f"compile={config.compile} and cuda_graph=true are two ways to the same end: give one of them")
     if model.get("freeze_d") and not config.start:
         raise ValueError(
             f"model.freeze_d={model.freeze_d} would hold layers that have learnt nothing: say with whose weights the "
@@ -295,7 +298,7 @@ def _refuse_without_effect(config: DictConfig) -> None:
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], typed: Collection[str] | None = None) -> list[str]:
     """Which settings that act differ, in words, those that follow from others too: "model.width 32 -> 64".
 
-    Of the model's and the data's those are left out that there were not yet before, unless they are among the `typed`.
+    Of the run's, the model's and the data's those are left out that there were not yet before, unless they are `typed`.
 
     Where a run lies and who is told of it does not act on it, and `ranges` are no setting: they were found in its data.
     What is repeated (`seed` as `data.seed`) is said once.
@@ -310,7 +313,7 @@ def differences(
     old, new = _acting(before), _acting(now)
     follows = lambda key: all(key in s and s.get(key.rpartition(".")[2]) == s[key] for s in (old, new))
     differing = [key for key in dict.fromkeys([*new, *old]) if old.get(key) != new.get(key)]
-    came = lambda key: key not in old and re.fullmatch(r"(model|data)\.\w+", key) and key not in (typed or ())
+    came = lambda key: key not in old and re.fullmatch(r"((model|data)\.)?\w+", key) and key not in (typed or ())
     keys = [key for key in differing if ("." not in key or not follows(key)) and not (typed is not None and came(key))]
     built = [key.removesuffix("_target_") for key in keys if key.endswith("_target_")]  # as another class, by prefix
     told: dict[tuple[str, str, str], list[str]] = {}  # what has changed, and which settings in that way

@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,6 +46,7 @@ def overrides(typed: Sequence[str]) -> list[str]:
         if argument.startswith("--") and setting.endswith("=None"):  # so the agent writes null
             setting = setting.removesuffix("None") + "null"
         taken.append(quoted(setting, several=several))
+    _check_unexpanded(taken)
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
     _check_flags(parser.parse_args([*flags, *taken]))
@@ -67,6 +69,16 @@ def _check_flags(parsed: Namespace) -> None:
             shells = ", ".join(SHELLS)
             raise ValueError(
                 f"--shell-completion takes install=SHELL or uninstall=SHELL, such as install=bash: {shells}"
+            )
+
+
+def _check_unexpanded(settings: Sequence[str]) -> None:
+    """Refuse the words that a shell makes of data.root=set/{000..099}.tar: Hydra would take the last of them alone."""
+    for name, number in Counter(s.partition("=")[0] for s in settings if s.rstrip("'\"").endswith(".tar")).items():
+        if number > 1:
+            raise ValueError(
+                f"{name} names {number} shards, as where a shell has written {{000..099}} out: put it in quotes, "
+                f"'{name}=set/{{000..099}}.tar', or give their folder"
             )
 
 

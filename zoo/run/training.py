@@ -209,7 +209,9 @@ def _prepared(cfg: DictConfig, *, begins: bool) -> "tuple[L.Trainer, L.Lightning
     settings = config.plain(cfg)
     model.config, model.run_log.every = settings, cfg.log_every
     if cfg.compile:
-        model.compile_networks()
+        model.compile_networks("default" if cfg.compile is True else cfg.compile)
+    if cfg.cuda_graph:
+        model.capture_steps()
     callbacks = instantiate(cfg.callbacks, _convert_="all")
     hold_to_the_loop(callbacks)
     loggers = instantiate(cfg.logger, _convert_="all")
