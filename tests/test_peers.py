@@ -100,6 +100,7 @@ FILES = {
                 return input
         """,
         "model.py": """
+            import torch
             from torch import nn
             from op import upfirdn2d
             class Generator(nn.Module):
@@ -110,7 +111,7 @@ FILES = {
                     self.image = nn.Linear(channels[size], 3 * size * size)
                 def forward(self, styles):
                     image = self.image(self.linear(styles[0])).view(-1, 3, self.size, self.size)
-                    return upfirdn2d(image, None), None
+                    return upfirdn2d(image, torch.ones(1, 1)), None
             class Discriminator(nn.Module):
                 def __init__(self, size, channel_multiplier=2):
                     super().__init__()
