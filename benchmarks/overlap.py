@@ -31,6 +31,7 @@ sys.path.insert(0, str(ROOT))
 import lightning as L  # noqa: E402
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
+import turns  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
@@ -103,10 +104,8 @@ class Segments(L.Callback):
     """Takes both ways in turn, and times the steps of each on every link."""
 
     def __init__(self, *, rounds: int, steps: int) -> None:
-        self.ways, self.steps = (
-            [way for k in range(rounds) for way in ((False, True) if k % 2 else (True, False))],
-            steps,
-        )
+        self.ways = [way for k in range(rounds) for way in ((False, True) if k % 2 else (True, False))]
+        self.steps = steps
         self.seconds: dict[bool, list[list[float]]] = {False: [], True: []}
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -157,8 +156,7 @@ def main() -> None:
         print(" ".join(overrides), "Mbit/s   after  during  ratio", sep="\n")
         found = measure(overrides, rounds=asked.rounds, steps=asked.steps)
         for link, (after, during, ratios) in zip(Message.links, found, strict=True):
-            spread = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
-            print(f"{link.megabits:6.0f}  {after:6.3f}  {during:6.3f}  {spread}", flush=True)
+            print(f"{link.megabits:6.0f}  {after:6.3f}  {during:6.3f}  {turns.spread(ratios)}", flush=True)
 
 
 if __name__ == "__main__":

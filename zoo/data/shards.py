@@ -9,9 +9,8 @@ Shards are in the order of their names, images as they lie in them. An image's n
 held out for tests or not.
 
 The headers of all shards are read once, into an `Index`; an image is then read from its place, in any order and by any
-process, and no shard is kept open. An index takes 32 bytes an image and its name's length, in memory and in its file,
-which lies in `cache_dir` until a shard has another size or time of modification. While a shard is gone through, about
-half a kilobyte for each of its samples is taken.
+process, and no shard is kept open. An index takes PLACE and its name's length for each image, in memory and in its
+file, which lies in `cache_dir` until a shard has another size or time of modification.
 
 Imports neither torch nor Lightning.
 """

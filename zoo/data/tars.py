@@ -1,9 +1,9 @@
 """The headers of an uncompressed .tar: which members it has, and where in the file each of them lies.
 
 The formats are POSIX's (ustar and pax) and GNU's. Python's tarfile reads them too, but takes a damaged header for the
-end, and with it all images behind; keeps every member in memory; reads a header of any length that a stranger claims;
-and takes several times as long. Here the end has to be marked as it is in every .tar that was written to its end, so
-that a truncated file is noticed wherever it was cut.
+end, and with it all images behind; keeps every member in memory; and reads a header of any length that a stranger
+claims. Here the end has to be marked as it is in every .tar that was written to its end, so that a truncated file is
+noticed wherever it was cut.
 
 Nothing is ever unpacked: a member's name, its link or its device lead nowhere. Imports neither torch nor Lightning.
 """
