@@ -127,6 +127,7 @@ def test_what_is_no_whole_tar_is_said(tmp_path: Path) -> None:
     for content, said in {
         b"": "too short",
         b"no archive" * 100: "damaged, or no",
+        whole[:513]: f"truncated: {NAMES[0]} goes on behind its end",
         bytes(damaged): "damaged at byte 1,024",
         whole + whole: "goes on behind its end.* tar --concatenate",
         long.tobuf(tarfile.GNU_FORMAT): "a header of 1,099,511,627,776 bytes",
