@@ -1,6 +1,6 @@
 """How time and memory grow with the images of a set: data, evaluation, checkpoint; and what ten million would need.
 
-    python benchmarks/growth.py --plot growth.png                      # about a quarter of an hour on one core
+    python benchmarks/growth.py --plot growth.png
     python benchmarks/growth.py --images 1000 10000 --pixels 64 --processes 1 --only scan fingerprint
 
 Folders of small made images are written into a temporary folder, one of each number and size, a few hundred different
@@ -71,14 +71,7 @@ PAIRS = 5_000  # images that what looks at pairs takes, at most: conf/metrics/in
 FEATURES = 2_048  # of Inception
 QUICK = 3.0  # seconds: what takes less, its preparation included, is measured in three rounds
 MANY = 10_000_000
-LOADED = [
-    "train",
-    "lightning",
-    "zoo.data.folder",
-    "zoo.metrics.evaluation",
-    "zoo.run.checkpoint",
-    "zoo.run.config",
-]  # before
+LOADED = ["train", "lightning", "zoo.data.folder", "zoo.metrics.evaluation", "zoo.run.checkpoint", "zoo.run.config"]
 
 
 class Case(NamedTuple):

@@ -25,8 +25,8 @@ stylegan2         `train` of train.py, lazy R1 and path length in 1 of 16 and of
                   channels of its networks are zoo's: its table, which below 64 pixels is a constant, is replaced. It
                   runs G for D's turn and again for G's, and has steps of their own for the penalties; zoo runs G once
                   for both turns, and has penalties as terms. Segments are multiples of 16 steps: each has its share.
-stylegan2-filter  the same. On CPUs its filter [1, 3, 3, 1] is a convolution of one channel, half of its step; on GPUs
-                  it is compiled. Here it is one of all channels, as zoo's: what its order costs without that.
+stylegan2-filter  the same. On CPUs its filter [1, 3, 3, 1] is a convolution of one channel, a slow one; on GPUs it is
+                  compiled. Here it is one of all channels, as zoo's: what its order costs without that.
 srresnet          `train` of train_net.py, the phase of the pixel loss, with its average; it crops and turns nothing, as
                   zoo does that where data are loaded. Nothing is added to what zoo's network gives, as to theirs.
 upscale           `zoo upscale` (tiles of 192, equal to the whole image) beside `RealESRGANer.enhance` (tiles of 192 and
