@@ -2,24 +2,29 @@
 
     python benchmarks/gpu.py -o gpu                          # the next 8 minutes of what is left, in order of value
     python benchmarks/gpu.py -o gpu --minutes 20 --only fast # a part of it: right, modes, graph, resume, ...
+    python benchmarks/gpu.py -o gpu --jobs 8                 # 8 pieces at a time, of those that measure no speed
     python benchmarks/gpu.py -o gpu --cifar10 ~/cifar10.npz  # where CIFAR-10 lies: needed for the last part alone
     python benchmarks/gpu.py -o gpu --table                  # what is there, as Markdown
 
 Type the first line again until nothing is left. Each piece is a process of its own, whose result FOLDER/pieces.json
-keeps with the card and the versions; a piece that fails is kept with its last line, and is tried again by --again. The
-pieces, in order:
+keeps with the card and the versions; a piece that fails is kept with its last line, is tried again by --again, and
+leaves all that it said in FOLDER/failed. The pieces, in order:
 
 right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At every 20th, its checkpoint goes on for 3
-              steps on the CPU too: all terms, norms and accuracies of those steps agree to 1e-3 of their value, or of 1
-              where they are smaller. Both take their random numbers from the CPU, so that they are the same. Restarted
-              like this, what is compared is arithmetic: rounding grows from step to step until no two games are alike.
+              steps on the CPU too: all losses of those steps, and the gradient's norms of the first, agree to 1e-3 of
+              their value, or of 1 where they are smaller. Both take their random numbers from the CPU, so that they are
+              the same. Restarted like this, what is compared is arithmetic: rounding grows from step to step until no
+              two games are alike. Adam begins it, whose steps are as large for small gradients as for large ones; what
+              it makes of the later norms is said. Accuracies are counts, in which an image more or less may be right.
 modes/MODEL   the first 3 steps compiled, with mode reduce-overhead too, held to those above likewise (1e-3), and in
               bf16-mixed (0.1); then 200 steps in bf16-mixed and compiled: every value is finite.
 graph/MODEL   8 steps with cuda_graph=true, of which 3 warm up and 5 are replayed, against 8 without, for those that may
-              be captured: all that their rows say agrees likewise (1e-3).
+              be captured, with deterministic algorithms: all that their rows say agrees likewise (1e-3).
 resume/MODEL  24 steps with deterministic algorithms, against 12 and 12 more from the checkpoint: equal bit for bit, in
               weights, averages, optimizers and every row of the log. Operations without a deterministic kernel are
               named.
+waits/MODEL   20 steps, the bringing of their batches included, in which torch warns wherever Python waits for the GPU:
+              at most once a step.
 two/MODEL     two processes, on one GPU if that is all, by gloo: after 30 steps their networks are equal bit for bit.
 fast/ROW      images/s and peak memory, float32 (TF32 as torch has it by default), bf16-mixed, and that compiled, with
               reduce-overhead, and as one graph where it may: the median over 5 segments and the lowest and highest;
@@ -41,7 +46,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,7 +94,8 @@ GRAPH: dict[str, list[str]] = {
 GRAPH_STEPS = 8
 CAPTURED = ("dcgan-64", "pix2pix-256")  # of FAST
 GOOD = ("dcgan_cifar10", "stylegan_lite_cifar10")
-PARTS = ("right", "modes", "graph", "resume", "two", "fast", "good")
+PARTS = ("right", "modes", "graph", "resume", "waits", "two", "fast", "good")
+ALONE = ("fast", "good")  # what nothing may run beside
 
 Row = dict[str, float]
 
@@ -145,9 +153,9 @@ def numbers_of_the_cpu() -> Iterator[None]:
             setattr(torch, name, draw)
 
 
-def difference(a: Row, b: Row) -> tuple[float, str]:
-    """The largest difference of two rows, of the value or of 1 where that is more, and whose it is."""
-    names = (a.keys() & b.keys()) - {"images", "epoch", "step"}
+def difference(a: Row, b: Row, but: str = "^$") -> tuple[float, str]:
+    """The largest difference of two rows, of the value or of 1 where that is more, and whose; those `but` aside."""
+    names = [name for name in a.keys() & b.keys() - {"images", "epoch", "step"} if not re.search(but, name)]
     found = [(abs(a[name] - b[name]) / max(1.0, abs(a[name])), name) for name in sorted(names)]
     return max((math.inf, name) if math.isnan(value) else (value, name) for value, name in found)
 
@@ -164,7 +172,7 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
     with numbers_of_the_cpu():
         on_device = configured(model, folder / "device", options, f"callbacks.checkpoints.keep_every={keep}")
         rows = {round(row["images"]): row for row in trained(on_device)}
-        worst = (0.0, "", 0)
+        worst, norm = (0.0, "", 0), 0.0
         kept = sorted(int(path.stem) for path in (folder / "device/checkpoints").glob("0*.ckpt"))
         starts = [0, *(images for images in kept if images + COMPARED * BATCH <= max(rows))]
         for images in starts:
@@ -175,15 +183,18 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
                 shutil.copyfile(folder / f"device/checkpoints/{images:09}.ckpt", last)
             goes_on = ["resume=here"] if images else []
             settings = [*goes_on, "trainer=cpu", f"callbacks.budget.max_images={budget}"]
-            for row in trained(configured(model, there, options, *settings)):
-                if row["images"] <= images:  # the checkpoint's own
-                    continue
+            on_cpu = [row for row in trained(configured(model, there, options, *settings)) if row["images"] > images]
+            for k, row in enumerate(on_cpu):  # without the checkpoint's own
                 of_device = rows[round(row["images"])]
-                found = (*difference(of_device, row), round(row["images"]) // BATCH)
+                found = (
+                    *difference(of_device, row, "accuracy|norm" if k else "accuracy"),
+                    round(row["images"]) // BATCH,
+                )
                 worst = max(worst, found, key=lambda one: one[0])
+                norm = max(norm, difference(of_device, row, "accuracy")[0])
     steps = len(rows)
     result = {"steps": steps, "compared": len(starts) * COMPARED, "difference": worst[0], "of": worst[1]}
-    return {**result, "at_step": worst[2], "ok": worst[0] <= TOLERANCE["float32"]}
+    return {**result, "at_step": worst[2], "later_norms": norm, "ok": worst[0] <= TOLERANCE["float32"]}
 
 
 def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -200,7 +211,7 @@ def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
             rows = trained(configured(model, folder / name, options, *first, *settings))
             # Of bfloat16 the first step alone: from then on it is another game.
             pairs = list(zip(plain, rows, strict=True))[: 1 if name == "bf16" else None]
-            found[name], found[f"{name}_of"] = max(difference(a, b) for a, b in pairs)
+            found[name], found[f"{name}_of"] = max(difference(a, b, "accuracy") for a, b in pairs)
             found["ok"] &= found[name] <= most
     rows = trained(configured(model, folder / "both", options, "compile=true", "trainer.precision=bf16-mixed"))
     finite = all(math.isfinite(value) for row in rows for value in row.values())
@@ -210,7 +221,7 @@ def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
 def graph(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """With the random numbers of the device: no others can be captured."""
     exact_float32()
-    settings = [f"callbacks.budget.max_images={GRAPH_STEPS * BATCH}", *GRAPH[model]]
+    settings = [f"callbacks.budget.max_images={GRAPH_STEPS * BATCH}", "+trainer.deterministic=warn", *GRAPH[model]]
     captured = [f"cuda_graph={str(options.device == 'cuda').lower()}"]
     plain = trained(configured(model, folder / "plain", options, *settings))
     rows = trained(configured(model, folder / "graph", options, *settings, *captured))
@@ -238,6 +249,8 @@ def resume(model: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     a, b = (read(folder / name / "checkpoints/last.ckpt") for name in ("straight", "broken"))
     differ = [part for part in ("state_dict", "optimizer_states") if not equal(a[part], b[part])]
     differ += ["the log"] if rows != again else []
+    if differ and trained(configured(model, folder / "once_more", options, *settings)) != rows:
+        differ += ["two straight runs"]  # so it is not the resumption
     return {"steps": steps, "differ": differ, "without_deterministic_kernel": sorted(said), "ok": not differ}
 
 
@@ -252,6 +265,36 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+def waits(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """How often a step waits for the GPU, the trainer's loop included, and at which lines."""
+    import warnings
+
+    import torch
+
+    from zoo.game.gan import GAN
+
+    first, counted = 4, min(20, options.steps)
+    make_step, begun = GAN._make_step, itertools.count()
+
+    def watched(self: Any, *args: Any) -> None:
+        now = next(begun)
+        if options.device == "cuda" and now in (first, first + counted):
+            torch.cuda.set_sync_debug_mode("warn" if now == first else "default")
+        make_step(self, *args)
+
+    GAN._make_step = watched  # type: ignore[method-assign]
+    # More steps than are counted, among which no checkpoint and no row of the log is due.
+    never = ["log_every=1_000_000_000", "callbacks.checkpoints.every=1_000_000_000"]
+    settings = [f"callbacks.budget.max_images={(first + counted + 1) * BATCH}", *never]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trained(configured(model, folder, options, *settings))
+    found = [warning for warning in caught if "called a synchronizing" in str(warning.message)]
+    where = Counter(f"{Path(warning.filename).name}:{warning.lineno}" for warning in found)
+    per_step = len(found) / counted
+    return {"steps": counted, "waits": per_step, "where": dict(where.most_common(5)), "ok": per_step <= 1}
 
 
 def two(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -314,7 +357,7 @@ def fast(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
             gan.capture_steps()
     elif faster:
         gan.compile_networks(faster)
-    warm, steps, segments = (10, 40, 5) if options.device == "cuda" else (1, 1, 2)
+    warm, steps, segments = (10, 20, 5) if options.device == "cuda" else (1, 1, 2)
     seconds: list[float] = []
 
     class Meter(L.Callback):
@@ -367,6 +410,7 @@ WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
     "modes": modes,
     "graph": graph,
     "resume": resume,
+    "waits": waits,
     "two": two,
     "rank": rank,
     "fast": fast,
@@ -376,9 +420,9 @@ WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
 def pieces() -> list[str]:
     """Every piece, in order of value."""
     models = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
-    parts = {"right": models, "modes": models, "graph": list(GRAPH), "resume": models}
+    parts = {"right": models, "modes": models, "graph": list(GRAPH), "resume": models, "waits": models}
     of_models = [f"{part}/{model}" for part, those in parts.items() for model in those]
-    speeds = [f"fast/{row}/{mode}" for row in FAST for mode in MODES if "graph" not in mode or row in CAPTURED]
+    speeds = [f"fast/{row}/{mode}" for mode in MODES for row in FAST if "graph" not in mode or row in CAPTURED]
     return [*of_models, "two/dcgan", "two/cyclegan", *speeds, *(f"good/{recipe}" for recipe in GOOD)]
 
 
@@ -402,6 +446,9 @@ def done(piece: str, folder: Path, options: argparse.Namespace, seconds: float) 
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if ended.returncode:
+        kept = options.out / "failed" / f"{folder.name}.log"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(ended.stdout + ended.stderr)
         return {"ok": False, "failed": last_words(ended)}
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
@@ -452,31 +499,42 @@ def go_on(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     on, end = card(options), time.monotonic() + 60 * options.minutes
-    left = []
-    for piece in pieces():
-        part, _, rest = piece.partition("/")
+
+    def wanted(piece: str) -> bool:
         have = known.get(piece)
-        if not piece.startswith(options.only) or (part == "good" and options.cifar10 is None):
-            continue
-        settled = have and have["ok"] and have.get("state") != "stopped"
-        if settled or (have and not have["ok"] and not options.again):
-            continue
+        if not piece.startswith(options.only) or (piece.startswith("good") and options.cifar10 is None):
+            return False
+        return not have or have.get("state") == "stopped" or (not have["ok"] and options.again)
+
+    def attempt(piece: str) -> dict[str, Any] | None:
+        part, _, rest = piece.partition("/")
         started, seconds = time.monotonic(), end - time.monotonic()
-        work = options.out.resolve() / "work" / piece.replace("/", "-").replace(", ", "-")
         if part == "good":
             result = quality(rest, options.out.resolve(), options, seconds)
         else:
+            work = options.out.resolve() / "work" / piece.replace("/", "-").replace(", ", "-")
             result = done(piece, work, options, seconds) if seconds > 5 else None
-        if result is None:
+        return result and {"ok": True, **result, **on, "seconds": round(time.monotonic() - started, 1)}
+
+    def keep(piece: str, result: dict[str, Any] | None) -> None:
+        if result is None or result.get("state") == "stopped":  # which goes on
             left.append(piece)
-            continue
-        if result.get("state") == "stopped":  # it goes on
-            left.append(piece)
-        known[piece] = {"ok": True, **result, **on, "seconds": round(time.monotonic() - started, 1)}
-        part_file = file.with_suffix(".part")
-        part_file.write_text(json.dumps(known, indent=1) + "\n")
-        part_file.replace(file)
-        print(piece, in_words(known[piece]), flush=True)
+        if result is not None:
+            known[piece] = result
+            part_file = file.with_suffix(".part")
+            part_file.write_text(json.dumps(known, indent=1) + "\n")
+            part_file.replace(file)
+            print(piece, in_words(result), flush=True)
+
+    left: list[str] = []
+    todo = [piece for piece in pieces() if wanted(piece)]
+    together = [piece for piece in todo if not piece.startswith(ALONE)]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tried = {pool.submit(attempt, piece): piece for piece in together}
+        for attempted in as_completed(tried):
+            keep(tried[attempted], attempted.result())
+    for piece in todo[len(together) :]:
+        keep(piece, attempt(piece))
     print(f"left: {len(left)}, type the same again" if left else "nothing is left", flush=True)
     return 0 if all(result["ok"] for result in known.values()) else 1
 
@@ -497,10 +555,14 @@ def in_words(result: dict[str, Any]) -> str:
         return f"{middle} [{low}, {high}] images/s{memory}"
     if "difference" in result:
         where = f"{result['of']} at step {result['at_step']}" if result["difference"] else "everywhere"
-        return f"{result['difference']:.1e} ({where}) in {result['compared']} of {result['steps']} steps"
+        norms = f", later norms {result['later_norms']:.1e}" if "later_norms" in result else ""
+        return f"{result['difference']:.1e} ({where}){norms} in {result['compared']} of {result['steps']} steps"
     if "compiled" in result:
         found = ", ".join(f"{name} {result[name]:.1e}" for name in ("compiled", "reduce-overhead", "bf16"))
         return f"{found}; {result['steps']} steps in bf16 and compiled finite"
+    if "waits" in result:
+        where = ", ".join(f"{line} ({count} in all)" for line, count in result["where"].items())
+        return f"{result['waits']:.1f} waits a step" + (f": {where}" if where else "")
     if "differ" in result:
         said = f"{', '.join(result['differ'])} differ" if result["differ"] else "equal bit for bit"
         without = result["without_deterministic_kernel"]
@@ -531,6 +593,7 @@ def main() -> int:
         "--only", default="", metavar="PART", help=f"{', '.join(PARTS)}, or the begin of a piece's name"
     )
     parser.add_argument("--again", action="store_true", help="try once more what failed")
+    parser.add_argument("--jobs", type=int, default=1, help="pieces at a time, of those that measure no speed")
     parser.add_argument("--cifar10", type=Path, metavar="FILE", help="data.root of data=cifar10")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

@@ -18,13 +18,21 @@ gpu = program("benchmarks/gpu.py")
 @pytest.fixture
 def options(tmp_path: Path) -> argparse.Namespace:
     return argparse.Namespace(
-        out=tmp_path / "gpu", device="cpu", steps=24, minutes=1.0, only="right/d", again=False, cifar10=None
+        out=tmp_path / "gpu", device="cpu", steps=24, minutes=1.0, only="right/d", again=False, cifar10=None, jobs=1
     )
 
 
 def test_two_devices_are_held_against_each_other(options: argparse.Namespace, tmp_path: Path) -> None:
     found = gpu.right("vanilla", tmp_path, options)
-    assert found == {"steps": 24, "compared": 6, "difference": 0.0, "of": "", "at_step": 0, "ok": True}
+    assert found == {
+        "steps": 24,
+        "compared": 6,
+        "difference": 0.0,
+        "of": "",
+        "at_step": 0,
+        "later_norms": 0.0,
+        "ok": True,
+    }
 
 
 def test_other_arithmetic_is_found(
@@ -109,7 +117,7 @@ def test_a_piece_that_fails_leaves_its_last_line(options: argparse.Namespace, tm
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "piece", ["right/cyclegan", "graph/vanilla", "resume/srgan", "two/dcgan", "fast/pix2pix-256/bf16"]
+    "piece", ["right/cyclegan", "graph/vanilla", "resume/srgan", "waits/dcgan", "two/dcgan", "fast/pix2pix-256/bf16"]
 )
 def test_a_piece_of_each_part(piece: str, options: argparse.Namespace) -> None:
     options.only, options.minutes = piece, 10

@@ -55,14 +55,17 @@ class Images(Rows):
     def augmented(self, batch: LabelledImages, images: ImageSet, epoch: int) -> LabelledImages:
         image = from_bytes(batch.image)
         if self.flip:
-            mirrored = self.flips(len(images), epoch)[batch.index.cpu()].to(image.device)
+            mirrored = self.flips(len(images), epoch, image.device)[batch.index]
             image = torch.where(mirrored[:, None, None, None], image.flip(3), image)
         return batch._replace(image=image)
 
-    def flips(self, length: int, epoch: int) -> Tensor:
-        """Which training images are mirrored in this epoch: bool [length], a pure function of (seed, epoch)."""
+    def flips(self, length: int, epoch: int, device: torch.device | None = None) -> Tensor:
+        """Which training images are mirrored in this epoch: bool [length], a pure function of (seed, epoch).
+
+        They lie on the device, so that no step has to wait for a batch's rows.
+        """
         if self._flips is None or self._flips[0] != epoch:
-            self._flips = epoch, torch.rand(length, generator=seeded(self.seed, epoch, FLIPS)) < 0.5
+            self._flips = epoch, (torch.rand(length, generator=seeded(self.seed, epoch, FLIPS)) < 0.5).to(device)
         return self._flips[1]
 
 

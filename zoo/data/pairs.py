@@ -154,16 +154,20 @@ class Pairs(Rows):
         return batch._replace(x=x, y=y)
 
     def augmented(self, batch: ImagePairs, images: UnpairedImages | AlignedImages, epoch: int) -> ImagePairs:
-        rows = batch.index.cpu()
-        mirrored, top, left = self.placement(images, epoch)
+        mirrored, top, left = (part[batch.index] for part in self.placement(images, epoch, batch.index.device))
         x, y = (
-            from_bytes(cut(image, top[rows, domain], left[rows, domain], mirrored[rows, domain], self.image_size))
+            from_bytes(cut(image, top[:, domain], left[:, domain], mirrored[:, domain], self.image_size))
             for domain, image in enumerate((batch.x, batch.y))
         )
         return batch._replace(x=x, y=y)
 
-    def placement(self, images: UnpairedImages | AlignedImages, epoch: int) -> Placement:
-        """The crops and flips of an epoch's pairs by their `index`: a pure function of (seed, epoch)."""
+    def placement(
+        self, images: UnpairedImages | AlignedImages, epoch: int, device: torch.device | None = None
+    ) -> Placement:
+        """The crops and flips of an epoch's pairs by their `index`: a pure function of (seed, epoch).
+
+        They lie on the device, so that no step has to wait for a batch's rows.
+        """
         if self._placement is None or self._placement[0] != epoch:
             shape = len(images), 1 if images.aligned else 2
             coins = torch.rand(shape, generator=seeded(self.seed, epoch, FLIPS))
@@ -171,15 +175,13 @@ class Pairs(Rows):
             slack = torch.tensor([old - new for old, new in zip(self.load_size, self.image_size, strict=True)])
             top, left = (corners * (slack + 1).view(2, 1, 1)).long()
             mirrored = (coins < 0.5) & self.flip
-            self._placement = epoch, Placement(*(part.expand(-1, 2) for part in (mirrored, top, left)))
+            self._placement = epoch, Placement(*(part.expand(-1, 2).to(device) for part in (mirrored, top, left)))
         return self._placement[1]
 
 
 def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: Size) -> Tensor:
     """Each image's own crop to `size` from (top, left), mirrored left to right or not: [N, C, ...], else [N]."""
-    height, width = size
-    cuts = []
-    for image, row, column, mirror in zip(images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):
-        part = image[:, row : row + height, column : column + width]
-        cuts.append(part.flip(2) if mirror else part)
-    return torch.stack(cuts)
+    height, width = (torch.arange(side, device=images.device) for side in size)
+    rows, columns = top[:, None] + height, left[:, None] + torch.where(mirrored[:, None], width.flip(0), width)
+    pixels = rows[:, :, None] * images.shape[3] + columns[:, None, :]  # [N, h, w]: their places in a channel
+    return images.flatten(2).gather(2, pixels.flatten(1)[:, None].expand(-1, images.shape[1], -1)).unflatten(2, size)

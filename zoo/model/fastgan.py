@@ -380,7 +380,7 @@ class FastGAN(GAN, FromLatents):
         """Which quarter of the images D is to draw in this turn, a scalar: one after the other; None: it draws none."""
         if not self.hparams["reconstruction_weight"]:
             return None
-        return torch.tensor(self.turns["D"] % 4, device=self.device)
+        return torch.full((), self.turns["D"] % 4, device=self.device)
 
     def distance(self, real: Tensor, drawn: list[Tensor], part: Tensor) -> Tensor:
         """Of what D drew from what it saw, a scalar: the sum over image, small form and quarter, eq. (4)."""

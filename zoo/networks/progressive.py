@@ -37,7 +37,7 @@ class Progressive(Growth):
         level = (whole + 1) // 2
         if level > self.top or whole % 2 == 0:
             return min(level, self.top), None
-        return level, torch.tensor(rest / self.phase, device=device)
+        return level, torch.full((), rest / self.phase, device=device)
 
     def shown(self, real: Tensor, stage: Stage) -> Tensor:
         level, alpha = stage
