@@ -771,8 +771,8 @@ class GAN(L.LightningModule):
         for player, optimizer in self._players.items():
             moments = [v for slots in optimizer.state.values() for v in slots.values() if torch.is_tensor(v)]
             others |= {f"a moment of {player}'s optimizer": moments} if moments else {}
-        for name, values in others.items():  # squares are among them, which may be large
-            finite = torch.stack([value.isfinite().all().to(self.device) for value in values]).all()  # some count on CPUs
+        for name, values in others.items():  # squares are among them, which may be large; some count steps on the CPU
+            finite = torch.stack([value.isfinite().all().to(self.device) for value in values]).all()
             sizes[name] = torch.where(finite, 0.0, torch.inf)
         useful = torch.stack([size.float() for size in sizes.values()]) < TOO_LARGE  # what is not a number is not
         if self.over_ranks(useful.all().float()) < 1:
