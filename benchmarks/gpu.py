@@ -42,6 +42,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -49,7 +50,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
                     round(row["images"]) // BATCH,
                 )
                 worst = max(worst, found, key=lambda one: one[0])
-                norm = max(norm, difference(of_device, row, "accuracy")[0])
+                norm = max(norm, difference(of_device, row, "accuracy")[0] if k else 0.0)
     steps = len(rows)
     result = {"steps": steps, "compared": len(starts) * COMPARED, "difference": worst[0], "of": worst[1]}
     return {**result, "at_step": worst[2], "later_norms": norm, "ok": worst[0] <= TOLERANCE["float32"]}
@@ -433,24 +434,34 @@ def itself(piece: str, folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def done(piece: str, folder: Path, options: argparse.Namespace, seconds: float) -> dict[str, Any] | None:
-    """Does a piece within so many seconds; None where they were not enough."""
+    """Does a piece within so many seconds; None where they were not enough, though the whole time would be."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # for deterministic algorithms
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(
+        itself(piece, folder, options), cwd=ROOT, env=environment, start_new_session=True, **pipes
+    )
     try:
-        ended = subprocess.run(
-            itself(piece, folder, options), capture_output=True, text=True, timeout=seconds, cwd=ROOT, env=environment
-        )
+        said, complained = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        return None
+        whole = seconds > 0.9 * 60 * options.minutes
+        return {"ok": False, "failed": f"did not end within {seconds:.0f} s: give more --minutes"} if whole else None
     finally:
+        with suppress(ProcessLookupError):  # it, and what it has started
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-    if ended.returncode:
-        kept = options.out / "failed" / f"{folder.name}.log"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(ended.stdout + ended.stderr)
-        return {"ok": False, "failed": last_words(ended)}
-    return dict(json.loads(ended.stdout.splitlines()[-1]))
+    ended = subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+    return failed(folder.name, ended, options) if ended.returncode else dict(json.loads(said.splitlines()[-1]))
+
+
+def failed(name: str, ended: subprocess.CompletedProcess[str], options: argparse.Namespace) -> dict[str, Any]:
+    """What is known of a piece whose process failed; all that it said is kept."""
+    kept = options.out / "failed" / f"{name}.log"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(ended.stdout + ended.stderr)
+    return {"ok": False, "failed": last_words(ended)}
 
 
 def last_words(ended: subprocess.CompletedProcess[str]) -> str:
@@ -467,8 +478,9 @@ def quality(recipe: str, folder: Path, options: argparse.Namespace, seconds: flo
     if seconds < 60:
         return None
     run, spare = folder / "good" / recipe, 30  # seconds in which it saves and leaves
-    how = f"max_time={time.strftime('%H:%M:%S', time.gmtime(seconds - spare))}"
-    begun = (run / "checkpoints").is_dir()
+    minutes, left = divmod(round(seconds - spare), 60)
+    how = f"max_time={minutes // 60:02}:{minutes % 60:02}:{left:02}"
+    begun = (run / "checkpoints/last.ckpt").is_file()
     which = [f"resume={run}"] if begun else [
         f"experiment={recipe}", f"data.root={options.cifar10}", "metrics=cifar10", "logger=csv",
         f"trainer={'gpu' if options.device == 'cuda' else 'cpu'}", f"hydra.run.dir={run}",
@@ -476,8 +488,8 @@ def quality(recipe: str, folder: Path, options: argparse.Namespace, seconds: flo
     command = [sys.executable, str(ROOT / "train.py"), *which, how]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     result = Result.read(run)
-    if result is None:
-        return {"ok": False, "failed": last_words(ended)}
+    if result is None or ended.returncode:  # which is 0 after max_time
+        return failed(recipe, ended, options)
     found = {"images": result.images, "metric": result.metric, "best": result.best, "state": result.state}
     return {**found, "ok": result.state in ("finished", "stopped")}
 
@@ -502,6 +514,8 @@ def go_on(options: argparse.Namespace) -> int:
 
     def wanted(piece: str) -> bool:
         have = known.get(piece)
+        if have and (have["card"], have.get("asked")) != (on["card"], options.steps):  # tried without a GPU, say
+            have = None
         if not piece.startswith(options.only) or (piece.startswith("good") and options.cifar10 is None):
             return False
         return not have or have.get("state") == "stopped" or (not have["ok"] and options.again)
@@ -514,7 +528,8 @@ def go_on(options: argparse.Namespace) -> int:
         else:
             work = options.out.resolve() / "work" / piece.replace("/", "-").replace(", ", "-")
             result = done(piece, work, options, seconds) if seconds > 5 else None
-        return result and {"ok": True, **result, **on, "seconds": round(time.monotonic() - started, 1)}
+        spent = round(time.monotonic() - started, 1)
+        return result and {"ok": True, **result, **on, "asked": options.steps, "seconds": spent}
 
     def keep(piece: str, result: dict[str, Any] | None) -> None:
         if result is None or result.get("state") == "stopped":  # which goes on
@@ -529,10 +544,13 @@ def go_on(options: argparse.Namespace) -> int:
     left: list[str] = []
     todo = [piece for piece in pieces() if wanted(piece)]
     together = [piece for piece in todo if not piece.startswith(ALONE)]
-    with ThreadPoolExecutor(options.jobs) as pool:
+    pool = ThreadPoolExecutor(options.jobs)
+    try:
         tried = {pool.submit(attempt, piece): piece for piece in together}
         for attempted in as_completed(tried):
             keep(tried[attempted], attempted.result())
+    finally:
+        pool.shutdown(cancel_futures=True)
     for piece in todo[len(together) :]:
         keep(piece, attempt(piece))
     print(f"left: {len(left)}, type the same again" if left else "nothing is left", flush=True)
@@ -555,7 +573,7 @@ def in_words(result: dict[str, Any]) -> str:
         return f"{middle} [{low}, {high}] images/s{memory}"
     if "difference" in result:
         where = f"{result['of']} at step {result['at_step']}" if result["difference"] else "everywhere"
-        norms = f", later norms {result['later_norms']:.1e}" if "later_norms" in result else ""
+        norms = f", later with norms {result['later_norms']:.1e}" if "later_norms" in result else ""
         return f"{result['difference']:.1e} ({where}){norms} in {result['compared']} of {result['steps']} steps"
     if "compiled" in result:
         found = ", ".join(f"{name} {result[name]:.1e}" for name in ("compiled", "reduce-overhead", "bf16"))

@@ -115,6 +115,27 @@ def test_a_piece_that_fails_leaves_its_last_line(options: argparse.Namespace, tm
     assert not (tmp_path / "work").exists()
 
 
+def test_a_piece_for_which_all_the_time_is_too_little_fails(options: argparse.Namespace, tmp_path: Path) -> None:
+    """Else it would be begun again each time, and nothing behind it."""
+    options.minutes = 0.5 / 60
+    found = gpu.done("right/dcgan", tmp_path / "work", options, 0.5)
+    assert found == {"ok": False, "failed": "did not end within 0 s: give more --minutes"}
+    options.minutes = 1.0
+    assert gpu.done("right/dcgan", tmp_path / "work", options, 0.5) is None
+
+
+def test_what_was_tried_on_another_card_is_not_done(
+    options: argparse.Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(gpu, "done", lambda piece, *args: tried.append(piece) or {"steps": 1, "ok": True})
+    for card in ("CPU", "CPU", "X1"):
+        monkeypatch.setattr(gpu, "card", lambda options, card=card: {"card": card})
+        options.only = "two/dcgan"
+        gpu.go_on(options)
+    assert tried == ["two/dcgan"] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", ["right/cyclegan", "graph/vanilla", "resume/srgan", "waits/dcgan", "two/dcgan", "fast/pix2pix-256/bf16"]

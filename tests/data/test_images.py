@@ -148,6 +148,8 @@ def test_flips_are_of_half_the_training_images_and_the_same_on_any_number_of_pro
     rows = list(range(1, 400, 2))
     assert torch.equal(other.on_after_batch_transfer(other.split("train")[rows], 0).image, image[1::2])
     assert not torch.equal(data.rows.flips(400, 0), data.rows.flips(400, 1))
+    assert len(data.rows.flips(500, 1)) == 500
+    assert data.rows.flips(500, 1, torch.device("meta")).is_meta
 
     data.trainer = trainer(training=False)
     assert torch.equal(data.on_after_batch_transfer(batch, 0).image, plain)

@@ -9,7 +9,7 @@ from test_images import trainer
 
 from zoo.batch import ImagePairs, from_bytes
 from zoo.data.module import DataModule, seeded
-from zoo.data.pairs import Pairs, cut
+from zoo.data.pairs import Pairs, cut, gathered
 from zoo.data.sources import Arrays, Domains, Memory, resize
 
 
@@ -134,7 +134,8 @@ def test_placements_cover_all_corners_apart_in_unpaired_sets_and_together_in_ali
     assert not place(0, Noise(**{**settings, "flip": False})).mirrored.any()
 
 
-def test_a_cut_is_a_slice_of_the_image():
+@pytest.mark.parametrize("cut", [cut, gathered])
+def test_a_cut_is_a_slice_of_the_image(cut):
     images = noise(3, 2, (5, 6))
     parts = cut(images, torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1]), torch.tensor([False, True, False]), (3, 4))
     assert torch.equal(parts[0], images[0, :, 0:3, 2:6])

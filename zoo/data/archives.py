@@ -62,7 +62,7 @@ from zoo.data.shards import (
     shards_in,
     shards_of,
 )
-from zoo.data.tars import entries, read_at
+from zoo.data.tars import entries, read_at, written
 from zoo.machine import memory
 
 IMAGES = ("images", "image", "x", "X", "data", "x_train", "train_images", "X_train", "imgs", "arr_0")
@@ -329,7 +329,7 @@ class Tar(Archive):
     def __init__(self, path: Path) -> None:
         self.path = path
         with opened_regular(path) as file:
-            self._status = os.fstat(file.fileno())
+            self._stamp = written(os.fstat(file.fileno()))
             members = list(entries(file))
         places = {normal(member.name): (member.offset, member.size) for member in members if not member.kind}
         top = _common_folder([name for name in places if not hidden(name)])
@@ -347,17 +347,17 @@ class Tar(Archive):
 
     def stamp(self, name: str) -> str:
         offset, size = self.places[name]
-        return f"{self._status.st_mtime_ns}\0{offset}\0{size}"
+        return f"{self._stamp[1]}\0{offset}\0{size}"
 
     def read(self, name: str) -> bytes | None:
         if name not in self.places:
             return None
         if self.places[name][1] > DEAR:
             raise ValueError(f"{self}/{name} takes {_gib(self.places[name][1])}, too much for a table of labels")
-        return read_at(self.path, *self.places[name], self._status.st_size)
+        return read_at(self.path, *self.places[name], self._stamp)
 
     def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
-        return _opened_at(self.path, *self.places[name], self._status.st_size, name, max_pixels)
+        return _opened_at(self.path, *self.places[name], self._stamp, name, max_pixels)
 
 
 class Shards(Archive):
@@ -375,8 +375,8 @@ class Shards(Archive):
     def open(self, name: str, max_pixels: int) -> IO[bytes] | np.ndarray:
         row = self.index.row(name)
         shard, place = self.index.shard(row), self.index.places[row]
-        path, length = self.index.base / self.index.shards[shard], self.index.stamps[shard][0]
-        return _opened_at(path, int(place["offset"]), int(place["size"]), length, name, max_pixels)
+        path, (length, date) = self.index.base / self.index.shards[shard], self.index.stamps[shard]
+        return _opened_at(path, int(place["offset"]), int(place["size"]), (length, date), name, max_pixels)
 
     def labels(self, *, skip: bool) -> Labels | None:
         """The classes of its images, None where they have none: `zoo.data.shards.labels_of`."""
@@ -387,12 +387,12 @@ class Shards(Archive):
 
 
 def _opened_at(
-    path: Path, offset: int, size: int, length: int, name: str, max_pixels: int
-) -> IO[bytes] | np.ndarray:  # fmt: skip
-    """The bytes of an image that lies in a file of that length, or its pixels [H, W, C] where it is an array."""
+    path: Path, offset: int, size: int, stamp: tuple[int, int], name: str, max_pixels: int
+) -> IO[bytes] | np.ndarray:
+    """The bytes of an image that lies in a file of that stamp, or its pixels [H, W, C] where it is an array."""
     if size > BYTES_A_PIXEL * max_pixels + 2**20:  # and what else it may hold
         raise ValueError(f"oversized: {_gib(size)} are more than data.max_pixels={max_pixels} pixels can take")
-    content = io.BytesIO(read_at(path, offset, size, length))
+    content = io.BytesIO(read_at(path, offset, size, stamp))
     return pixels_of_npy(content, max_pixels) if name.lower().endswith(".npy") else content
 
 

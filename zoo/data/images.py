@@ -36,7 +36,7 @@ class Images(Rows):
         super().__init__(settings)
         self.image_size = height_and_width(settings["image_size"])
         self.channels = (check_channels(settings["channels"]),)
-        self._flips: tuple[int, Tensor] | None = None  # epoch, bool [length of the training set]
+        self._flips: tuple[Any, Tensor] | None = None  # of what they are, bool [length of the training set]
 
     def parameters(self) -> dict[str, Any]:
         return {"image_size": self.image_size, "channels": self.channels[0]}
@@ -64,8 +64,9 @@ class Images(Rows):
 
         They lie on the device, so that no step has to wait for a batch's rows.
         """
-        if self._flips is None or self._flips[0] != epoch:
-            self._flips = epoch, (torch.rand(length, generator=seeded(self.seed, epoch, FLIPS)) < 0.5).to(device)
+        of = epoch, length, device
+        if self._flips is None or self._flips[0] != of:
+            self._flips = of, (torch.rand(length, generator=seeded(self.seed, epoch, FLIPS)) < 0.5).to(device)
         return self._flips[1]
 
 

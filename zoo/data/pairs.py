@@ -128,7 +128,7 @@ class Pairs(Rows):
         self.channels = (
             check_channels(settings["channels_x"], "channels_x"), check_channels(settings["channels_y"], "channels_y"),
         )  # fmt: skip
-        self._placement: tuple[int, Placement] | None = None  # with the epoch
+        self._placement: tuple[Any, Placement] | None = None  # with what it is of
 
     def parameters(self) -> dict[str, Any]:
         x, y = self.channels
@@ -168,19 +168,32 @@ class Pairs(Rows):
 
         They lie on the device, so that no step has to wait for a batch's rows.
         """
-        if self._placement is None or self._placement[0] != epoch:
+        of = epoch, len(images), images.aligned, device
+        if self._placement is None or self._placement[0] != of:
             shape = len(images), 1 if images.aligned else 2
             coins = torch.rand(shape, generator=seeded(self.seed, epoch, FLIPS))
             corners = torch.rand(2, *shape, generator=seeded(self.seed, epoch, CROPS))
             slack = torch.tensor([old - new for old, new in zip(self.load_size, self.image_size, strict=True)])
             top, left = (corners * (slack + 1).view(2, 1, 1)).long()
             mirrored = (coins < 0.5) & self.flip
-            self._placement = epoch, Placement(*(part.expand(-1, 2).to(device) for part in (mirrored, top, left)))
+            self._placement = of, Placement(*(part.expand(-1, 2).to(device) for part in (mirrored, top, left)))
         return self._placement[1]
 
 
 def cut(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: Size) -> Tensor:
     """Each image's own crop to `size` from (top, left), mirrored left to right or not: [N, C, ...], else [N]."""
+    if images.device.type != "cpu":
+        return gathered(images, top, left, mirrored, size)
+    height, width = size
+    cuts = []
+    for image, row, column, mirror in zip(images, top.tolist(), left.tolist(), mirrored.tolist(), strict=True):
+        part = image[:, row : row + height, column : column + width]
+        cuts.append(part.flip(2) if mirror else part)
+    return torch.stack(cuts)
+
+
+def gathered(images: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, size: Size) -> Tensor:
+    """The same where Python would have to wait for the corners; on CPUs slices are faster."""
     height, width = (torch.arange(side, device=images.device) for side in size)
     rows, columns = top[:, None] + height, left[:, None] + torch.where(mirrored[:, None], width.flip(0), width)
     pixels = rows[:, :, None] * images.shape[3] + columns[:, None, :]  # [N, h, w]: their places in a channel

@@ -421,7 +421,7 @@ def _label(content: bytes, suffix: str) -> Label | ValueError:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**15:
         return value
     if isinstance(value, str) and 0 < len(value.strip()) <= 200:
-        return value.strip()
+        return value.strip() if value.strip().isprintable() else ValueError("has a label that can't be printed")
     return ValueError(f"has no label, a whole number or a name under {', '.join(KEYS[:3])} or the like")
 
 

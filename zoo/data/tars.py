@@ -94,16 +94,24 @@ def entries(file: BinaryIO) -> Iterator[Entry]:
         raise ValueError("it goes on behind its end, as where cat has put two together: tar --concatenate does that")
 
 
-def read_at(path: Path, offset: int, size: int, length: int) -> bytes:
-    """A part of a file that was of that length when the place was found.
+def written(status: os.stat_result) -> tuple[int, int]:
+    """By which a file is known to be as it was: its bytes, and when it was written, in nanoseconds."""
+    return status.st_size, status.st_mtime_ns
+
+
+def read_at(path: Path, offset: int, size: int, stamp: tuple[int, int]) -> bytes:
+    """A part of a file that had that `written` when the place was found.
 
     Raises:
-        ValueError: it is not any more.
+        ValueError: it has another.
         OSError: it can't be read.
     """
     with opened_regular(path) as file:
-        if (now := os.fstat(file.fileno()).st_size) != length:
-            raise ValueError(f"{path.name} has {now:,} bytes now, and had {length:,} when this run began")
+        now, date = written(os.fstat(file.fileno()))
+        if now != stamp[0]:
+            raise ValueError(f"{path.name} has {now:,} bytes now, and had {stamp[0]:,} when this run began")
+        if date != stamp[1]:
+            raise ValueError(f"{path.name} has been written anew since this run began")
         file.seek(offset)
         return file.read(size)
 
