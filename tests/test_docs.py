@@ -69,6 +69,7 @@ def copied(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_variant_trains_and_is_sampled_by_category(tmp_path: Path) -> None:
     files = blocks((ROOT / "docs" / "extend.md").read_text())
     assert files.keys() == {"zoo/model/infogan.py", "conf/model/infogan.yaml"}

@@ -48,6 +48,7 @@ print("24 kills", len([name for name in os.listdir(os.path.dirname(path)) if nam
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_of_saving(tmp_path: Path) -> None:
     """24 kills, with TMPDIR here and on another file system: the checkpoint in place always loads, and is one state."""
     elsewhere = "/dev/shm" if Path("/dev/shm").is_dir() else str(tmp_path)
@@ -79,6 +80,7 @@ def start(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_leaves(tmp_path: Path, number: int, status: int) -> None:
     process = start(tmp_path)

@@ -27,7 +27,7 @@ def run(*command: str, timeout: int = 280) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.mark.parametrize("model", some_slow(MODELS, "cyclegan", "dcgan", "stylegan_lite"))
+@pytest.mark.parametrize("model", some_slow(MODELS, "dcgan"))
 def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     """Without batch statistics, on the same images and latents; and a turn reduces its player's bytes, once."""
     result = run("tests/many.py", "equality", str(tmp_path), model)
@@ -47,6 +47,7 @@ def test_two_processes_equal_one(model: str, tmp_path: Path) -> None:
     assert first["all"] - sum(first["bytes"].values()) < 1000  # nothing else but the books' few numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", some_slow(["dcgan", "stylegan_lite"], "stylegan_lite"))
 def test_gradients_that_leave_during_the_pass_are_the_same(model: str, tmp_path: Path) -> None:
     """Bit for bit those that are averaged one by one after it, and ranks send the same in the same order."""
@@ -61,6 +62,7 @@ def test_gradients_that_leave_during_the_pass_are_the_same(model: str, tmp_path:
     assert ways.count("during") > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", some_slow(["cyclegan", "dcgan", "pix2pix", "stylegan_lite"], "cyclegan"))
 def test_two_processes_resume_bit_for_bit(model: str, tmp_path: Path) -> None:
     """What each rank keeps for itself included: CycleGAN's histories, pix2pix's stream of dropout."""
@@ -79,6 +81,7 @@ def test_two_processes_resume_bit_for_bit(model: str, tmp_path: Path) -> None:
         assert not torch.equal(first["torch"], second["torch"])
 
 
+@pytest.mark.slow
 def test_the_command_line_of_two_processes(tmp_path: Path) -> None:
     """One folder for all ranks, nothing twice, and the value of its metrics is that of one process."""
     metrics = ["metrics.num_fake=41", "metrics.num_real=61", "metrics.batch_size=8", "logger=csv"]
@@ -105,6 +108,7 @@ def test_the_command_line_of_two_processes(tmp_path: Path) -> None:
     assert zoo.load(tmp_path / "run").sample(1).shape == (1, 1, 16, 16)
 
 
+@pytest.mark.slow
 def test_what_is_infinite_on_one_rank_ends_all_at_that_step(tmp_path: Path) -> None:
     """Each rank sees it, also where the gradient is finite, so none waits for the other."""
     result = run("tests/many.py", "diverge", str(tmp_path), "vanilla", timeout=120)
@@ -126,6 +130,7 @@ def test_two_processes_begin_with_the_same_weights(tmp_path: Path) -> None:
     assert (after["state_dict"][moved] - before["state_dict"][moved]).abs().max() < 0.01  # three steps of 2e-4
 
 
+@pytest.mark.slow
 def test_a_full_disk_holds_up_no_rank(tmp_path: Path) -> None:
     result = run("tests/many.py", "full_disk", str(tmp_path), "vanilla", timeout=120)
     assert result.returncode == 0, result.stderr
@@ -133,6 +138,7 @@ def test_a_full_disk_holds_up_no_rank(tmp_path: Path) -> None:
     assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["zoo"]["images"] == 128
 
 
+@pytest.mark.slow
 def test_ranks_that_disagree_end_with_names(tmp_path: Path) -> None:
     """One rank skips a turn that the other makes: an error on both instead of a hang."""
     result = run("tests/many.py", "disagree", str(tmp_path), "vanilla", timeout=120)

@@ -113,6 +113,7 @@ def without_serving(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return pages
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_a_run(without_serving: list[Any], tmp_path: Path) -> None:
     from zoo.use.styles import unnamed
 

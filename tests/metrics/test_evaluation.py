@@ -484,6 +484,7 @@ def evaluate_on(rank: int, world_size: int, folder: str, settings: list[dict]) -
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_several_processes_equal_one(tmp_path):
     """Numbers that neither the processes nor the batch divide, more processes than batches, with and without cache."""
     settings = [

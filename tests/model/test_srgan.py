@@ -137,6 +137,7 @@ def test_one_run_has_both_phases(small: Small, monkeypatch: pytest.MonkeyPatch) 
     assert turns.seen == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_the_switch_goes_on_from_before_it(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +342,7 @@ def test_the_preview_shows_bicubic_result_and_truth() -> None:
     torch.testing.assert_close(bicubic[middle], enlarge(low, 2).clamp(-1, 1)[middle], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_best_checkpoints_of_both_phases(small: Small) -> None:
     """The first phase is measured at its last image too, which is no multiple of 128."""
     settings = ["metrics=super_resolution", "callbacks.evaluate.every=128", "model.pixel_images=70"]

@@ -25,6 +25,7 @@ FIT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_takes_the_data_that_fit_and_names_them_for_others(model):
     fitting = FIT.get(model, IMAGES)

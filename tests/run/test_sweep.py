@@ -89,6 +89,7 @@ def test_without_metrics_there_is_nothing_to_compare(job: Any, tmp_path: Path, m
         sweep.objective(job("metrics=none", direction="minimize"))
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_a_run_that_diverges_and_ends_with_its_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

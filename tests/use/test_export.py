@@ -179,6 +179,7 @@ def test_attributes_are_inputs(written: Any) -> None:
         again.sample(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 16, 16), (3, 17, 30), (2, 8, 64), (1, 1, 1), (1, 5, 40)])
 def test_images_of_any_size(written: Any, size: tuple[int, int, int]) -> None:
     n, height, width = size

@@ -415,6 +415,7 @@ def test_a_table_goes_on_without_what_can_not_be_measured(checkpoint: Path, tmp_
     assert "small.png: " in str(zoo("evaluate", checkpoint, "--data", tmp_path).exception)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_once_more(checkpoint: Path) -> None:
     result = zoo("evaluate", checkpoint, "metrics=super_resolution")
     assert result.exit_code == 0, result.exception
