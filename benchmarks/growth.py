@@ -41,10 +41,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice, product
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -312,7 +312,11 @@ def once(case: Case, folder: Path) -> Cost:
         processes[-1].start()
         its.close()
     try:
-        costs = [answer.recv() for answer in answers]
+        costs: list[Cost] = []
+        while waiting := [answer for answer in answers if not answer.closed]:  # for all: others wait for one that dies
+            for answer in cast(list[Connection], wait(waiting)):
+                costs.append(answer.recv())
+                answer.close()
     except EOFError:
         raise ValueError(
             f"{case.work} of {case.images:,} images has failed: what a process said stands above"

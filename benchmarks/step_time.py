@@ -20,13 +20,14 @@ textbook+ema  the same with zoo's average of G: the same work for the user, henc
 
 Protocol: benchmarks/turns.py, one `trainer.fit`, which a callback, last in the trainer's list, holds while others run:
 a segment of zoo is whole periods of Lightning's loop, epoch ends and the books' rows included. Not timed: set-up, the
-first WARMUP steps of each, and what train.py does every tenth of a run (checkpoint, grid, evaluation). On a GPU each
-segment ends with a synchronisation. At the end, PROFILED steps of each are looked at: convolution is the library's
-share of a step, and no loop can change it.
+first WARMUP steps of each, and what train.py does every tenth of a run (checkpoint, grid, evaluation, a look at the
+game's health). On a GPU each segment ends with a synchronisation. At the end, PROFILED steps of each are looked at:
+convolution is the library's share of a step, and no loop can change it.
 
 The overhead is zoo's step less the loop's: in this setting, and again with networks so small that their own noise does
-not hide it (16x16, width 4, batch 16; on one thread, since waking a second costs more than such a step), in twice as
-many rounds of 125 steps: two rows of the books in each.
+not hide it (16x16, width 4, batch 16; on one thread, since waking a second costs more than such a step; on a CPU in the
+processor's time, which other programs disturb less than the wall's), in twice as many rounds of 125 steps: two rows of
+the books in each.
 
 Proof of equal work: at the end zoo and loop must agree bit for bit in each parameter and buffer of G, D and G_ema and
 in each value of the last row, or the exit code is 1. For that cuDNN is held to deterministic algorithms in all
@@ -43,7 +44,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -64,7 +65,7 @@ VARIANTS = ("zoo", "loop", "textbook", "textbook+ema")
 WARMUP, PROFILED = 5, 3  # steps
 TINY = {"size": 16, "width": 4, "batch": 16, "channels": 1}
 TARGETS = {"zoo / loop": 0.97, "zoo / textbook": 1.2}  # at 32x32, width 32; at 64x64, width 64, 3 channels
-OVERHEAD_TARGET = 1.0  # ms a step
+OVERHEAD_TARGET = 0.8  # ms a step
 
 Step = Callable[[], None]
 
@@ -270,7 +271,7 @@ class Measured:
 
 def measure(
     variants: tuple[str, ...], *, size: int, width: int, batch: int, channels: int, rounds: int, steps: int,
-    device: str, precision: str,
+    device: str, precision: str, time_of: Literal["cpu", "wall"] = "wall",
 ) -> Measured:  # fmt: skip
     total = WARMUP + rounds * steps + PROFILED
     reins: list[Reins] = []
@@ -287,7 +288,7 @@ def measure(
                 *("model=dcgan", "data=mnist5k", "logger=csv", "metrics=none", "~callbacks.report"),
                 *(f"data.image_size={size}", f"data.channels={channels}", f"data.batch_size={batch}"),
                 *(f"model.width={width}", f"max_images={total * batch}", f"run_dir={folder}"),
-                *("callbacks.samples.every=1_000_000_000", "callbacks.checkpoints.every=1_000_000_000"),
+                *(f"callbacks.{name}.every=1_000_000_000" for name in ("samples", "checkpoints", "health")),
                 f"trainer={'gpu' if device == 'cuda' else device}",
                 f"trainer.precision={'bf16-mixed' if precision == 'bf16' else '32-true'}",
             ],
@@ -295,7 +296,7 @@ def measure(
         with contextlib.redirect_stdout(io.StringIO()), turns.Loop(zoo) as training:
             others = {name: turns.stepping(step) for name, step in reins[0].others.items()}
             arms = {name: training if name == "zoo" else others[name] for name in variants}
-            now = turns.clock("wall", device)
+            now = turns.clock(time_of, device)
             seconds = turns.take_turns(arms, rounds=rounds, steps=steps, now=now, warmup=WARMUP)
             parts = {name: turns.parts(arm, steps=PROFILED, device=device) for name, arm in arms.items()}
     return Measured(seconds, parts, differences(reins[0].model, reins[0].others["loop"]))
@@ -381,10 +382,11 @@ def main() -> int:
 
     torch.set_num_threads(1)
     tiny = measure(
-        ("zoo", "loop"), **TINY, rounds=2 * args.rounds, steps=125, device=args.device, precision=args.precision
-    )
+        ("zoo", "loop"), **TINY, rounds=2 * args.rounds, steps=125, device=args.device, precision=args.precision,
+        time_of="wall" if args.device == "cuda" else "cpu",
+    )  # fmt: skip
     print(f"\noverhead, zoo - loop  {overhead(found.seconds)}")
-    print(f"    on a tiny DCGAN   {overhead(tiny.seconds)}   target: below {OVERHEAD_TARGET} ms")
+    print(f"    on a tiny DCGAN   {overhead(tiny.seconds)}   target: at most {OVERHEAD_TARGET} ms")
 
     after = [WARMUP + steps + PROFILED for steps in (args.rounds * args.steps, 250 * args.rounds)]
     differ = found.differ + tiny.differ

@@ -54,6 +54,10 @@ class Over(BaseException):
     """Unwinds a loop that asks for more after it was closed; no `except Exception` of it holds this up."""
 
 
+class Ended(RuntimeError):
+    """A loop has come to its end by itself."""
+
+
 class Loop:
     """A training loop in a thread of its own, which makes as many steps as are asked for, and then stands still.
 
@@ -77,7 +81,7 @@ class Loop:
         try:
             torch.set_num_threads(threads)
             run(self)
-            self._ended = RuntimeError(f"the loop ended by itself, after {self.steps} steps")
+            self._ended = Ended(f"the loop ended by itself, after {self.steps} steps")
         except BaseException as error:  # raised again where steps are asked for
             self._ended = error
         self._stands.release()
@@ -116,7 +120,7 @@ class Loop:
         self._closed = True
         self._go.release()
         self._thread.join()
-        if self._ended is not None and not isinstance(self._ended, (Over, RuntimeError)):
+        if self._ended is not None and not isinstance(self._ended, (Over, Ended)):
             raise self._ended
 
     def __enter__(self) -> Self:

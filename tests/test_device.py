@@ -42,6 +42,8 @@ class Watch(TorchDispatchMode):
             self.mixed.append(str(func))
         if func is torch.ops.aten._to_copy.default and not tensors[0].is_meta:
             self.sent += str((kwargs or {}).get("device")) == "meta"
+        if func is torch.ops.aten.copy_.default and tensors[0].is_meta and not tensors[1].is_meta:
+            self.sent += 1
         if func is torch.ops.aten._local_scalar_dense.default and tensors[0].is_meta:
             self.reads += 1
             return self.answer

@@ -53,6 +53,16 @@ def test_what_a_loop_raises_is_raised_where_steps_are_asked_for() -> None:
         turns.Loop(lambda loop: None)
 
 
+def test_what_a_loop_raises_at_its_end_is_raised_too() -> None:
+    def run(loop: Any) -> None:
+        for _ in loop.batches(lambda: 0):
+            pass
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"), turns.Loop(run) as loop:
+        loop(2)
+
+
 def test_a_loop_that_never_ends_is_ended() -> None:
     """As one that begins its data anew for ever."""
     epochs = []

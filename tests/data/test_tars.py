@@ -130,6 +130,7 @@ def test_what_is_no_whole_tar_is_said(tmp_path: Path) -> None:
         whole[:513]: f"truncated: {NAMES[0]} goes on behind its end",
         bytes(damaged): "damaged at byte 1,024",
         whole + whole: "goes on behind its end.* tar --concatenate",
+        whole + bytes(3 * 2**20) + whole: "goes on behind its end.* tar --concatenate",
         long.tobuf(tarfile.GNU_FORMAT): "a header of 1,099,511,627,776 bytes",
         bytes(negative) + bytes(1024): "damaged",
         b"\x1f\x8b" + whole: "compressed.*gunzip",

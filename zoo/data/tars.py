@@ -19,7 +19,7 @@ from zoo.data.files import opened_regular
 BLOCK = 512
 NOTHING = bytes(BLOCK)  # marks the end
 LONG = 2**16  # bytes of a pax header or of a long name, at most
-BEHIND = 2**20  # bytes behind the end that are looked at: zeros fill a record, of 20 blocks unless asked otherwise
+PIECE = 2**20  # bytes behind the end that are looked at in one go
 PACKED = {
     b"\x1f\x8b": "gunzip",
     b"BZh": "bunzip2",
@@ -90,8 +90,9 @@ def entries(file: BinaryIO) -> Iterator[Entry]:
             yield Entry(name, at, size, "" if kind in b"0\0007" and not is_sparse else OTHERS)
         at += -(-size // BLOCK) * BLOCK
         name, size, is_sparse = None, None, False
-    if file.read(BEHIND).strip(b"\0"):
-        raise ValueError("it goes on behind its end, as where cat has put two together: tar --concatenate does that")
+    while behind := file.read(PIECE):  # zeros fill a record, of 20 blocks unless asked otherwise
+        if behind.strip(b"\0"):
+            raise ValueError("it goes on behind its end, as where cat has joined two: tar --concatenate does that")
 
 
 def written(status: os.stat_result) -> tuple[int, int]:

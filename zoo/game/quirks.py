@@ -62,6 +62,18 @@ def leave_signals_to_us(trainer: Any) -> None:
     trainer._signal_connector.register_signal_handlers = lambda: None
 
 
+def call_no_empty_hooks(trainer: Any, model: Any) -> None:
+    """lightning 2.6 calls the hooks around each turn of every callback that does nothing in them, each within a context
+    of its profiler, and spends more on that than on all hooks that act. What can't be called it leaves out."""
+    import lightning as L
+
+    around = ("train_batch_start", "before_backward", "after_backward", "before_optimizer_step", "train_batch_end")
+    for owner, base in [(model, L.LightningModule), *((callback, L.Callback) for callback in trainer.callbacks)]:
+        for hook in (f"on_{name}" for name in around):
+            if getattr(type(owner), hook) is getattr(base, hook) and hook not in vars(owner):
+                setattr(owner, hook, None)
+
+
 def no_search_for_a_driver() -> None:
     """Lightning 2.6 sets this variable on import. In the CUDA build of torch 2.11 to 2.15 each step of a fused Adam on
     the CPU then looks for a driver."""

@@ -225,6 +225,7 @@ def _prepared(cfg: DictConfig, *, begins: bool) -> "tuple[L.Trainer, L.Lightning
             raise ValueError(f"trainer: {error.__cause__}") from None
         raise
     quirks.leave_signals_to_us(trainer)
+    quirks.call_no_empty_hooks(trainer, model)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     return trainer, datamodule, model

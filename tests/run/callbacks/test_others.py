@@ -1,6 +1,7 @@
 """Callbacks of Lightning's and of one's own: those that would never act are refused before any time is spent."""
 
 import csv
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import lightning as L
 import pytest
 from common import needs
 from lightning.pytorch import callbacks as lightning
+from lightning.pytorch.profilers import PassThroughProfiler
 from omegaconf import DictConfig, OmegaConf
 
 import train
@@ -119,3 +121,20 @@ def test_lightning_s_own_rows_are_on_the_axis_of_images(small: Small) -> None:
         images = [int(row["images"]) for row in csv.DictReader(file)]
     assert images == sorted(images)
     assert {16, 32, 48, 64} <= set(images)
+
+
+class OfTurns(L.Callback):
+    def on_after_backward(self, *args: Any) -> None: ...
+
+
+def test_around_a_turn_only_hooks_that_act_are_called(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning calls empty ones too, those of all callbacks: that cost more than those that act."""
+    called: list[str] = []
+    monkeypatch.setattr(PassThroughProfiler, "start", lambda self, action: called.append(action))
+    cfg = small("vanilla", "max_images=64")
+    OmegaConf.update(cfg, "callbacks.mine", {"_target_": f"{__name__}.OfTurns"}, force_add=True)
+    train.run(cfg)
+    around = [name for name in called if re.search(r"\.on_\w+_(backward|optimizer_step)", name)]
+    steps = called.count("[LightningModule]VanillaGAN.on_train_batch_start")
+    assert steps == 4
+    assert around == ["[Callback]OfTurns.on_after_backward"] * 2 * steps
