@@ -120,6 +120,7 @@ def refuse_decisions(gan: "GAN") -> None:
     """Raise a ValueError, with the remedy, where Python decides from step to step what is done."""
     game, penalties = gan.game, gan.regularizer
     decisions: dict[str, Any] = {
+        gan.varies(): gan.varies(),  # the first, as most of these have no remedy but another model
         f"model.n_critic={game['n_critic']} leaves G out of some: set it to 1": game["n_critic"] > 1,
         f"model.skip_d_above={game['skip_d_above']} leaves D out of some: set it to null": game["skip_d_above"],
         "model.burn_in moves what a graph keeps: set it to null": gan.burn_in,
@@ -128,7 +129,6 @@ def refuse_decisions(gan: "GAN") -> None:
         of_some = f"model.regularizer.every={penalties.every} penalises in some alone: set it to 1"
         again = "model.regularizer.at=image draws one augmentation twice, which no graph can: set it to augmented"
         decisions |= {of_some: penalties.every > 1, again: penalties.through and gan.augments}
-    decisions[gan.varies()] = gan.varies()
     for decision, is_made in decisions.items():
         if is_made:
             raise ValueError(f"cuda_graph=true makes all steps alike, and {decision}, or leave out cuda_graph=")

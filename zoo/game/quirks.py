@@ -71,7 +71,7 @@ def call_no_empty_hooks(trainer: Any, model: Any) -> None:
     for owner, base in [(model, L.LightningModule), *((callback, L.Callback) for callback in trainer.callbacks)]:
         for hook in (f"on_{name}" for name in around):
             if getattr(type(owner), hook) is getattr(base, hook) and hook not in vars(owner):
-                setattr(owner, hook, None)
+                vars(owner)[hook] = None  # of a callback that is a frozen dataclass too
 
 
 def no_search_for_a_driver() -> None:

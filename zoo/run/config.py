@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
 from zoo.run import CONF
@@ -248,6 +248,27 @@ def checked(config: DictConfig) -> DictConfig:
         OmegaConf.update(config, key, value)
     _refuse_without_effect(config)
     return config
+
+
+def check_composed(config: DictConfig, overrides: Collection[str]) -> None:
+    """Hold what `compose` made of these overrides, without a job of Hydra's, to what a run's settings are held to.
+
+    Raises:
+        ValueError: as `checked`.
+    """
+    names = {word: word.lstrip("+~").partition("=")[0] for word in overrides}
+    defaults = plain(compose(*(word for word, name in names.items() if name in groups())))
+    added = [name for word, name in names.items() if word.startswith("+") and "." in name]
+    for key, value in check(plain(config), defaults, added).items():
+        OmegaConf.update(config, key, value)
+    _refuse_without_effect(config)
+
+
+def processes_of(config: DictConfig) -> int:
+    """How many processes a run has, of those that it names by their number."""
+    devices, nodes = config.trainer.devices, config.trainer.get("num_nodes") or 1
+    of_node = devices if isinstance(devices, int) else len(devices) if isinstance(devices, ListConfig) else 1
+    return max(of_node, 1) * nodes
 
 
 def _complete(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

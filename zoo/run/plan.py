@@ -6,7 +6,7 @@ what the networks hold, and what each image adds. Counted are steps in which laz
 and at the end of the budget, since a game may grow. What the library itself takes is not in it: a GPU's context, the
 workspaces of its convolutions, and what its allocator keeps in pieces.
 
-Time is that of steps on this machine: of no other.
+Time is that of steps on this machine, likewise at both ends: of no other.
 """
 
 import itertools
@@ -34,14 +34,15 @@ from zoo.run.grammar import overrides
 from zoo.run.training import build
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}  # which are planned for, by what they may be called too
-BATCHES = (2, 4)  # images, of which memory is counted
-STEPS = 20  # which are timed, after WARM
+MANY = 4  # images of a batch of which memory is counted, and of half of them
+STEPS = 20  # which are timed, after WARM, at the beginning of the budget and at its end
 WARM = 3
 RESERVE = 0.1  # of the memory at hand, for what is not counted
 QUIET: dict[str, Any] = dict.fromkeys(
     ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
 )
 ADA_BELOW = 30_000  # images
+GROWS = 1.25  # times what the first steps took, from where on those at the end are told apart
 
 
 class Live(TorchDispatchMode):
@@ -116,8 +117,12 @@ class _Peaks(Callback):
 
 
 class _Times(Callback):
-    def __init__(self) -> None:
+    def __init__(self, before: int) -> None:
+        self.before = before  # images that have been shown
         self.ends: list[float] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        pl_module.images = self.before
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         if pl_module.device.type == "cuda":
@@ -129,8 +134,11 @@ class _Times(Callback):
 def composed(settings: list[str], **more: Any) -> DictConfig:
     """The configuration of a command, with nothing that is written or measured.
 
+    Args:
+        more: settings of the plan's own, say data__batch_size=2.
+
     Raises:
-        ValueError: for resume=.
+        ValueError: for resume=, and as train.py does for settings that make no sense.
     """
     words = [f"{name.replace('__', '.')}={value}" for name, value in more.items()]
     typed = overrides(settings)
@@ -140,7 +148,10 @@ def composed(settings: list[str], **more: Any) -> DictConfig:
     if not {"metrics", "logger"}.isdisjoint(names):
         config.compose(*typed)  # no wrong name is passed over
     kept = [word for word, name in zip(typed, names, strict=True) if name not in ("metrics", "logger")]
-    return config.compose(*kept, "logger=none", "metrics=none", *words)
+    cfg = config.compose(*kept, "logger=none", "metrics=none", *words)
+    if not more:
+        config.check_composed(cfg, [*kept, "logger=none", "metrics=none"])
+    return cfg
 
 
 def precision_of(cfg: DictConfig) -> str:
@@ -161,14 +172,15 @@ def here(cfg: DictConfig) -> str:
     return str(cfg.trainer.accelerator) if has_one else "cpu"
 
 
-def counted(settings: list[str], precision: Any) -> Memory:
-    """The memory of a run at a precision.
+def counted(settings: list[str], precision: Any, many: int = MANY) -> Memory:
+    """The memory of a run at a precision, by batches of `many` images and of half of them.
 
     Raises:
         ValueError: for settings that make no sense, as train.py's.
     """
     most, held, model = {}, {}, None
-    for batch in BATCHES:
+    few = many // 2
+    for batch in (few, many):
         cfg = composed(settings, data__batch_size=batch)
         L.seed_everything(cfg.seed, verbose=False)
         data, model = build(cfg)
@@ -189,17 +201,16 @@ def counted(settings: list[str], precision: Any) -> Memory:
     gradients = size(p.grad for p in model.parameters() if p.grad is not None)
     states = [value for o in model._players.values() for slots in o.state.values() for value in slots.values()]
     moments = size(value for value in states if torch.is_tensor(value))
-    few, many = BATCHES
     per_image = max((most[many] - most[few]) / (many - few), (held[many] - held[few]) / (many - few))
     return Memory(own, gradients, moments, per_image, most[many] - many * per_image - own - gradients - moments)
 
 
-def seconds_a_step(settings: list[str]) -> float:
-    """The mean over STEPS steps on this machine: lazy penalties are due in some of them."""
-    cfg = composed(settings)
+def seconds_a_step(settings: list[str], *, batch: int, before: int = 0) -> float:
+    """The mean over STEPS steps on this machine, after `before` images: lazy penalties are due in some of them."""
+    cfg = composed(settings, data__batch_size=batch)
     L.seed_everything(cfg.seed, verbose=False)
     data, model = build(cfg)
-    times = _Times()
+    times = _Times(before)
     trainer = L.Trainer(
         accelerator=here(cfg), devices=1, precision=cfg.trainer.precision, max_epochs=-1,
         callbacks=[times], **QUIET,
@@ -255,32 +266,45 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     precision_of(cfg)
     data: Any
     data, model = build(cfg)
+    if cfg.cuda_graph:
+        model.capture_steps()  # or it says why not
     data.prepare_data()
     data.setup("fit")
     images = len(data.split("train"))
-    batch = cfg.data.batch_size
-    yield f"{type(model).__name__}, scale {cfg.scale}, {images:,} training images, batches of {batch}"
+    batch, processes = cfg.data.batch_size, config.processes_of(cfg)
+    own = -(-batch // processes)  # images of each process
+    if images < 2:
+        raise ValueError(f"a plan counts two sizes of batch, and there is {images} training image: give it two or more")
+    each = f", {own} on each of {processes} processes" if processes > 1 else ""
+    yield f"{type(model).__name__}, scale {cfg.scale}, {images:,} training images, batches of {batch}{each}"
     for player, networks in model.players().items():
         count = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
         yield f"  {player:12} {count / 1e6:>10.2f} M parameters"
     heads = ("networks", "gradients", "optimizers", "the batch", "in all")
-    yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch in {words(memory)}"
+    of_each = " of a process" if processes > 1 else ""
+    yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch{of_each} in {words(memory)}"
     fitting = {}
     for precision in PRECISIONS.values():
-        it = counted(settings, precision)
-        of_batch = it.rest + it.per_image * batch
-        parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(batch)]
+        it = counted(settings, precision, min(MANY, images))
+        of_batch = it.rest + it.per_image * own
+        parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(own)]
         fitting[precision] = it.largest(memory)
         cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
         yield f"  {precision:14}{cells}  {fitting[precision]:,}"
-    if fitting[precision_of(cfg)] < batch:
-        yield f"  data.batch_size={batch} does not fit into {words(memory)} at precision {precision_of(cfg)}"
+    if fitting[precision_of(cfg)] < own:
+        yield f"  data.batch_size={batch}{each} does not fit into {words(memory)} at precision {precision_of(cfg)}"
     if timed:
-        seconds = seconds_a_step(settings)
-        hours = seconds * cfg.max_images / batch / 3600
+        first = seconds_a_step(settings, batch=own)
+        last = seconds_a_step(settings, batch=own, before=max(cfg.max_images - (WARM + STEPS) * batch, 0))
+        grows = last > GROWS * first
+        seconds = last if grows else (first + last) / 2
+        hours = f"{'up to ' if grows else ''}{seconds * cfg.max_images / batch / 3600:,.1f} hours"
+        at_first = f", {first * 1000:,.0f} ms at first" if grows else ""
+        left_out = "evaluations and what processes send" if processes > 1 else "evaluations"
+        steps = f"{STEPS} steps at the end" if grows else f"{STEPS} steps at the beginning and {STEPS} at the end"
         yield (
-            f"\n  {seconds * 1000:,.0f} ms a step, {batch / seconds:,.0f} images a second, the mean of {STEPS} steps "
-            f"on this machine's {here(cfg)}: {hours:,.1f} hours for max_images={cfg.max_images:_}, without evaluations"
+            f"\n  {seconds * 1000:,.0f} ms a step{at_first}, {batch / seconds:,.0f} images a second, the mean of "
+            f"{steps} on this machine's {here(cfg)}: {hours} for max_images={cfg.max_images:_}, without {left_out}"
         )
     for setting, why in advice(cfg, images):
         yield f"\n  worth a try: {setting}\n    {why}"
@@ -292,7 +316,9 @@ def at_hand() -> float:
 
 
 def words(memory: float) -> str:
-    return f"{memory / 2**30:,.0f} GiB" if memory < math.inf else "any memory"
+    if memory == math.inf:
+        return "any memory"
+    return f"{memory / 2**30:,.0f} GiB" if memory >= 2**30 else f"{memory / 2**20:,.1f} MiB"
 
 
 def in_bytes(text: str) -> float:
@@ -301,7 +327,7 @@ def in_bytes(text: str) -> float:
     Raises:
         ValueError: for anything else.
     """
-    match = re.fullmatch(r"\s*([\d_.]+)\s*(?:([kmgt])i?b?)?\s*", text, re.IGNORECASE)
-    if match is None or not match[1].replace(".", "", 1).replace("_", "").isdigit() or not float(match[1]):
+    match = re.fullmatch(r"\s*(\d+(?:_\d+)*(?:\.\d+)?)\s*(?:([kmgt])i?b?|b)?\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None or not float(match[1]):
         raise ValueError(f"--memory {text}: give an amount, such as 24GB")
     return float(match[1]) * 1024.0 ** (" kmgt".index((match[2] or " ").lower()))
