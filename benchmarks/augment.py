@@ -6,7 +6,7 @@
 One row for each policy of conf/augment, with p = 1, and its part that kornia can do too: seconds of T(x), and of T(x)
 with the gradient with respect to x, as parts of D(x) forward and backward (DCGAN's D, width 32). A step of training has
 T three times, once with its gradient. Rounds are interleaved, so that a machine that slows down slows down all; the
-table has medians, and the lowest and the highest round in brackets.
+table has medians, and the lowest and the highest round in brackets. Of D it says what part is convolution.
 
 kornia: the nearest chain of its augmentations, images in [0, 1]. `geometry`: flip, quarter turn, affine.
 `color,translation,cutout`: ColorJiggle (hue off), RandomAffine, RandomErasing. Its colours need three channels.
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+import turns  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from zoo.game.augment import Augment  # noqa: E402
@@ -118,6 +119,7 @@ def measure(channels: int, args: argparse.Namespace) -> None:
         return f"{statistics.median(parts):.2f} [{min(parts):.2f}, {max(parts):.2f}]"
 
     print(f"\n{list(shape)}: D forward and backward {1e3 * statistics.median(seconds['D']):.1f} ms")
+    print(f"D: {turns.parts(turns.stepping(jobs['D']), steps=2, device=args.device)}")
     print(f"{'policy':38} {'T / D':20} {'T, gradient / D':20} {'T / kornia':20} {'T, gradient / kornia':20}")
     for name in policies():
         cells = [ratio(f"{name}/once", "D"), ratio(f"{name}/both", "D")]

@@ -12,7 +12,8 @@ is not in it.
 
 Segments of --steps steps alternate in one run, with all gradients sent after the backward pass, in buckets of 25 MiB,
 and with zoo.game.exchange; the ratio is the first's time over the second's, the median over --rounds, and in brackets
-the lowest and the highest. Above 1, averaging during the pass is faster.
+the lowest and the highest. Above 1, averaging during the pass is faster. Below each table stands what a step on its own
+is made of.
 """
 
 import argparse
@@ -121,8 +122,8 @@ class Segments(L.Callback):
             self.seconds[self.ways[place]].append(taken)
 
 
-def measure(overrides: list[str], *, rounds: int, steps: int) -> Iterator[tuple[float, float, list[float]]]:
-    """For each link the seconds of a step after and during, and the ratio of each round."""
+def measure(overrides: list[str], *, rounds: int, steps: int) -> tuple[list[tuple[float, float, turns.Ratios]], str]:
+    """For each link the seconds of a step after and during, and the ratio of each round; what a step is made of."""
     L.seed_everything(1, verbose=False)
     data, gan = train.build(compose(*overrides, "metrics=none"))
     data.prepare_data()
@@ -136,9 +137,12 @@ def measure(overrides: list[str], *, rounds: int, steps: int) -> Iterator[tuple[
     strategy = EitherWay(process_group_backend="gloo")
     trainer = L.Trainer(accelerator="cpu", devices=1, strategy=strategy, max_epochs=1, callbacks=[segments], **off)
     trainer.fit(gan, DataLoader([batch] * (WARMUP + 2 * rounds * steps), batch_size=None))  # type: ignore[arg-type]
+    found = []
     for after, during in zip(*(zip(*segments.seconds[way], strict=True) for way in (False, True)), strict=True):
         ratios = [a / b for a, b in zip(after, during, strict=True)]
-        yield statistics.median(after), statistics.median(during), ratios
+        found.append((statistics.median(after), statistics.median(during), ratios))
+    with turns.fitting(gan, batch) as loop:  # on its own
+        return found, turns.parts(loop, steps=2)
 
 
 def main() -> None:
@@ -154,9 +158,10 @@ def main() -> None:
     for overrides in [asked.settings] if asked.settings else [setting.split() for setting in SETTINGS]:
         Message.links = [Link(megabits) for megabits in asked.megabits]
         print(" ".join(overrides), "Mbit/s   after  during  ratio", sep="\n")
-        found = measure(overrides, rounds=asked.rounds, steps=asked.steps)
+        found, made_of = measure(overrides, rounds=asked.rounds, steps=asked.steps)
         for link, (after, during, ratios) in zip(Message.links, found, strict=True):
-            print(f"{link.megabits:6.0f}  {after:6.3f}  {during:6.3f}  {turns.spread(ratios)}", flush=True)
+            print(f"{link.megabits:6.0f}  {after:6.3f}  {during:6.3f}  {turns.spread(ratios)}")
+        print(made_of, flush=True)
 
 
 if __name__ == "__main__":

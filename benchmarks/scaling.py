@@ -37,11 +37,14 @@ Row = tuple[int, str, bool]  # processes, precision, compile
 
 
 def measure(row: Row, options: argparse.Namespace) -> None:
-    """Train one row and print {"images": a second, "bytes": {player: reduced over its own}} as the last line."""
+    """Train one row and print {"images": a second, "bytes": {player: reduced over its own}, "parts": what a step is
+    made of, on one process} as the last line."""
     import lightning as L
     import torch
+    import turns
     from hydra.utils import instantiate
 
+    from zoo.batch import LabelledImages
     from zoo.data.images import Images
     from zoo.data.module import DataModule
     from zoo.data.sources import Arrays, Memory, Split, resize
@@ -69,7 +72,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
                     for player, named in pl_module._parameters_of.items()
                 }
                 images = options.batch * processes * options.steps / (self.times[1] - self.times[0])
-                print(json.dumps({"images": images, "bytes": ratios}), flush=True)
+                self.found = {"images": images, "bytes": ratios}
 
     processes, precision, compiled = row
     torch.set_num_threads(1 if options.accelerator == "cpu" else torch.get_num_threads())
@@ -87,7 +90,7 @@ def measure(row: Row, options: argparse.Namespace) -> None:
         strategy=TurnDDP(process_group_backend=backend) if processes > 1 else "auto",
         max_epochs=-1,
         logger=False,
-        callbacks=[Meter()],
+        callbacks=[meter := Meter()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -99,6 +102,15 @@ def measure(row: Row, options: argparse.Namespace) -> None:
         **{"num_workers": 0, "flip": False, "seed": 1, "cache_dir": ""},
     }
     trainer.fit(model, DataModule(partial(Memory, make=random_images), Images, settings))
+    if not trainer.is_global_zero:
+        return
+    noise = torch.rand(options.batch, 3, options.size, options.size) * 2 - 1
+    batch = LabelledImages(noise, torch.zeros(options.batch, dtype=torch.int64), torch.arange(options.batch))
+    device = "cuda" if options.accelerator == "gpu" else "cpu"
+    if processes == 1:
+        with turns.fitting(model, batch, device=device) as loop:
+            meter.found["parts"] = turns.parts(loop, steps=2, device=device)
+    print(json.dumps(meter.found), flush=True)
 
 
 def main() -> None:
@@ -136,6 +148,9 @@ def main() -> None:
         spread = f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
         sent = "  ".join(f"{p} {b:.2f}" for p, b in measured[row][0]["bytes"].items()) if row[0] > 1 else "-"
         print(f"{row[0]:<9}  {row[1]:<10}  {row[2]!s:<7}  {images:>8.0f}  {spread:<19}  {sent}")
+    for row in rows:
+        if "parts" in measured[row][0]:
+            print(f"{row[0]} {row[1]} {row[2]}: {measured[row][0]['parts']}")
 
 
 if __name__ == "__main__":
