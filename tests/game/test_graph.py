@@ -154,9 +154,9 @@ REFUSED = {
     "r3gan": "model.burn_in moves what a graph keeps: set it to null",
     "cyclegan": "model.history=50 keeps and shows images as Python draws: set it to 0",
     "srgan": "begins with others than it ends with: set it to 0",
-    "stylegan_lite regularizer=none": "StyleGANLite may decide anew in each: choose another model",
+    "stylegan_lite": "StyleGANLite may decide anew in each: choose another model",
     "fastgan": "FastGAN may decide anew in each",
-    "f_anogan model.n_critic=1": "FAnoGAN may decide anew in each",
+    "f_anogan model.n_critic=2": "FAnoGAN may decide anew in each",
 }
 
 

@@ -12,6 +12,7 @@ from zoo.batch import LabelledImages
 from zoo.model import fastgan
 from zoo.model.fastgan import Discriminator, Excite, FastGAN, Generator, quarter
 from zoo.networks.vgg import VGG
+from zoo.run.config import compose
 
 
 def gan(*overrides: str) -> FastGAN:
@@ -190,3 +191,8 @@ def test_weights_of_vgg_are_looked_for_before_training_and_are_no_part_of_the_mo
     assert model.run_log.latest["D/reconstruction"] > 0
     assert len(model.phi) == 1
     assert not [name for name in model.state_dict() if "phi" in name or "features.34" in name]
+
+
+def test_batches_are_small_without_being_asked() -> None:
+    """Whatever the set: with few images and a small budget large ones leave too few steps."""
+    assert compose("model=fastgan", "data=folder", "data.root=x").data.batch_size == 8

@@ -10,7 +10,7 @@ def plan(
     memory: Annotated[
         str | None, typer.Option(metavar="24GB", help="what a batch has to fit into; by default this machine's")
     ] = None,
-    time: Annotated[bool, typer.Option(help="time twenty steps on this machine")] = True,
+    time: Annotated[bool, typer.Option(help="time twenty steps at each end of the budget on this machine")] = True,
 ) -> None:
     """What a run would take: parameters, memory at each precision, the largest batch, hours; settings for its images.
 

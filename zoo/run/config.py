@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.ranges import Count, Natural, Within, fitted, refuse_immeasurable
 from zoo.run import CONF
@@ -266,9 +266,13 @@ def check_composed(config: DictConfig, overrides: Collection[str]) -> None:
 
 def processes_of(config: DictConfig) -> int:
     """How many processes a run has, of those that it names by their number."""
-    devices, nodes = config.trainer.devices, config.trainer.get("num_nodes") or 1
-    of_node = devices if isinstance(devices, int) else len(devices) if isinstance(devices, ListConfig) else 1
-    return max(of_node, 1) * nodes
+    return max(_on_a_node(config.trainer.devices), 1) * (config.trainer.get("num_nodes") or 1)
+
+
+def _on_a_node(devices: Any) -> int:
+    if isinstance(devices, int):
+        return devices
+    return len(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else 1
 
 
 def _complete(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -288,8 +292,8 @@ def _complete(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 def _refuse_without_effect(config: DictConfig) -> None:
     """Raise a ValueError for settings that are well on their own, and have no effect beside others."""
     devices, images = config.trainer.devices, config.data.batch_size
-    processes = devices if isinstance(devices, int) else len(devices) if isinstance(devices, Sequence) else 1
-    if processes > 1 and not isinstance(devices, str):
+    processes = _on_a_node(devices)
+    if processes > 1:
         if config.trainer.get("strategy") is None:
             raise ValueError(f"trainer.devices={devices} are several processes: use trainer=ddp, or trainer=ddp_cpu")
         if processes > images:
