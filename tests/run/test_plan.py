@@ -1,5 +1,6 @@
 """What a run will take: counted against closed forms, and against a run itself."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from typer.testing import CliRunner
 
 from zoo.run import plan
 from zoo.run.plan import Live, Memory, advice, composed, counted, in_bytes
+
+
+def said(*settings: str, timed: bool = False) -> str:
+    return "\n".join(plan.plan(list(settings), 2.0**30, timed=timed))
 
 
 def test_what_is_alive_is_counted_until_it_is_let_go() -> None:
@@ -79,6 +84,40 @@ def test_advice_follows_the_images() -> None:
     assert not list(advice(composed(["model=cyclegan"]), 500))
 
 
+@pytest.mark.parametrize(
+    ("settings", "memory", "scale"),
+    [
+        ([], 500, "paper"),
+        ([], 300, "medium"),
+        ([], 200, None),
+        (["scale=medium"], 500, "paper"),
+        (["scale=paper"], 500, None),
+        (["scale=paper"], None, "small"),
+        (["scale=small"], None, None),
+    ],
+)
+def test_the_widest_networks_that_fit(
+    settings: list[str], memory: float | None, scale: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each scale takes twice as much as the one before, and a tenth is left free; without a GPU the small one fits."""
+    takes = {"small": 100, "medium": 200, "paper": 400}
+    monkeypatch.setattr(
+        plan, "counted", lambda words, *_, scale=None: Memory(takes[scale or composed(words).scale], 0, 0, 1.0, 0.0)
+    )
+    monkeypatch.setattr(plan, "at_hand", lambda: 1_000.0)
+    monkeypatch.setattr(plan, "here", lambda cfg: "cpu")
+    lines = "\n".join(plan.plan(["model=vanilla", "data.batch_size=10", *settings], memory, timed=False))
+    assert re.findall("worth a try: scale=(.*)", lines) == ([scale] if scale else [])
+
+
+def test_widths_that_are_given_are_left() -> None:
+    """And a scale that does not go with them is passed over."""
+    lines = said("model=dcgan", "data=digits", "data.image_size=16", "data.batch_size=2", "model.width=4")
+    assert "scale=" not in lines
+    lines = said("model=dcgan", "data=digits", "data.image_size=16", "data.batch_size=2", "model.max_width=64")
+    assert "worth a try: scale=medium\n    networks of " in lines
+
+
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from zoo.cli import app
 
@@ -126,10 +165,6 @@ def test_the_line_that_trains_plans() -> None:
         plan.composed(["metrics=mnist", "metrics.num_fak=20"])
     with pytest.raises(ValueError, match=r"resume=RUN is not planned: give the settings"):
         plan.composed(["resume=RUN"])
-
-
-def said(*settings: str, timed: bool = False) -> str:
-    return "\n".join(plan.plan(list(settings), 2.0**30, timed=timed))
 
 
 def test_several_processes_share_the_batch() -> None:

@@ -8,7 +8,8 @@ import typer
 def plan(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[SETTING]...", help="as train.py takes them")] = None,
     memory: Annotated[
-        str | None, typer.Option(metavar="24GB", help="what a batch has to fit into; by default this machine's")
+        str | None,
+        typer.Option(metavar="24GB", help="of the GPU it has to fit into; by default this machine's"),
     ] = None,
     time: Annotated[bool, typer.Option(help="time twenty steps at each end of the budget on this machine")] = True,
 ) -> None:
@@ -17,7 +18,7 @@ def plan(
     Memory is counted in a few small steps of the very game on this machine, and holds for others; time holds for this
     one alone.
     """
-    from zoo.run.plan import at_hand, in_bytes, plan
+    from zoo.run.plan import in_bytes, plan
 
-    for line in plan(settings or [], at_hand() if memory is None else in_bytes(memory), timed=time):
+    for line in plan(settings or [], None if memory is None else in_bytes(memory), timed=time):
         typer.echo(line)

@@ -17,10 +17,11 @@ import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 from torch import Tensor
@@ -41,6 +42,7 @@ RESERVE = 0.1  # of the memory at hand, for what is not counted
 QUIET: dict[str, Any] = dict.fromkeys(
     ["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False
 )
+SCALES = get_args(get_type_hints(config.Run)["scale"])  # of the networks, from narrow to wide
 ADA_BELOW = 30_000  # images
 GROWS = 1.25  # times what the first steps took, from where on those at the end are told apart
 
@@ -172,8 +174,11 @@ def here(cfg: DictConfig) -> str:
     return str(cfg.trainer.accelerator) if has_one else "cpu"
 
 
-def counted(settings: list[str], precision: Any, many: int = MANY) -> Memory:
+def counted(settings: list[str], precision: Any, many: int = MANY, **more: Any) -> Memory:
     """The memory of a run at a precision, by batches of `many` images and of half of them.
+
+    Args:
+        more: settings of the plan's own, as of `composed`.
 
     Raises:
         ValueError: for settings that make no sense, as train.py's.
@@ -181,7 +186,7 @@ def counted(settings: list[str], precision: Any, many: int = MANY) -> Memory:
     most, held, model = {}, {}, None
     few = many // 2
     for batch in (few, many):
-        cfg = composed(settings, data__batch_size=batch)
+        cfg = composed(settings, data__batch_size=batch, **more)
         L.seed_everything(cfg.seed, verbose=False)
         data, model = build(cfg)
         live = Live()
@@ -249,12 +254,38 @@ def advice(cfg: DictConfig, images: int) -> Iterator[tuple[str, str]]:
         )
 
 
-def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[str]:
+def widths(
+    settings: list[str], cfg: DictConfig, memory: float, *, now: Memory, own: int, many: int, on_cpu: bool
+) -> Iterator[tuple[str, str]]:
+    """The scale that suits what trains: small on a CPU, else the widest at which a batch fits; nothing where that is
+    set already, or where the networks' widths are given.
+
+    Args:
+        memory: bytes that a batch of `own` images has to fit into.
+        now: what is counted of the settings, by batches of `many` images.
+    """
+    precision = precision_of(cfg)
+    for scale in itertools.takewhile(lambda scale: scale != cfg.scale, SCALES[:1] if on_cpu else reversed(SCALES)):
+        try:
+            it = counted(settings, precision, many, scale=scale)
+        except (ValueError, InstantiationException):
+            continue  # other settings do not go with it
+        if it.parameters != now.parameters and own <= it.largest(memory):
+            mib = [f"{size / 2**20:,.1f}" for size in (it.parameters, now.parameters, it.peak(own))]
+            yield (
+                f"scale={scale}",
+                f"networks of {mib[0]} MiB instead of {mib[1]}, {mib[2]} in all at precision {precision}; "
+                "conf/model/ has each width's source",
+            )
+            return
+
+
+def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> Iterator[str]:
     """What `zoo plan` says, line by line, as it becomes known.
 
     Args:
         settings: as train.py takes them.
-        memory: bytes that a batch has to fit into.
+        memory: bytes that a batch has to fit into, on a machine that has a GPU; None: this machine's.
         timed: whether steps are timed too.
 
     Raises:
@@ -264,6 +295,8 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     quirks.plain_warnings()
     cfg = composed(settings)
     precision_of(cfg)
+    on_cpu = memory is None and here(cfg) == "cpu"
+    memory = at_hand() if memory is None else memory
     data: Any
     data, model = build(cfg)
     if cfg.cuda_graph:
@@ -283,15 +316,16 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
     heads = ("networks", "gradients", "optimizers", "the batch", "in all")
     of_each = " of a process" if processes > 1 else ""
     yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch{of_each} in {words(memory)}"
-    fitting = {}
+    many = min(MANY, images)
+    memories = {}
     for precision in PRECISIONS.values():
-        it = counted(settings, precision, min(MANY, images))
+        memories[precision] = it = counted(settings, precision, many)
         of_batch = it.rest + it.per_image * own
         parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(own)]
-        fitting[precision] = it.largest(memory)
         cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
-        yield f"  {precision:14}{cells}  {fitting[precision]:,}"
-    if fitting[precision_of(cfg)] < own:
+        yield f"  {precision:14}{cells}  {it.largest(memory):,}"
+    now = memories[precision_of(cfg)]
+    if now.largest(memory) < own:
         yield f"  data.batch_size={batch}{each} does not fit into {words(memory)} at precision {precision_of(cfg)}"
     if timed:
         first = seconds_a_step(settings, batch=own)
@@ -306,7 +340,8 @@ def plan(settings: list[str], memory: float, *, timed: bool = True) -> Iterator[
             f"\n  {seconds * 1000:,.0f} ms a step{at_first}, {batch / seconds:,.0f} images a second, the mean of "
             f"{steps} on this machine's {here(cfg)}: {hours} for max_images={cfg.max_images:_}, without {left_out}"
         )
-    for setting, why in advice(cfg, images):
+    wider = widths(settings, cfg, memory, now=now, own=own, many=many, on_cpu=on_cpu)
+    for setting, why in itertools.chain(advice(cfg, images), wider):
         yield f"\n  worth a try: {setting}\n    {why}"
 
 
