@@ -68,7 +68,7 @@ REGION = re.compile(r"^(<!-- results: ([\w-]+) -->\n)(.*?)^(<!-- /results -->)$"
 PLACEHOLDER = re.compile(r"\{(\w+)\.([\w/>-]+(?: \w+)*)(?:@(\w+))?(?::([^{}]+))?\}")
 NUMBER = r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 ZOO = [sys.executable, "-c", "from zoo.cli import main; main()"]
-NO_SETTING = ("seed", "logger", "hydra", "run_dir", "cache_dir")  # of a command: they change no figure, or are a run's
+NO_SETTING = ("seed", "logger", "hydra", "run_dir", "cache_dir", "resume")  # of a command: they change no figure, or are a run's
 
 
 @dataclass
@@ -355,7 +355,8 @@ class Book:
             raise ValueError(f"{folder}: its command is not that of {name or 'a row'}; it is that of {near}{other}")
         report = folder / "report.md"
         seconds = re.search(r"^- seed \d+, ([\d,]+) s for", report.read_text() if report.exists() else "", re.MULTILINE)
-        minutes = float(seconds[1].replace(",", "")) / 60 if seconds else None
+        resumed = any(word.startswith("resume=") for word in typed)  # its seconds are those of its last part
+        minutes = float(seconds[1].replace(",", "")) / 60 if seconds and not resumed else None
         for row in rows:
             seed, runs = settings["seed"], [folder.resolve()]
             with tempfile.TemporaryDirectory() as place:

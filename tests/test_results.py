@@ -317,6 +317,12 @@ def test_a_finished_run_is_collected(tiny: Path, tmp_path: Path, capsys: pytest.
     after = json.loads((folder / "results.json").read_text())["tiny"][0]
     assert after["values"] == before["values"]
     assert after["intervals"] == {"fid_mnist": [1.0, 1e6]}
+    assert after["minutes"] is not None
+    with (result.parent / ".hydra" / "overrides.yaml").open("a") as file:
+        file.write(f"- resume={result.parent}\n")
+    assert command(folder, "--collect", str(result.parent), "--row", "tiny") == 0
+    resumed = json.loads((folder / "results.json").read_text())["tiny"][0]
+    assert resumed == after | {"minutes": None}, "it is the straight one, and only its last part was timed"
 
 
 def test_runs_of_other_commands_are_refused(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
