@@ -68,7 +68,7 @@ REGION = re.compile(r"^(<!-- results: ([\w-]+) -->\n)(.*?)^(<!-- /results -->)$"
 PLACEHOLDER = re.compile(r"\{(\w+)\.([\w/>-]+(?: \w+)*)(?:@(\w+))?(?::([^{}]+))?\}")
 NUMBER = r"(-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 ZOO = [sys.executable, "-c", "from zoo.cli import main; main()"]
-NO_SETTING = ("seed", "logger", "hydra", "run_dir", "cache_dir", "resume")  # of a command: they change no figure, or are a run's
+NO_SETTING = ("seed", "logger", "hydra", "run_dir", "cache_dir", "resume")  # they change no figure, or are a run's
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """Stacked MNIST: how many of 1,000 modes does a generator reach?
 
     python scripts/stacked_mnist.py make mnist.npz stacked.npz
-    python train.py model=r3gan data=folder data.root=stacked.npz metrics=none max_images=500_000
+    python train.py model=r3gan data=folder data.root=stacked.npz data.batch_size=64 metrics=none \
+        max_images=500_000
     python scripts/stacked_mnist.py count RUN
 
 Three digits at random make one image, each in a colour channel (Metz et al. 2017, arXiv:1611.02163, section 3.3.1): a

@@ -148,8 +148,8 @@ def test_compiled_networks_train_alike(name: str, small: Small, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in ("fastgan", "pix2pix")])
 def test_so_they_do_by_the_compiler_of_a_run(model: str, small: Small, tmp_path: Path) -> None:
-    """But for rounding that pix2pix's norm of two pixels makes large, and FastGAN at widths that are of use, see
-    docs/speed.md."""
+    """Two are left out: rounding is large in pix2pix's norm of few pixels, and torch's compiler fails at FastGAN's few
+    channels here (docs/speed.md)."""
     train_alike(model, small, tmp_path / "compiled", "inductor")
 
 

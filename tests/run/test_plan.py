@@ -92,8 +92,15 @@ def test_advice_follows_the_images() -> None:
         ([], 200, None),
         (["scale=medium"], 500, "paper"),
         (["scale=paper"], 500, None),
+        (["scale=paper"], 300, "medium"),
+        (["scale=paper"], 200, "small"),
+        (["scale=paper"], 50, None),
         (["scale=paper"], None, "small"),
         (["scale=small"], None, None),
+        (["trainer=cpu", "scale=paper"], 500, "small"),
+        (["trainer=gpu", "scale=small"], None, "paper"),
+        (["start=dcgan-mnist5k"], 500, None),
+        (["model.latent_dim=4"], 500, None),
     ],
 )
 def test_the_widest_networks_that_fit(
@@ -106,16 +113,52 @@ def test_the_widest_networks_that_fit(
     )
     monkeypatch.setattr(plan, "at_hand", lambda: 1_000.0)
     monkeypatch.setattr(plan, "here", lambda cfg: "cpu")
-    lines = "\n".join(plan.plan(["model=vanilla", "data.batch_size=10", *settings], memory, timed=False))
+    lines = "\n".join(plan.plan(["data.batch_size=10", *settings], memory, timed=False))
     assert re.findall("worth a try: scale=(.*)", lines) == ([scale] if scale else [])
 
 
-def test_widths_that_are_given_are_left() -> None:
-    """And a scale that does not go with them is passed over."""
-    lines = said("model=dcgan", "data=digits", "data.image_size=16", "data.batch_size=2", "model.width=4")
-    assert "scale=" not in lines
+def test_a_scale_is_planned_with_its_own_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own images come in batches of 16 at the small one, of 64 at the others: those have to fit, and to be there."""
+    for k in range(70):
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(tmp_path / f"{k}.png")
+    settings = ["data=folder", f"data.root={tmp_path}"]
+    monkeypatch.setattr(
+        plan, "counted", lambda words, *_, scale=None: Memory(1 if scale is None else 2, 0, 0, 1.0, 0.0)
+    )
+    says = lambda memory: "\n".join(plan.plan(settings, memory, timed=False))
+    assert "worth a try: scale=paper" in says(80)
+    assert "64.0 MiB" not in says(60)
+    assert "worth a try: scale" not in says(60)
+    for k in range(10):
+        (tmp_path / f"{k}.png").unlink()
+    assert "worth a try: scale" not in says(80)
+
+
+def test_a_scale_that_does_not_fit_this_machine_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts(words: list[str], *_: object, scale: str | None = None) -> Memory:
+        if scale == "paper":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Memory(1 if scale is None else 2, 0, 0, 1.0, 0.0)
+
+    monkeypatch.setattr(plan, "counted", counts)
+    assert "worth a try: scale=medium" in "\n".join(plan.plan([], 1_000, timed=False))
+
+    def fails(words: list[str], *_: object, scale: str | None = None) -> Memory:
+        if scale:
+            raise ZeroDivisionError("a bug")
+        return counts(words)
+
+    monkeypatch.setattr(plan, "counted", fails)
+    with pytest.raises(ZeroDivisionError):
+        list(plan.plan([], 1_000, timed=False))
+
+
+def test_another_scale_is_counted() -> None:
+    """One that does not go with other settings is passed over."""
     lines = said("model=dcgan", "data=digits", "data.image_size=16", "data.batch_size=2", "model.max_width=64")
-    assert "worth a try: scale=medium\n    networks of " in lines
+    assert "worth a try: scale=medium\n    the widest that fits 1 GiB: networks of " in lines
+    assert {"model.width", "model.channel_base", "model.latent_dim", "model.blocks"} < plan.by_scale()
+    assert {"model.lr", "model.max_width"}.isdisjoint(plan.by_scale())
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,7 +216,9 @@ def test_several_processes_share_the_batch() -> None:
     of_one = said(*model, "data.batch_size=8")
     assert "batches of 32, 8 on each of 4 processes" in of_four
     assert "largest batch of a process in 1 GiB" in of_four
-    assert of_four.splitlines()[-2:] == of_one.splitlines()[-2:]
+    table = lambda lines: re.findall("^  (?:32-true|bf16-mixed) .*", lines, re.MULTILINE)
+    assert len(table(of_one)) == 2
+    assert table(of_four) == table(of_one)
 
 
 def test_a_growing_game_is_timed_at_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import torch
 from common import MODELS, compose
 
 import train
+from zoo.data.check import BATCH
 from zoo.run.config import by_scale, choices, plain, table
 
 FREE = ["run_dir=x", "callbacks.report.overrides=[]", "logger=csv"]
@@ -47,6 +48,15 @@ def test_the_widths_of_each_variant(model: str) -> None:
             assert value == values[position], (scale, name)
             assert type(value) is type(values[position])
     assert composed(f"model={model}") == composed(f"model={model}", "scale=small")
+
+
+@pytest.mark.parametrize("data", ["folder", "labelled_folder"])
+def test_own_images_come_in_small_batches_where_networks_are_small(data: str) -> None:
+    of = lambda *overrides: composed(f"data={data}", *overrides)["data"]["batch_size"]
+    assert [of(), of("scale=medium"), of("scale=paper")] == [16, 64, 64]
+    assert [of("trainer=gpu"), of("trainer=gpu", "scale=small")] == [64, 16]
+    assert [of("data.batch_size=3"), of("model=fastgan"), of("model=fastgan", "scale=paper")] == [3, 8, 8]
+    assert of() == BATCH, "zoo check-data names a smaller one where there are fewer images"
 
 
 def channels(*overrides: str) -> list[int]:

@@ -9,7 +9,7 @@ def plan(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[SETTING]...", help="as train.py takes them")] = None,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="24GB", help="of the GPU it has to fit into; by default this machine's"),
+        typer.Option(metavar="24GB", help="of the GPU that is planned for; by default this machine's"),
     ] = None,
     time: Annotated[bool, typer.Option(help="time twenty steps at each end of the budget on this machine")] = True,
 ) -> None:

@@ -18,6 +18,8 @@ from zoo.data.labels import Labels, of_table, of_values, read_table
 from zoo.data.reading import GREY, MAX_PIXELS, UnreadableImage, content_of, decoded, height_and_width
 from zoo.text import printable, trains
 
+BATCH = 16  # images, which a set must have, or it is trained on with smaller batches: conf/data/folder.yaml's
+
 
 @dataclass
 class FolderReport:
@@ -79,7 +81,7 @@ class FolderReport:
             words.append(self.levels.remedy())
         if self.unreadable:
             words.append("data.on_error=skip")
-        if 0 < self.readable < 64:
+        if 0 < self.readable < BATCH:
             words.append(f"data.batch_size={self.readable}")
         return " ".join(shlex.quote(word) if set(word) & set(" []{}()$&;'\",*?") else word for word in words)
 

@@ -30,7 +30,8 @@ from torch.utils._pytree import tree_leaves
 
 from zoo.game import quirks
 from zoo.machine import memory as of_machine
-from zoo.run import config
+from zoo.run import CONF, config
+from zoo.run.command import out_of_memory
 from zoo.run.grammar import overrides
 from zoo.run.training import build
 
@@ -254,30 +255,63 @@ def advice(cfg: DictConfig, images: int) -> Iterator[tuple[str, str]]:
         )
 
 
+def for_gpu(cfg: DictConfig, memory: float | None) -> bool:
+    """Whether a plan is one for a GPU: by the trainer, else where there is one here or an amount of memory is named."""
+    accelerator = str(cfg.trainer.accelerator)
+    return here(cfg) != "cpu" or memory is not None if accelerator == "auto" else accelerator != "cpu"
+
+
+def by_scale() -> set[str]:
+    """The settings of models that go by the scale: a command that gives one has chosen its widths."""
+    texts = "".join(path.read_text(encoding="utf-8") for path in (CONF / "model").glob("*.yaml"))
+    return {f"model.{name}" for name in re.findall(r"^  (\w+): +\$\{by_scale:", texts, re.MULTILINE)}
+
+
 def widths(
-    settings: list[str], cfg: DictConfig, memory: float, *, now: Memory, own: int, many: int, on_cpu: bool
-) -> Iterator[tuple[str, str]]:
-    """The scale that suits what trains: small on a CPU, else the widest at which a batch fits; nothing where that is
-    set already, or where the networks' widths are given.
+    settings: list[str], cfg: DictConfig, memory: float, images: int, *, now: Memory, gpu: bool
+) -> Iterator[str]:
+    """The scale that suits what trains: small on a CPU, else the widest at which its batch fits; nothing where that is
+    set already, or where networks are given, by widths or by a start.
 
     Args:
-        memory: bytes that a batch of `own` images has to fit into.
-        now: what is counted of the settings, by batches of `many` images.
+        memory: bytes that a batch has to fit into.
+        images: of the training set.
+        now: what is counted of the settings.
+        gpu: whether a GPU is planned for.
     """
-    precision = precision_of(cfg)
-    for scale in itertools.takewhile(lambda scale: scale != cfg.scale, SCALES[:1] if on_cpu else reversed(SCALES)):
+    given = {word.lstrip("+~").partition("=")[0] for word in overrides(settings)}
+    if "start" in given or given & by_scale():
+        return
+    for scale in reversed(SCALES if gpu else SCALES[:1]):
+        if scale == cfg.scale and (not gpu or now.largest(memory) >= share(cfg)):
+            return
+        other = composed(settings, scale=scale)
+        same = config.plain(other)["model"] == config.plain(cfg)["model"]
+        if same or other.data.batch_size > images:
+            continue
+        yield f"\n  counting scale={scale} ..."
         try:
-            it = counted(settings, precision, many, scale=scale)
+            it = counted(settings, precision_of(cfg), min(MANY, images), scale=scale)
         except (ValueError, InstantiationException):
             continue  # other settings do not go with it
-        if it.parameters != now.parameters and own <= it.largest(memory):
-            mib = [f"{size / 2**20:,.1f}" for size in (it.parameters, now.parameters, it.peak(own))]
-            yield (
-                f"scale={scale}",
-                f"networks of {mib[0]} MiB instead of {mib[1]}, {mib[2]} in all at precision {precision}; "
-                "conf/model/ has each width's source",
-            )
-            return
+        except Exception as error:
+            if out_of_memory(error):
+                continue  # of this machine
+            raise
+        if gpu and it.largest(memory) < share(other):
+            continue
+        then, size, peak = (f"{n / 2**20:,.1f}" for n in (now.parameters, it.parameters, it.peak(share(other))))
+        yield (
+            f"  worth a try: scale={scale}\n"
+            f"    {f'the widest that fits {words(memory)}' if gpu else 'for a run on CPUs'}: networks of {size} MiB "
+            f"instead of {then}, {peak} in all with batches of {other.data.batch_size}; conf/model/ has sources"
+        )
+        return
+
+
+def share(cfg: DictConfig) -> int:
+    """A process's images of a batch."""
+    return int(-(-cfg.data.batch_size // config.processes_of(cfg)))
 
 
 def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> Iterator[str]:
@@ -285,7 +319,7 @@ def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> It
 
     Args:
         settings: as train.py takes them.
-        memory: bytes that a batch has to fit into, on a machine that has a GPU; None: this machine's.
+        memory: bytes of the GPU that is planned for; None: this machine's.
         timed: whether steps are timed too.
 
     Raises:
@@ -295,7 +329,7 @@ def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> It
     quirks.plain_warnings()
     cfg = composed(settings)
     precision_of(cfg)
-    on_cpu = memory is None and here(cfg) == "cpu"
+    gpu = for_gpu(cfg, memory)
     memory = at_hand() if memory is None else memory
     data: Any
     data, model = build(cfg)
@@ -305,7 +339,7 @@ def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> It
     data.setup("fit")
     images = len(data.split("train"))
     batch, processes = cfg.data.batch_size, config.processes_of(cfg)
-    own = -(-batch // processes)  # images of each process
+    own = share(cfg)
     if images < 2:
         raise ValueError(f"a plan counts two sizes of batch, and there is {images} training image: give it two or more")
     each = f", {own} on each of {processes} processes" if processes > 1 else ""
@@ -316,10 +350,9 @@ def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> It
     heads = ("networks", "gradients", "optimizers", "the batch", "in all")
     of_each = " of a process" if processes > 1 else ""
     yield f"\n  {'memory, MiB':14}{''.join(f'{head:>12}' for head in heads)}  largest batch{of_each} in {words(memory)}"
-    many = min(MANY, images)
     memories = {}
     for precision in PRECISIONS.values():
-        memories[precision] = it = counted(settings, precision, many)
+        memories[precision] = it = counted(settings, precision, min(MANY, images))
         of_batch = it.rest + it.per_image * own
         parts = [it.parameters, it.gradients, it.moments, of_batch, it.peak(own)]
         cells = "".join(f"{part / 2**20:>12,.0f}" for part in parts)
@@ -340,9 +373,9 @@ def plan(settings: list[str], memory: float | None, *, timed: bool = True) -> It
             f"\n  {seconds * 1000:,.0f} ms a step{at_first}, {batch / seconds:,.0f} images a second, the mean of "
             f"{steps} on this machine's {here(cfg)}: {hours} for max_images={cfg.max_images:_}, without {left_out}"
         )
-    wider = widths(settings, cfg, memory, now=now, own=own, many=many, on_cpu=on_cpu)
-    for setting, why in itertools.chain(advice(cfg, images), wider):
+    for setting, why in advice(cfg, images):
         yield f"\n  worth a try: {setting}\n    {why}"
+    yield from widths(settings, cfg, memory, images, now=now, gpu=gpu)
 
 
 def at_hand() -> float:
