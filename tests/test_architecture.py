@@ -94,6 +94,7 @@ def test_imports(path: Path) -> None:
 DISTRIBUTIONS = {"PIL": "pillow", "google": "onnx", "hydra": "hydra-core", "skimage": "scikit-image", "yaml": "pyyaml"}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared() -> None:
     """And what only a command or a setting needs, as an extra; where a library brings another, that may go with it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -105,6 +106,7 @@ def test_what_is_imported_is_declared() -> None:
         assert used <= declared, f"{path.relative_to(ROOT)}: {used - declared} in no list of pyproject.toml"
 
 
+@pytest.mark.slow
 def test_one_page_alone_knows_what_serves_it() -> None:
     knowing = {
         path.relative_to(ROOT / "zoo").as_posix(): SERVING & {name.split(".")[0] for name in imports(path)}

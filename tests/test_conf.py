@@ -93,6 +93,7 @@ def test_each_row_of_a_table_is_whole(group: str, constructor: Any) -> None:
         constructor(**row)
 
 
+@pytest.mark.slow
 def test_a_choice_replaces_the_whole_of_another() -> None:
     rows = table("regularizer")
     for name, row in rows.items():

@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from common import CAPTURED, MODELS, OPTIONS, small
+from common import CAPTURED, EVERY, OPTIONS, small
 from torch import Tensor
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -111,7 +111,7 @@ def played(model: str, *overrides: str) -> Iterator[Watch]:
         yield watch
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_a_step_meets_one_device_and_reads_one_number(model: str, *options: str) -> None:
     """And sends none after the first."""
     for k, watch in enumerate(played(model, *options)):
@@ -147,7 +147,7 @@ def test_batches_are_brought_without_waiting(options: list[str]) -> None:
         assert not (k and watch.sent)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_whether_it_diverged_is_asked_on_one_device(model: str) -> None:
     """Of what optimizers keep, the count of steps may be a number of the CPU's, as RMSprop's is."""
     _, gan = train.build(small(model, "nowhere"))
@@ -162,11 +162,13 @@ def test_whether_it_diverged_is_asked_on_one_device(model: str) -> None:
     assert not watch.mixed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_so_it_is_with_what_can_be_chosen(options: list[str]) -> None:
     test_a_step_meets_one_device_and_reads_one_number(*options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CAPTURED.values(), ids=CAPTURED)
 def test_what_is_captured_neither_reads_nor_sends(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Either would make Python wait, which no capture takes."""

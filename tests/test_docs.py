@@ -455,6 +455,7 @@ def test_eight_gpus_and_two_folders(tmp_path: Path) -> None:
     assert len(list((tmp_path / "OUT").rglob("*.png"))) == 12
 
 
+@pytest.mark.slow
 def test_the_table_of_what_is_compiled_and_captured() -> None:
     """docs/speed.md's, against what is refused; tests/test_contract.py compiles each variant."""
     table = (

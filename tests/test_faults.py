@@ -165,6 +165,7 @@ def test_nan_stops_at_that_step_and_keeps_the_last_good_checkpoint(
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values() if torch.is_tensor(value))
 
 
+@pytest.mark.slow
 def test_divergence_retries_go_on_with_lower_rates(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_divergence_retries_go_on_with_lower_rates(
     assert "retry 1: from image 64, with 0.5 of the learning rates" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resume_repeats_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     older, newer = (Path("outputs", "dcgan-mnist5k", name) for name in ("2026-01-01", "2026-01-02"))

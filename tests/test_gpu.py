@@ -22,6 +22,7 @@ def options(tmp_path: Path) -> argparse.Namespace:
     )
 
 
+@pytest.mark.slow
 def test_two_devices_are_held_against_each_other(options: argparse.Namespace, tmp_path: Path) -> None:
     found = gpu.right("vanilla", tmp_path, options)
     assert found == {
@@ -35,6 +36,7 @@ def test_two_devices_are_held_against_each_other(options: argparse.Namespace, tm
     }
 
 
+@pytest.mark.slow
 def test_other_arithmetic_is_found(
     options: argparse.Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_pieces_add_up(
     )
 
 
+@pytest.mark.slow
 def test_a_piece_that_fails_leaves_its_last_line(options: argparse.Namespace, tmp_path: Path) -> None:
     found = gpu.done("right/no_model", tmp_path / "work", options, 60.0)
     assert not found["ok"]

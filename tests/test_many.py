@@ -213,6 +213,7 @@ def test_the_slurm_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert len(read(tmp_path / job / "checkpoints" / "last.ckpt")["zoo"]["ranks"]) == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_is_queued_again_goes_on(small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     train(small("vanilla"))
     with pytest.raises(ValueError, match="holds a run already"):

@@ -190,6 +190,7 @@ def test_tolerance_is_a_share_of_the_value() -> None:
     assert row_of(1.0, tolerance=0.1, intervals=((0.95, 1.2),)).allowed("fid") == pytest.approx((0.9, 1.2), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interval_of_prediction_holds_nineteen_times_of_twenty() -> None:
     import numpy as np
 
@@ -266,6 +267,7 @@ def copied(tiny: Path, folder: Path) -> Path:
     return Path(shutil.copytree(tiny, folder / "book"))
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_and_kept(tiny: Path) -> None:
     kept = json.loads((tiny / "results.json").read_text())["tiny"]
     assert [run["seed"] for run in kept] == [3]
@@ -405,6 +407,7 @@ def test_a_run_that_is_there_is_not_written_over(tiny: Path, capsys: pytest.Capt
     assert "is there: remove it, or give another --folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_is_a_program() -> None:
     program = [sys.executable, "benchmarks/results.py"]
     done = subprocess.run([*program, "--list"], cwd=ROOT, env=os.environ, capture_output=True, text=True)

@@ -43,12 +43,13 @@ def rows(cfg: DictConfig) -> list[dict[str, str]]:
 
 
 # In the second epoch of 1,440 images, after a checkpoint; for one model also in the first, and just before one.
-QUICK = ["cgan", "dcgan", "f_anogan", "vanilla"]
+QUICK = ["dcgan", "f_anogan"]
 OTHERS = [pytest.param(m, 1_616, marks=pytest.mark.slow) for m in MODELS if m not in QUICK]
 
 
 @pytest.mark.parametrize(
-    ("model", "killed_at"), [*((m, 1_616) for m in QUICK), *OTHERS, ("dcgan", 700), ("dcgan", 1_500)]
+    ("model", "killed_at"),
+    [*((m, 1_616) for m in QUICK), *OTHERS, ("dcgan", 700), pytest.param("dcgan", 1_500, marks=pytest.mark.slow)],
 )
 def test_a_resumed_run_is_the_straight_one(
     model: str, killed_at: int, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,6 +75,7 @@ def test_a_resumed_run_is_the_straight_one(
     assert rows(straight) == rows(broken)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_its_end_does_not_train_again(small: Small, tmp_path: Path) -> None:
     """Killed in the evaluation at the end, and resumed: the straight run; resumed once more: nothing changes."""
     settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.checkpoints.every=64"]
@@ -96,6 +98,7 @@ def die(*args: Any) -> None:
     raise InterruptedError
 
 
+@pytest.mark.slow
 def test_rates_given_on_resume_count(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     run(small("vanilla", "max_images=64"))
     trainer = run(small("vanilla", "resume=here", "model.lr.D=1e-5", "model.betas=[0.3,0.9]"))
@@ -107,6 +110,7 @@ def test_rates_given_on_resume_count(small: Small, capsys: pytest.CaptureFixture
     assert "learning rates at image 64: D's from 0.0002 to 1e-05\n" in output
 
 
+@pytest.mark.slow
 def test_a_rate_that_jumps_is_said(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`decay_end` follows the budget: at the end of a shorter one the rate was lower. Rates that go on are no news."""
     falling = ["model.decay_start=16", f"run_dir={tmp_path / 'run'}"]
@@ -125,6 +129,7 @@ def test_a_rate_that_jumps_is_said(small: Small, tmp_path: Path, capsys: pytest.
     assert "learning rates" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_a_larger_budget_and_other_metrics(small: Small, tmp_path: Path) -> None:
     """The straight run's weights, though the last row of its books was written at its end; the best is of one kind."""
     counts, settings = ["metrics.num_fake=20", "metrics.num_real=30"], ["log_every=16", "model.decay_end=96"]
@@ -137,6 +142,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget_and_other_metrics(small: Sm
     assert "fid_cifar10" in evaluate.best
 
 
+@pytest.mark.slow
 def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     run(small("vanilla", "max_images=32"))
     with pytest.raises(SystemExit), readable_errors():
@@ -144,6 +150,7 @@ def test_another_model_s_checkpoint_is_a_sentence(small: Small, capsys: pytest.C
     assert "last.ckpt is of another model than these settings make" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> None:
     run(small("vanilla", "logger=wandb", "logger.wandb.name=x", "max_images=64"))
     wandb = Path(small("vanilla").run_dir, "wandb")
@@ -154,6 +161,7 @@ def test_a_resumed_run_is_the_same_run_of_weights_and_biases(small: Small) -> No
     assert {folder.name.split("-")[3] for folder in wandb.glob("offline-run-*")} == {first}
 
 
+@pytest.mark.slow
 def test_the_summary_of_weights_and_biases_has_the_best_after_a_resume_too(small: Small, tmp_path: Path) -> None:
     settings = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=32"]
     settings += ["logger=wandb", "logger.wandb.name=x"]

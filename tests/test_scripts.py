@@ -28,6 +28,7 @@ def small_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_classification_accuracy_score(small_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the set's own images: as good as them. Of wrongly named ones: worse than chance."""
     module = program("scripts/classification_accuracy.py")
@@ -56,6 +57,7 @@ def test_classification_accuracy_needs_the_same_classes(small_digits: Path, tmp_
         program("scripts/classification_accuracy.py").main([str(tmp_path / "set"), "--data", "digits"])
 
 
+@pytest.mark.slow
 def test_train_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two classes, dark and bright: learned, stored as float16, with the accuracy of what was stored."""
     labels = np.arange(400) % 2

@@ -55,6 +55,7 @@ def test_intervals_are_students_and_verdicts_follow_them(module: ModuleType) -> 
     assert module.table(rows)[2].startswith("| 100 | 3 | 70.00 [")
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

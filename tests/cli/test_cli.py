@@ -163,6 +163,7 @@ def test_a_row_for_each_class_and_a_column_for_each_seed(
     assert (grid[2::4, 3::4] == 9 + np.arange(columns)).all()
 
 
+@pytest.mark.slow
 def test_per_class_writes_a_labelled_folder_with_a_manifest(painter: Path, tmp_path: Path) -> None:
     """In batches, and no seed twice."""
     zoo("sample", painter, "--per-class", 300, "--seed", 7, "-o", tmp_path / "set")
@@ -208,6 +209,7 @@ def test_what_sample_refuses(painter: Path, trained: Path, tmp_path: Path) -> No
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.slow
 def test_labels_need_a_model_with_classes(trained: Path, tmp_path: Path) -> None:
     for arguments in (["--label", "7"], ["--all-labels"], ["--per-class", "3", "-o", tmp_path / "set"]):
         with pytest.raises(
@@ -216,6 +218,7 @@ def test_labels_need_a_model_with_classes(trained: Path, tmp_path: Path) -> None
             zoo("sample", trained, *arguments)
 
 
+@pytest.mark.slow
 def test_synthetic_data_of_a_conditional_gan_are_a_data_set(tmp_path: Path) -> None:
     from common import compose, small
     from hydra.utils import instantiate
@@ -245,6 +248,7 @@ def test_evaluate_repeats_the_runs_value_with_its_protocol(trained: Path) -> Non
     assert printed["split"] == "train"
 
 
+@pytest.mark.slow
 def test_sampling_and_evaluating_show_how_far_they_are(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +264,7 @@ def test_sampling_and_evaluating_show_how_far_they_are(
     assert shown.getvalue().strip("\0") == ""
 
 
+@pytest.mark.slow
 def test_evaluate_knows_settings_that_a_run_did_not_have_yet(trained: Path, tmp_path: Path) -> None:
     from zoo.run.checkpoint import read
 
@@ -270,6 +275,7 @@ def test_evaluate_knows_settings_that_a_run_did_not_have_yet(trained: Path, tmp_
     assert zoo("evaluate", tmp_path / "old.ckpt").splitlines()[1:] == of_run
 
 
+@pytest.mark.slow
 def test_evaluate_takes_settings_and_refuses_typos(trained: Path) -> None:
     assert "num_fake             20" in zoo("evaluate", trained, "metrics.num_fake=20")
     with pytest.raises(ValueError, match=r"did you mean metrics.num_fake\?"):
@@ -278,6 +284,7 @@ def test_evaluate_takes_settings_and_refuses_typos(trained: Path) -> None:
         zoo("evaluate", trained, "metrics=inceptoin")
 
 
+@pytest.mark.slow
 def test_evaluate_composes_in_a_process_that_has_not_trained(trained: Path) -> None:
     from hydra.core.config_store import ConfigStore
 
@@ -381,6 +388,7 @@ def little_memory(spare: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
+@pytest.mark.slow
 def test_translate_names_an_image_that_does_not_fit_memory_and_goes_on(translator: Path, tmp_path: Path) -> None:
     for name, side in (("a", 16), ("b", 4000), ("c", 16)):
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -459,6 +467,7 @@ def test_the_remedy_for_too_little_memory_fits_the_command(
     assert not list(tmp_path.glob("*.p*"))
 
 
+@pytest.mark.slow
 def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     picture(source / "sub" / "a.png", (16, 16))
@@ -497,6 +506,7 @@ def test_the_version_of_the_package_and_of_what_it_rests_on() -> None:
     assert said.startswith(f"gan-zoo {package.__version__}, ")
 
 
+@pytest.mark.slow
 def test_python_m_zoo_is_zoo() -> None:
     said = [
         subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout

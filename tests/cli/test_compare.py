@@ -91,6 +91,7 @@ def test_a_folder_against_itself_is_at_no_distance(sides: tuple[Path, Path]) -> 
     assert itself["precision_mnist"] == itself["recall_mnist"] == 1
 
 
+@pytest.mark.slow
 def test_archives_give_what_their_folder_gives(sides: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = sides
     np.savez(tmp_path / "a.npz", images=np.stack(read(a)))
@@ -119,6 +120,7 @@ def test_archives_give_what_their_folder_gives(sides: tuple[Path, Path], tmp_pat
         run(tmp_path / "a.tar", b, "--metrics", "mnist")
 
 
+@pytest.mark.slow
 def test_arrays_whose_white_is_not_known_are_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
     """As 16-bit integers, values up to 255 would be black, and the distance that of black images."""
     a, b = sides
@@ -138,6 +140,7 @@ def test_arrays_whose_white_is_not_known_are_refused(sides: tuple[Path, Path], t
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_sizes_modes_and_subfolders_may_be_mixed(sides: tuple[Path, Path], tmp_path: Path) -> None:
     """Each image is read as it is: not cropped, not resized but by the extractor."""
     generated: list[np.ndarray] = []
@@ -185,6 +188,7 @@ def test_transparency_lies_over_white_cmyk_and_palettes_are_colours(digits: np.n
     assert images.notes()["transparent"] == "1, laid over white"
 
 
+@pytest.mark.slow
 def test_broken_files_are_named_and_left_out(sides: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = sides
     values = report(a, b)["values"]
@@ -208,6 +212,7 @@ def test_broken_files_are_named_and_left_out(sides: tuple[Path, Path], tmp_path:
     assert found["generated"]["images"] == 60
 
 
+@pytest.mark.slow
 def test_the_images_of_a_run_are_made(sides: tuple[Path, Path]) -> None:
     import zoo
 
@@ -227,6 +232,7 @@ def test_any_extractor(sides: tuple[Path, Path], metrics: str) -> None:
     assert f"fid_{metrics}" not in values
 
 
+@pytest.mark.slow
 def test_what_can_not_be_compared_is_a_sentence(
     sides: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +285,7 @@ def test_what_can_not_be_compared_is_a_sentence(
         run(a, b, "metrics.extractor.resize=bilinear")
 
 
+@pytest.mark.slow
 def test_statistics_of_other_tools_are_a_side(sides: tuple[Path, Path], tmp_path: Path) -> None:
     """As pytorch-fid writes them, of images that are there: the value is that of the images."""
     a, b = sides
@@ -309,6 +316,7 @@ def test_statistics_of_other_tools_are_a_side(sides: tuple[Path, Path], tmp_path
     assert report("vanilla-mnist5k", of_b, "metrics.measures=[fid]", "-n", 30)["generated"]["images"] == 30
 
 
+@pytest.mark.slow
 def test_what_are_no_statistics_is_a_sentence(sides: tuple[Path, Path], tmp_path: Path) -> None:
     a = sides[0]
     mean, covariance = np.zeros(64), np.eye(64)

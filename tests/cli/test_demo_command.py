@@ -132,6 +132,7 @@ def test_what_is_shown_of_a_run(without_serving: list[Any], tmp_path: Path) -> N
     assert "has been deleted or moved" in copy.notice()
 
 
+@pytest.mark.slow
 def test_a_demo_of_an_exported_file(without_serving: list[Any], tmp_path: Path) -> None:
     needs("onnxruntime")
     assert CliRunner().invoke(app, ["export", "vanilla-mnist5k", "-o", str(tmp_path / "g.onnx")]).exit_code == 0
@@ -149,6 +150,7 @@ def test_what_has_pictures_to_begin_with(name: str, without_serving: list[Any]) 
     assert bool(shown.examples) == name.startswith(("stylegan", "cyclegan", "pix2pix", "srgan"))
 
 
+@pytest.mark.slow
 def test_a_stranger_s_run_shows_no_files_of_this_machine() -> None:
     model: Any = untrained("pix2pix")
     assert room._comes_with_a_package(model)
@@ -158,6 +160,7 @@ def test_a_stranger_s_run_shows_no_files_of_this_machine() -> None:
     assert not room._comes_with_a_package(model)
 
 
+@pytest.mark.slow
 def test_pictures_to_begin_with_that_are_none(without_serving: list[Any], tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "b.png")
@@ -176,6 +179,7 @@ def test_pictures_to_begin_with_that_are_none(without_serving: list[Any], tmp_pa
     assert f"passed over: {tmp_path}/a.png: not an image" in result.output
 
 
+@pytest.mark.slow
 def test_of_what_scores_images_normal_ones_and_others_are_there(tmp_path: Path) -> None:
     model: Any = untrained("f_anogan", "data=digits", "data.normal=[3]", "data.image_size=16")
     data, _ = of_run(model, tmp_path, [])

@@ -49,6 +49,7 @@ def test_what_is_mistyped_gets_the_nearest_name() -> None:
         found("inception")
 
 
+@pytest.mark.slow
 def test_two_models_side_by_side(models: dict[str, Path]) -> None:
     printed = run("evaluate", models["seed=1"], models["small"], models["seed=1"], *METRICS)
     assert f"all measured on the data and by the metrics of A, {models['seed=1']}" in printed
@@ -60,6 +61,7 @@ def test_two_models_side_by_side(models: dict[str, Path]) -> None:
     assert "num_fake             24" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "other", "words", "said"),
     [
@@ -108,6 +110,7 @@ def test_pairs_previews_and_what_was_otherwise() -> None:
         lines([measured[0], Measured(Path("c"), Model(), result(other=1.0))], lambda names: {})
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_closest_pairs(models: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
     """Of a generator that shows training images 8 to 15 as its fakes 0 to 7: these come first, each beside itself."""
     from zoo.batch import Preview
@@ -138,6 +141,7 @@ def test_the_picture_of_the_closest_pairs(models: dict[str, Path], tmp_path: Pat
         assert pair[:, left : left + 96].std() > 10
 
 
+@pytest.mark.slow
 def test_where_there_are_no_features_no_picture(models: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is for generators of new images"):
         run("evaluate", models["maps"], "metrics=mnist", "--nearest", tmp_path / "x.png")

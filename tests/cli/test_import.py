@@ -26,6 +26,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "faces.pt"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_used(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     said = zoo("import", file, "-o", folder)
@@ -54,6 +55,7 @@ def test_of_classes(tmp_path: Path) -> None:
     zoo("sample", tmp_path / "new", "--label", "2", "-n", 1, "-o", tmp_path / "grid.png")
 
 
+@pytest.mark.slow
 def test_a_folder_of_files_and_several_files(tmp_path: Path) -> None:
     """One for each network, as CycleGAN's authors have them: the newest make one model."""
     source, states = tmp_path / "checkpoints", {}
@@ -118,6 +120,7 @@ class Attack:
         return os.system, ("touch malice-was-here",)
 
 
+@pytest.mark.slow
 def test_a_discriminator_alone_is_for_start(tmp_path: Path) -> None:
     """It loads, and what would make images by the generator that is not there says so."""
     sizes = {0: (4, 1), 2: (8, 4), 5: (1, 8)}

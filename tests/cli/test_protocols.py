@@ -35,6 +35,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any
     return result.stdout, json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_the_rows_and_what_is_left_out(report: tuple[str, dict[str, Any]]) -> None:
     text, content = report
     names = [
@@ -57,6 +58,7 @@ def test_the_rows_and_what_is_left_out(report: tuple[str, dict[str, Any]]) -> No
     assert content["protocol"]["generator"] == "EMA"
 
 
+@pytest.mark.slow
 def test_the_values_are_those_of_one_set_of_fakes(report: tuple[str, dict[str, Any]]) -> None:
     """Held against the model's own images, and the data's."""
     values = {row["name"]: row["fid_mnist"]["value"] for row in report[1]["rows"]}
@@ -75,6 +77,7 @@ def test_the_values_are_those_of_one_set_of_fakes(report: tuple[str, dict[str, A
                 assert values[f"fid_mnist-{n}-{split}-native-{rounding}"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_translator_has_as_many_fakes_as_inputs() -> None:
     result = run("cyclegan-colour_digits", "metrics.num_real=6", "--json", "-")
     assert result.exit_code == 0, result.output
@@ -88,6 +91,7 @@ def test_a_translator_has_as_many_fakes_as_inputs() -> None:
         assert {row["fakes"] for row in json.loads(result.stdout)["rows"]} == {made}
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="leave --data, --ppl, --nearest, others out"):
         run("stylegan_lite-mnist5k", "--ppl", 10)
@@ -111,6 +115,7 @@ class Stand(Inception):
         return torch.nn.functional.adaptive_avg_pool2d(self.inputs(images), (1, 2)).flatten(1)
 
 
+@pytest.mark.slow
 def test_inception_has_each_way_of_resizing_once() -> None:
     ways, remarks = ways_of(Stand(), (32, 32))
     assert [(way.resize, way.rounding) for of_resize in ways for way in of_resize] == [
@@ -183,6 +188,7 @@ def test_who_publishes_but_for_the_number_is_named_with_theirs() -> None:
     )
 
 
+@pytest.mark.slow
 def test_of_a_translator_of_pairs_a_pair_is_one_draw() -> None:
     """With the intervals of zoo evaluate, to the last digit, where images are drawn from more."""
     name = "pix2pix-masked_digits"
@@ -204,6 +210,7 @@ def test_of_a_translator_of_pairs_a_pair_is_one_draw() -> None:
         assert bool(len(row.value.fakes)) == others, "of the other split's reals there are no pairs"
 
 
+@pytest.mark.slow
 def test_real_features_are_kept_from_one_table_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [
         "vanilla-mnist5k",

@@ -36,6 +36,7 @@ def about(place: Path) -> dict[str, Any]:
     return json.loads((place / folder.CONFIG).read_text())["about"]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_stored_file(place: Path, tmp_path: Path) -> None:
     printed = run("publish", place, *METRICS, "--half", "-o", tmp_path / "half")
     assert re.search(r"^fid_mnist \S+ \[\S+ to \S+\]$", printed, re.M)
@@ -63,6 +64,7 @@ def test_the_figures_are_those_of_the_stored_file(place: Path, tmp_path: Path) -
     assert str(Path.home()) not in card
 
 
+@pytest.mark.slow
 def test_without_metrics_there_is_a_card_without_figures(place: Path, tmp_path: Path) -> None:
     printed = run("publish", place, "metrics=none", "--license", "mit", "-o", tmp_path / "w")
     assert "no figures: nothing was measured (metrics=none)" in printed
@@ -71,6 +73,7 @@ def test_without_metrics_there_is_a_card_without_figures(place: Path, tmp_path: 
     assert "\nlicense: mit\n" in (tmp_path / "w" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_refused_leaves_nothing(place: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

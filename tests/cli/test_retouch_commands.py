@@ -55,6 +55,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path)).astype(int)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_photograph_is_edited_and_the_rest_stays(styled: Path, photograph: Path, tmp_path: Path) -> None:
     side = load(styled / "run").config["data"]["image_size"]
     assert side == 16

@@ -49,6 +49,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_table_with_maps_and_a_threshold_of_the_run_s_normal_images(trained: Path, images: Path) -> None:
     out = images.parent
     result = invoke("score", trained, images, "-o", out / "s.csv", "--maps", out / "maps", "--rate", "0.2")
@@ -105,6 +106,7 @@ def test_normal_images_of_one_s_own_a_threshold_given_and_none(trained: Path, im
     assert [list(row) for row in rows(out)] == [["file", "score"]]
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_is_named_and_left_out(trained: Path, images: Path) -> None:
     Image.new("L", (20, 16)).save(images / "wide.png")
     Image.new("RGB", (16, 16), (200, 10, 10)).save(images / "red.png")

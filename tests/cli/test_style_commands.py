@@ -65,6 +65,7 @@ def test_sample_takes_seeds_of_any_model(plain: Path, tmp_path: Path) -> None:
     assert near(Image.open(tmp_path / "out" / "000005.png"), expected)
 
 
+@pytest.mark.slow
 def test_truncation_draws_images_towards_one(styled: Path, of_classes: Path, tmp_path: Path) -> None:
     def images(psi: float) -> np.ndarray:
         zoo("sample", styled, "--seeds", "0,7", "--truncation", psi, "-o", tmp_path / str(psi))
@@ -192,6 +193,7 @@ def test_directions_are_shown_and_stored(styled: Path, tmp_path: Path, method: s
         assert near(grid[row, 6], shown(model, styles.edit(model.styles([2]), directions[name], 3))[0])
 
 
+@pytest.mark.slow
 def test_directions_of_attributes(styled: Path, tmp_path: Path) -> None:
     out = ["--samples", 80, "-o", tmp_path / "d.safetensors"]
     said = zoo("directions", styled, "--attribute", "brightness", "--attribute", "slant", *out)
@@ -216,6 +218,7 @@ def test_edits_alone_into_a_folder(styled: Path, tmp_path: Path) -> None:
         assert near(Image.open(tmp_path / "out" / f"00000{seed}.png"), expected[n])
 
 
+@pytest.mark.slow
 def test_what_is_refused(styled: Path, of_classes: Path, plain: Path, tmp_path: Path) -> None:
     zoo("directions", styled, "-n", 2, "-o", tmp_path / "d.safetensors")
     made = styles.Directions.load(tmp_path / "d.safetensors")

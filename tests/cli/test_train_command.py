@@ -50,6 +50,7 @@ def test_other_processes_are_started_by_the_same_line(typed: Zoo, monkeypatch: p
     assert lines == [["train", "model=vanilla", "seed=2", "model=vanilla", "seed=2"]]
 
 
+@pytest.mark.slow
 def test_help_speaks_of_itself(typed: Zoo, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("train", "--help") == 0
     said = capsys.readouterr().out
@@ -121,6 +122,7 @@ def test_where_nothing_may_be_written_another_place_is_named(
     assert said == f"zoo train: outputs: Permission denied; give another place, {setting}=FOLDER\n"
 
 
+@pytest.mark.slow
 def test_a_run_by_configurations_of_one_s_own_goes_on_by_the_line_it_says(
     typed: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_run_by_configurations_of_one_s_own_goes_on_by_the_line_it_says(
     assert "--config-dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_fails_by_its_own_name(
     typed: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +202,7 @@ def _parted_at_equals(word: str) -> list[str]:
     return [key, equals, *([value] if value else [])] if equals else [key]
 
 
+@pytest.mark.slow
 def test_bash_completes_settings_by_hydra(completed: Callable[[str], list[str]]) -> None:
     assert completed("zoo train model=dc") == ["dcgan"]
     assert set(completed("zoo train model=")) == set(choices("model"))
@@ -249,6 +253,7 @@ def fetching(group: str, name: str) -> list[str]:
     return parts + [name for name in ("Inception", "VGG16", "CLIP", "DINOv2") if extractor.endswith(f".{name}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["data", "metrics", "model", "experiment"])
 def test_what_the_list_says_is_downloaded_is(group: str) -> None:
     quick = {"experiment": ["cgan_cifar10", "dcgan_cifar10", "dcgan_faces", "r3gan_ffhq64", "cyclegan_maps"]}

@@ -109,6 +109,7 @@ def test_a_folder_of_arrays_beside_images(tmp_path, of_folder):
     assert torch.equal(grey(data), torch.from_numpy(PIXELS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_zip_is_read_by_processes_that_are_forked_or_started(tmp_path, of_folder, method):
     data = ImageFolder(

@@ -61,6 +61,7 @@ def test_classes_and_an_empty_folder(tmp_path):
         check_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_look_into_a_folder_is_quick_and_small(tmp_path):
     """The whole command, on photographs of 12 megapixels: neither torch nor Lightning nor Hydra is loaded for it."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)

@@ -72,6 +72,7 @@ def test_an_unreadable_file_stops_the_stream_with_one_sentence(images, of_folder
     assert str(caught.value) == f"{images}/05.PNG: not an image that Pillow knows."
 
 
+@pytest.mark.slow
 def test_skipping_in_memory_counts_and_warns_once(images, of_folder):
     for name in ("05.PNG", "08.png"):
         (images / name).write_text("no image")

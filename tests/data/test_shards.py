@@ -193,6 +193,7 @@ def test_ranks_share_the_batch_of_one_process(three: Path, of_folder: dict[str, 
         assert torch.equal(torch.stack([first, second], 1).flatten(), one)
 
 
+@pytest.mark.slow
 def test_an_index_takes_less_than_its_names(tmp_path: Path) -> None:
     """32 bytes an image and its name's length, and nothing for each image but that: Python's objects would be 200."""
     info = tarfile.TarInfo()

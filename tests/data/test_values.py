@@ -219,6 +219,7 @@ def test_what_is_no_file_is_skipped_or_stops(images: Path, of_folder: dict[str, 
     assert data.skipped == ["03.fifo.png", "loop.png", "zero.png"]
 
 
+@pytest.mark.slow
 def test_what_was_found_goes_with_the_checkpoint(
     scans: Path, small: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

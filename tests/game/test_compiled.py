@@ -58,6 +58,7 @@ def generations(cfg: DictConfig, monkeypatch: pytest.MonkeyPatch) -> list[list[i
     return steps
 
 
+@pytest.mark.slow
 def test_reduce_overhead_is_told_where_a_step_begins(
     modes: list[str | None], small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +68,7 @@ def test_reduce_overhead_is_told_where_a_step_begins(
     assert modes == ["reduce-overhead"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["true", "default"])
 def test_else_torch_is_told_nothing(
     setting: str, modes: list[str | None], small: Small, monkeypatch: pytest.MonkeyPatch

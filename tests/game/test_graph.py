@@ -118,6 +118,7 @@ def test_replayed_steps_are_the_steps(name: str, tape: type[OnTape], tmp_path: P
         assert same(value, captured[what]), what
 
 
+@pytest.mark.slow
 def test_a_resumed_run_captures_anew(tape: type[OnTape], tmp_path: Path) -> None:
     """And goes on bit for bit, from one with a graph or without to one with a graph or without."""
     straight = left(small("vanilla", tmp_path / "straight", *RATES, "cuda_graph=true"))

@@ -38,6 +38,7 @@ def accept_random(monkeypatch, random_inception):
     monkeypatch.setattr(Inception, "SHA256_PREFIX", sha256(random_inception)[:8])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("accept_random")
 def test_inception_features_equal_torch_fidelitys(random_inception):
     extractor = Inception(weights=str(random_inception))
@@ -106,6 +107,7 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     return classed("mnist5k")
 
 
+@pytest.mark.slow
 def test_digit_classifier_reads_digits(digits):
     images, labels = digits
     extractor = DigitClassifier()
@@ -115,6 +117,7 @@ def test_digit_classifier_reads_digits(digits):
     assert torch.linalg.matrix_rank(features.double().T.cov()) == extractor.num_features  # no dead feature
 
 
+@pytest.mark.slow
 def test_few_images_a_class_bias_fid_upwards(digits):
     """Real digits against other real digits: the figures in zoo/metrics/evaluation.py's docstring."""
     images, labels = digits
@@ -182,6 +185,7 @@ def photographs() -> torch.Tensor:
     return torch.cat(squares)
 
 
+@pytest.mark.slow
 def test_cifar10_classifier_looks_at_photographs(photographs):
     """Of any size, or grey; the features are all alive, and mirrored images have nearly the same ones."""
     extractor = CIFAR10Classifier()

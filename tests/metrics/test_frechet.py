@@ -122,6 +122,7 @@ def test_they_do_so_where_few_rows_are_kept_of_many() -> None:
     assert 0.91 <= covered(found) <= 0.99
 
 
+@pytest.mark.slow
 def test_they_do_so_where_a_fake_belongs_to_a_real() -> None:
     """A fake that is its real, and noise: as two draws, the interval would be far too wide."""
     found, apart = [], []

@@ -36,6 +36,7 @@ def both(real: Moments, real_rows: Tensor, fakes: Tensor) -> tuple[Estimate, Est
     )
 
 
+@pytest.mark.slow
 def test_the_true_distance_lies_in_its_interval_where_the_measured_one_is_biased(worlds) -> None:
     real, real_root, fake, fake_root, truth = worlds
     real_rows = drawn(real, real_root, 500, 0)  # of 1e9, so that they do not add to the interval

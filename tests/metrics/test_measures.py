@@ -189,6 +189,7 @@ def test_rows_of_the_distances_do_not_matter(monkeypatch: pytest.MonkeyPatch) ->
 # Intervals: the truth is the mean over many draws. Those of radii are wide rather than narrow.
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_mean_over_draws() -> None:
     estimates: dict[str, list[Estimate]] = {}
     for seed in range(120):

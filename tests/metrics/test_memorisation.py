@@ -158,6 +158,7 @@ def on_rank(rank: int, world_size: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_three_processes_share_the_training_images_and_equal_one(tmp_path: Path) -> None:
     data, judge = Split(), evaluation(**SETTINGS)
     expected = [evaluate(judge, data, shows(data, copies)) for copies in (0.1, 0.2)]

@@ -149,6 +149,7 @@ def alone(world_size: int) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_it_chooses_the_best_checkpoint_and_is_shown(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_generator_that_ignores_w_has_none() -> None:
     assert (none.value, none.interval()) == (0, (0, 0))
 
 
+@pytest.mark.slow
 def test_its_interval_is_that_of_a_trimmed_mean() -> None:
     """Of winsorised distances, and about 95 of 100 hold the true trimmed mean; where nothing is left out, of a mean."""
     distances = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64).exp()

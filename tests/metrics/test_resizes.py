@@ -66,6 +66,7 @@ def images(folder: Path) -> dict[str, Tensor]:
     return {originals.files[int(position)].removesuffix(".png"): image for image, position in batches}
 
 
+@pytest.mark.slow
 def test_pytorch_fid(
     inception: Inception, weights: Path, folder: Path, images: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_clean_fid(inception: Inception, folder: Path, images: dict[str, Tensor]
     assert np.allclose(inception.with_resize("pytorch").inputs(images["wide"])[0].permute(1, 2, 0), legacy / 127.5 - 1)
 
 
+@pytest.mark.slow
 def test_torchmetrics_and_torch_fidelity(inception: Inception, weights: Path, images: dict[str, Tensor]) -> None:
     default = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
     for name in ("small", "wide"):

@@ -73,6 +73,7 @@ def test_excitation_by_hand() -> None:
     torch.testing.assert_close(excite(low, high), high * h.sigmoid()[:, :, None, None])
 
 
+@pytest.mark.slow
 def test_the_small_resolution_excites_the_large_one() -> None:
     """Where the excitation is closed, nothing comes through; and it sees the map of 4 pixels."""
     model = gan().eval()
@@ -92,6 +93,7 @@ def test_quarters() -> None:
         assert torch.equal(quarter(x, torch.tensor(part)), value)
 
 
+@pytest.mark.slow
 def test_d_draws_the_image_its_small_form_and_a_quarter_that_it_saw() -> None:
     """The term by hand, of the augmented images that D saw; the quarters take turns."""
     model = gan("augment=diffaugment", "model.reconstruction_weight=2", "model.lr.D=0")
@@ -115,12 +117,14 @@ def test_d_draws_the_image_its_small_form_and_a_quarter_that_it_saw() -> None:
     assert parts == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_without_the_task() -> None:
     model = gan("model.reconstruction_weight=0")
     train_on(model, [batch()])
     assert "D/reconstruction" not in model.run_log.latest
 
 
+@pytest.mark.slow
 def test_d_learns_to_draw() -> None:
     """On two images alone, more is drawn of them than before."""
     model = gan("augment=none", "model.width=4", "model.decoder_width=4", "model.lr.D=0.002")
@@ -148,6 +152,7 @@ def test_distance_of_features() -> None:
     assert fastgan.feature_distance(network, a, a).item() == 0
 
 
+@pytest.mark.slow
 def test_noise_is_drawn_in_training_and_fixed_in_use() -> None:
     model = gan().train()
     with torch.no_grad():
@@ -165,6 +170,7 @@ def test_noise_is_drawn_in_training_and_fixed_in_use() -> None:
     assert not torch.equal(model.G(z, one)[0], model.G(z, other)[0])
 
 
+@pytest.mark.slow
 def test_sentences() -> None:
     for overrides, sentence in {
         ("data.image_size=32",): r"image_size=32x32 does not fit these networks, which begin at 64 pixels: set data",
@@ -181,6 +187,7 @@ def test_sentences() -> None:
             gan(*overrides)
 
 
+@pytest.mark.slow
 def test_weights_of_vgg_are_looked_for_before_training_and_are_no_part_of_the_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no such file: nowhere\.pth"):
         gan("model.reconstruction=vgg", "model.vgg_weights=nowhere.pth").prepare_data()

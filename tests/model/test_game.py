@@ -54,6 +54,7 @@ def of_player(gan: GAN, player: str) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in gan._parameters_of[player]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TWO)
 def test_rates_decay_and_clipping_of_both_players(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """What each step of each optimizer is made with: its player's rate, the decay, betas, and a clipped gradient."""
@@ -82,6 +83,7 @@ def test_rates_decay_and_clipping_of_both_players(model: str, small: Small, monk
             assert norm == pytest.approx(0.001, rel=1e-3), "gradients are larger than that by far"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TWO)
 def test_balance(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """D is right about all real images and half of the fakes: it skips by the mean; G waits for n_critic turns."""
@@ -97,6 +99,7 @@ def test_balance(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> N
     assert played(skips) == played(moves) == {"D": 3, "G": 1}
 
 
+@pytest.mark.slow
 def test_averages_follow(model: str, small: Small) -> None:
     """With a half-life of 0 an average is its network, at the end of every step; with none there is no average."""
     settings = ["max_images=32", "logger=none", *GAME.get(model, [])]
@@ -123,6 +126,7 @@ def test_objectives_of_both_kinds(model: str, loss: str, small: Small) -> None:
     assert all(parameter.isfinite().all() for parameter in gan.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", OPEN)
 def test_penalties(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lazy ones in every second of D's turns, and the gradient penalty with the Wasserstein objective."""
@@ -142,6 +146,7 @@ def test_penalties(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) ->
     assert ["gradient_penalty" in names for names in terms if "adversarial" in names] == [True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", OPEN)
 def test_where_penalties_are_taken(model: str, small: Small) -> None:
     """With augmentation at the image or at the augmented one, which draw the same; without, that says nothing."""

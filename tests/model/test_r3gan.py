@@ -271,6 +271,7 @@ def test_what_burns_in_moves_and_ends() -> None:
         assert row == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_burn_in_of_nothing_is_refused() -> None:
     for overrides, sentence in {
         ("model.burn_in.augment=0.3",): r"model\.burn_in\.augment=0\.3 is of an augmentation, and there is none: add",

@@ -128,6 +128,7 @@ class Turns:
         monkeypatch.setattr(GAN, "_minimize", noting)
 
 
+@pytest.mark.slow
 def test_one_run_has_both_phases(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
     run(small("srgan", "max_images=64", "model.pixel_images=32"))
@@ -175,6 +176,7 @@ def test_each_phase_alone(pixel_images: int, players: set[str], small: Small, mo
     assert {player for _, player, _ in turns.seen} == players
 
 
+@pytest.mark.slow
 def test_critics_turns_and_skips(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
     run(small("srgan", "max_images=64", "model.pixel_images=0", "model.n_critic=2"))
@@ -271,6 +273,7 @@ def test_content_of_vgg(weights: Path) -> None:
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_vgg_is_in_no_checkpoint_and_no_player(weights: Path, small: Small) -> None:
     cfg = small("srgan", "model.content=vgg", f"model.vgg_weights={weights}", "max_images=32")
     model = run(cfg).lightning_module
@@ -283,6 +286,7 @@ def test_vgg_is_in_no_checkpoint_and_no_player(weights: Path, small: Small) -> N
     assert same(weights_again, model.state_dict())
 
 
+@pytest.mark.slow
 def test_weights_that_can_not_be_had_end_the_run_before_its_first_step(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +318,7 @@ def test_the_download_is_torchvisions() -> None:
 # Where it begins.
 
 
+@pytest.mark.slow
 def test_the_second_phase_begins_with_another_runs_first(small: Small, tmp_path: Path) -> None:
     first = small("srgan", "model.pixel_images=128", f"run_dir={tmp_path / 'first'}")
     srresnet = run(first).lightning_module

@@ -142,6 +142,7 @@ def test_in_tiles_it_is_the_same() -> None:
         model.translate(image, "Y->X")
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_goes_on_bit_for_bit_and_translates(tmp_path: Path) -> None:
     """data=folder, a style of one's own, a checkpoint without features, `zoo translate` at another size."""
     draw = np.random.default_rng(0)

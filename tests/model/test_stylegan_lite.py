@@ -365,6 +365,7 @@ def test_multi_scale_shows_d_every_resolution() -> None:
         gan("model.growth=multi_scale", "augment=diffaugment")
 
 
+@pytest.mark.slow
 def test_settings_out_of_range() -> None:
     for setting, message in {
         "model.growth=fast": "model.growth=fast must be one of none, progressive, multi_scale",

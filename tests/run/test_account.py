@@ -252,6 +252,7 @@ def run_folder(of_a_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(of_a_run, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_page(of_a_run: Path) -> None:
     shown = Page(of_a_run / "report.html")
     shown.check()
@@ -276,6 +277,7 @@ def test_a_run_ends_with_its_page(of_a_run: Path) -> None:
     assert gap["limits"] == {"a complaint above 0.8": 0.8}
 
 
+@pytest.mark.slow
 def test_the_command_makes_it_again_of_what_the_checkpoint_remembers(run_folder: Path) -> None:
     at_the_end = Page(run_folder / "report.html")
     (run_folder / "report.html").unlink()
@@ -289,12 +291,14 @@ def test_the_command_makes_it_again_of_what_the_checkpoint_remembers(run_folder:
         assert again.text[part] == at_the_end.text[part]
 
 
+@pytest.mark.slow
 def test_the_command_names_what_trains_where_it_is_installed(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["zoo.cli.report"], "trains", lambda: "zoo train")
     assert CliRunner().invoke(app, ["report", str(run_folder)]).exit_code == 0
     assert Page(run_folder / "report.html").text["pre"][0].startswith("zoo train ")
 
 
+@pytest.mark.slow
 def test_a_page_counts_the_images_since_the_checkpoint_too(run_folder: Path) -> None:
     (run_folder / "result.json").unlink()
     with (run_folder / "metrics.csv").open("a") as file:
@@ -325,6 +329,7 @@ def test_a_run_that_was_killed_and_one_that_is_none(of_a_run: Path, run_folder: 
         assert sentence in str(refused.exception)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_says_odd_things_of_its_evaluations(run_folder: Path) -> None:
     for name in ("best.ckpt", "last.ckpt"):
         path = run_folder / "checkpoints" / name
@@ -355,6 +360,7 @@ def test_what_a_checkpoint_may_say_of_its_evaluations(odd: dict[str, Any]) -> No
         check_evaluations(sound | odd)
 
 
+@pytest.mark.slow
 def test_a_broken_grid_ends_no_run(small: Small, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     cfg = small("vanilla", "logger=csv", "log_every=16", "callbacks.samples.every=32")
     folder = Path(cfg.run_dir)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import MODELS, SMALL, checkpoint_of_nothing, make, same
+from common import EVERY, SMALL, checkpoint_of_nothing, make, same
 from omegaconf import DictConfig
 from typer.testing import CliRunner
 
@@ -79,6 +79,7 @@ def test_truncated_and_foreign_files_are_named_with_the_alternative(tmp_path: Pa
         read(tmp_path / "other.ckpt")
 
 
+@pytest.mark.slow
 def test_load_and_sample(small: Callable[..., DictConfig]) -> None:
     cfg = small("dcgan")
     trainer = run(cfg)
@@ -111,6 +112,7 @@ def test_a_truncated_last_checkpoint_gives_way_to_the_best(tmp_path: Path, capsy
     assert newest(tmp_path / "checkpoints" / "best.ckpt").name == "best.ckpt"
 
 
+@pytest.mark.slow
 def test_lightning_s_way_to_load_names_the_better_one(small: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = small("vanilla", "max_images=32")
     run(cfg)
@@ -330,6 +332,7 @@ def test_a_run_does_not_go_on_from_damaged_states(
     assert sentence in said
 
 
+@pytest.mark.slow
 def test_the_undamaged_run_goes_on(content: dict[str, Any], small: Callable[..., DictConfig], tmp_path: Path) -> None:
     """Into its own folder: where a callback writes, which it does not remember, is no file's to say."""
     cfg = small("vanilla", "max_images=64", "metrics=mnist", "metrics.num_fake=50", "logger=none", "resume=here")
@@ -345,7 +348,7 @@ def weights_of(model: Any) -> Weights:
     return Weights(variant=variant, hyperparameters=hyperparameters, tensors=tensors, images=0, config={}, whole=True)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY)
 def test_every_variant_is_made_without_memory_first(model: str) -> None:
     """With whatever its networks are made of; and as it is."""
     made = make(model, *SMALL.get(model, []))

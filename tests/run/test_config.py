@@ -201,6 +201,7 @@ def test_what_hydra_cannot_build_is_a_sentence(settings: str, words: str, tmp_pa
     assert "HYDRA_FULL_ERROR" not in said
 
 
+@pytest.mark.slow
 def test_the_plugins_are_asked_for_by_what_hydra_has_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     slurm = [("hydra/launcher", "submitit_slurm"), ("hydra/launcher", "submitit_local")]
     installed = slurm if find_spec("submitit") else []
@@ -214,6 +215,7 @@ def test_the_plugins_are_asked_for_by_what_hydra_has_not(tmp_path: Path, capsys:
         )
 
 
+@pytest.mark.slow
 def test_a_setting_added_by_its_parts_or_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """+group.new.key=value is +group.new={key: value}."""
     seen: list[Any] = []
@@ -264,6 +266,7 @@ def test_a_lock_that_is_a_pipe_or_a_link_neither_waits_nor_is_followed(tmp_path:
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_where_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_folder = tmp_path / "x"
@@ -298,6 +301,7 @@ def test_run_dir_is_the_folder_of_all_that_a_run_writes(tmp_path: Path) -> None:
     assert command_line(sweep) == sweep
 
 
+@pytest.mark.slow
 def test_a_sweep_over_processes_says_how_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         typed("-m", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}")
@@ -369,6 +373,7 @@ def test_nearest_says_the_names_when_none_is_close() -> None:
     assert nearest("zzz", ["model", "data", "model.width"]) == "the names are model, data"
 
 
+@pytest.mark.slow
 def test_help_and_cfg_answer_without_torch() -> None:
     code = (
         "import sys, runpy; sys.argv = ['train.py', '--help']\n"
@@ -383,6 +388,7 @@ def test_help_and_cfg_answer_without_torch() -> None:
     assert "max_images: 150000" in line("--cfg", "job").stdout
 
 
+@pytest.mark.slow
 def test_groups_bring_what_suits_them_and_the_command_line_wins() -> None:
     free = ["run_dir=x", "callbacks.report.overrides=[]", "logger=none"]
     assert compose("model=vanilla", *free).data._target_.endswith("MNIST5k")
@@ -484,6 +490,7 @@ def settings(*overrides: str) -> dict[str, Any]:
     return plain(compose(*given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -50,6 +50,7 @@ def test_any_path_is_taken(path: str) -> None:
     assert quoted(argument) == argument  # what is resumed, or handed to other processes, is quoted once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data.root", "data.test_root", "start", "resume", "hydra.run.dir", "cache_dir"])
 def test_no_path_out_of_odd_characters_changes(name: str) -> None:
     letters = "ab1 ()[]{},:=#%$@\\'\"~+-.*?!&|<>;ü/"
@@ -111,6 +112,7 @@ def test_hydras_own_flags_stay() -> None:
     assert overrides(["a=1", "-cd", "x=y", "~seed", "--"]) == ["-cd", "x=y", "a=1", "~seed"]
 
 
+@pytest.mark.slow
 def test_what_the_agent_of_a_wandb_sweep_writes() -> None:
     """By W&B's own code, in both of its formats; conf/wandb_sweep.yaml names settings that there are."""
     sweep = OmegaConf.to_container(OmegaConf.load(CONF / "wandb_sweep.yaml"), resolve=False)

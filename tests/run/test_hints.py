@@ -60,6 +60,7 @@ def test_what_is_meant(word: str, given: str, sentence: str) -> None:
     assert no_setting(word, given) == f"there is no setting {word!r}; {sentence}"
 
 
+@pytest.mark.slow
 def test_what_another_variant_has_is_said() -> None:
     assert no_setting("model.latent_dim", 3, ["model=cyclegan"]) == (
         "there is no setting 'model.latent_dim' with model=cyclegan; it is one of model=cgan, dcgan, f_anogan, "

@@ -120,6 +120,7 @@ def inspected(tmp_path: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+@pytest.mark.slow
 def test_wandb_offline_carries_everything_on_the_axis_of_images(tmp_path: Path) -> None:
     run = books(tmp_path)
     run.log_hyperparams({"model": {"width": 32}, "seed": 7})
@@ -140,6 +141,7 @@ def artifacts(tmp_path: Path) -> list[dict[str, Any]]:
     return [line["artifact"] for line in lines if "artifact" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -168,6 +170,7 @@ def test_wandb_has_the_checkpoints_as_versions(
     assert len({version["name"] for version in versions}) == 1
 
 
+@pytest.mark.slow
 def test_wandb_s_summary_is_the_best(tmp_path: Path) -> None:
     """Not the last, of which it holds what does not choose."""
     run = books(tmp_path)
@@ -202,6 +205,7 @@ def test_wandb_s_names_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "group" not in books(tmp_path / "0" / "alone")._wandb_init
 
 
+@pytest.mark.slow
 def test_wandb_s_variables_say_what_the_command_line_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def named(*overrides: str) -> tuple[str, str]:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -256,6 +260,7 @@ def test_wandb_that_fails_ends_nothing(
     assert len(caplog.messages) == len({text.split(" in ")[0] for text in caplog.messages})  # each kind once
 
 
+@pytest.mark.slow
 def test_wandb_offline_keeps_alerts(tmp_path: Path) -> None:
     run = books(tmp_path)
     run.alert("mode collapse", "all images alike at image 640")

@@ -44,6 +44,7 @@ def test_views_count_once() -> None:
         assert live.now == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dcgan", "stylegan_lite", "srgan"])
 def test_a_batch_of_another_size_takes_what_was_said(model: str) -> None:
     settings = [f"model={model}", *SMALL[model], "max_images=128"]
@@ -53,6 +54,7 @@ def test_a_batch_of_another_size_takes_what_was_said(model: str) -> None:
     assert (said.parameters, said.gradients, said.moments) == (other.parameters, other.gradients, other.moments)
 
 
+@pytest.mark.slow
 def test_moments_are_two_of_each_weight() -> None:
     said = counted(["model=vanilla", *SMALL["vanilla"]], "32-true")
     assert said.moments == pytest.approx(2 * said.gradients, rel=0.01)
@@ -75,6 +77,7 @@ def test_amounts_of_memory() -> None:
             in_bytes(text)
 
 
+@pytest.mark.slow
 def test_advice_follows_the_images() -> None:
     cfg = composed(["model=stylegan_lite", "data.image_size=64", "data.batch_size=64", "model.regularizer.r1=10"])
     said = dict(advice(cfg, 500))
@@ -84,6 +87,7 @@ def test_advice_follows_the_images() -> None:
     assert not list(advice(composed(["model=cyclegan"]), 500))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "memory", "scale"),
     [
@@ -117,6 +121,7 @@ def test_the_widest_networks_that_fit(
     assert re.findall("worth a try: scale=(.*)", lines) == ([scale] if scale else [])
 
 
+@pytest.mark.slow
 def test_a_scale_is_planned_with_its_own_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Own images come in batches of 16 at the small one, of 64 at the others: those have to fit, and to be there."""
     for k in range(70):
@@ -134,6 +139,7 @@ def test_a_scale_is_planned_with_its_own_batches(tmp_path: Path, monkeypatch: py
     assert "worth a try: scale" not in says(80)
 
 
+@pytest.mark.slow
 def test_a_scale_that_does_not_fit_this_machine_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     def counts(words: list[str], *_: object, scale: str | None = None) -> Memory:
         if scale == "paper":
@@ -153,6 +159,7 @@ def test_a_scale_that_does_not_fit_this_machine_is_passed_over(monkeypatch: pyte
         list(plan.plan([], 1_000, timed=False))
 
 
+@pytest.mark.slow
 def test_another_scale_is_counted() -> None:
     """One that does not go with other settings is passed over."""
     lines = said("model=dcgan", "data=digits", "data.image_size=16", "data.batch_size=2", "model.max_width=64")
@@ -161,6 +168,7 @@ def test_another_scale_is_counted() -> None:
     assert {"model.lr", "model.max_width"}.isdisjoint(plan.by_scale())
 
 
+@pytest.mark.slow
 def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from zoo.cli import app
 
@@ -177,6 +185,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "images a second" not in said
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_gpu_plans_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """trainer=gpu, and every name of a precision; others are a sentence."""
     monkeypatch.setattr(plan, "STEPS", 2)
@@ -189,6 +198,7 @@ def test_a_machine_without_a_gpu_plans_for_one(monkeypatch: pytest.MonkeyPatch) 
         list(plan.plan(["model=vanilla", "trainer.precision=16-mixed"], 2.0**30))
 
 
+@pytest.mark.slow
 def test_weights_that_hide_the_batch_do_not_hide_it_in_the_plan() -> None:
     """Of wide layers a small batch's peak is the gradients', whatever the batch: a large one's is not."""
     settings = ["model=vanilla", "data=digits", "data.image_size=8", "model.hidden=[512,512]", "max_images=4_000"]
@@ -198,6 +208,7 @@ def test_weights_that_hide_the_batch_do_not_hide_it_in_the_plan() -> None:
     assert said.peak(1_024) < 2 * measured.peak(1_024)
 
 
+@pytest.mark.slow
 def test_the_line_that_trains_plans() -> None:
     """With settings of what is not measured in a plan, which are held against their names all the same."""
     of_measuring = ["metrics=mnist", "metrics.num_fake=20", "logger=csv", "++metrics.num_real=30"]
@@ -221,6 +232,7 @@ def test_several_processes_share_the_batch() -> None:
     assert table(of_four) == table(of_one)
 
 
+@pytest.mark.slow
 def test_a_growing_game_is_timed_at_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first steps, of the smallest images, are quick."""
     asked: list[int] = []
@@ -245,6 +257,7 @@ def test_steps_at_the_end_are_those_of_the_end(monkeypatch: pytest.MonkeyPatch) 
     assert seen == [104, 108, 112, 116]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [2, 3])
 def test_as_few_images_as_there_are(images: int, tmp_path: Path) -> None:
     for k in range(images):

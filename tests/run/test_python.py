@@ -42,6 +42,7 @@ def test_train_twice_resume_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert listed.output.count("finished") == 2
 
 
+@pytest.mark.slow
 def test_somebody_elses_file_is_a_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,7 @@ def test_somebody_elses_file_is_a_start(
     assert not GlobalHydra.instance().is_initialized()
 
 
+@pytest.mark.slow
 def test_max_time_returns(tmp_path: Path) -> None:
     result = zoo.train(*TINY, *MEASURED, "max_images=10_000_000", "max_time=00:00:01", f"hydra.run.dir={tmp_path}")
     assert result.state == "stopped"

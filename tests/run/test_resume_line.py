@@ -106,6 +106,7 @@ def test_where_to_write_is_left_out_and_said(run: Path, override: str, capsys: p
     assert kept(run, "cache_dir=mine") == ["data=mnist", "seed=3"]
 
 
+@pytest.mark.slow
 def test_plain_settings_are_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run.parent / "my pictures (new)").mkdir()
     overrides = [
@@ -208,6 +209,7 @@ def test_what_is_no_file_does_not_wait(run: Path) -> None:
         command_line([f"resume={run}"])
 
 
+@pytest.mark.slow
 def test_the_newest_run_passes_over_what_is_damaged(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def trained(name: str, time: int, settings: bytes, *, broken: bool = False) -> None:
         folder = Path("outputs", "dcgan-mnist5k", name)

@@ -74,6 +74,7 @@ def test_what_is_gone_on_with_after_a_divergence(tmp_path: Path, images: dict[st
     assert newest(tmp_path).stem == chosen
 
 
+@pytest.mark.slow
 def test_a_run_that_has_retried_before_halves_its_rates_again(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_rate_that_no_halving_cures_leaves_no_useless_checkpoint(
     assert not list(Path(cfg.run_dir, "checkpoints").glob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_rate_that_halving_cures(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
     """D overflows once its weights reach about 5e8: from image 64 on, half the rate is too much as well."""
     trainer = run(small("dcgan", "model.lr.D=1e8", EVERY, "divergence_retries=2"))

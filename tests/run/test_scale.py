@@ -50,6 +50,7 @@ def test_the_widths_of_each_variant(model: str) -> None:
     assert composed(f"model={model}") == composed(f"model={model}", "scale=small")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["folder", "labelled_folder"])
 def test_own_images_come_in_small_batches_where_networks_are_small(data: str) -> None:
     of = lambda *overrides: composed(f"data={data}", *overrides)["data"]["batch_size"]
@@ -82,6 +83,7 @@ def test_an_explicit_width_wins() -> None:
     assert composed("model=stylegan_lite", "scale=paper", "model.lr.D=0.001")["model"]["lr"] == {"D": 0.001, "G": 0.002}
 
 
+@pytest.mark.slow
 def test_a_gpu_brings_wider_networks_along_and_the_command_line_wins() -> None:
     scales = {trainer: composed(f"trainer={trainer}")["scale"] for trainer in choices("trainer")}
     assert scales == {"auto": "small", "cpu": "small", "ddp_cpu": "small", "gpu": "medium", "ddp": "medium"}

@@ -70,6 +70,7 @@ def test_what_acts_is_taken(argument: str) -> None:
     assert refusal(argument) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["16-mixed", "16", "16-true", "bf16-true", "64-true", "64", "half"])
 def test_precisions(precision: str) -> None:
     said = refusal(f"trainer.precision={precision}")

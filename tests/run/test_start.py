@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from common import SMALL, checkpoint_of_nothing, make, same, some_slow
+from common import EVERY, SMALL, checkpoint_of_nothing, make, same, some_slow
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,7 +52,7 @@ def of(gan: GAN, prefix: str) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in gan.state_dict().items() if k.startswith(prefix) and torch.is_tensor(v)}
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", EVERY)
 def test_of_the_same_settings_all_is_carried_over(model: str, saved: Callable[..., str]) -> None:
     source, gan = made(model), made(model, seed=2)
     lines = begin_with(gan, saved(source))
@@ -282,6 +282,7 @@ def test_a_hostile_start_is_a_sentence_and_changes_nothing(saved: Callable[..., 
 # In a run.
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_it_and_goes_on_without(small: Small, tmp_path: Path, capsys: Any) -> None:
     first = small("vanilla", "max_images=32", f"run_dir={tmp_path / 'first'}")
     run(first)

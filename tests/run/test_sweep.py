@@ -104,6 +104,7 @@ def test_a_sweep_survives_a_run_that_diverges_and_ends_with_its_table(
     assert f"zoo runs {tmp_path}" in table
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_said_before_the_next_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_hostile_settings_are_refused(form: str, content: Content, file: Write) 
     assert os.listdir() == ["a.ckpt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "value", "sentence"),
     [
@@ -98,6 +99,7 @@ def test_settings_of_the_wrong_kind_are_a_sentence(
     assert sentence in str(why.value)
 
 
+@pytest.mark.slow
 def test_where_to_write_is_the_users(content: Content, file: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", "mine")
     config = content["zoo"]["config"]
@@ -122,6 +124,7 @@ def test_a_set_is_not_downloaded_to_where_a_file_says(tmp_path: Path) -> None:
     assert "data.root" not in users
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", trust.BUILT)
 def test_every_choice_of_this_project_may_stand_in_a_file(group: str) -> None:
     for path in sorted((trust.CONF / group).glob("*.yaml")):

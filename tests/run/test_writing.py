@@ -39,6 +39,7 @@ def configured(tmp_path: Path, *overrides: str) -> DictConfig:
     return common.small("dcgan", folder, "logger=wandb", "logger.wandb.name=full", *board, *every, *overrides)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_nothing(
     tmp_path: Path,
     disk: Callable[[], None],
@@ -129,6 +130,7 @@ def test_a_failure_is_said_once_and_again_after_a_success(caplog: pytest.LogCapt
         raise KeyError  # a defect is no failure to write
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

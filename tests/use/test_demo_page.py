@@ -216,6 +216,7 @@ def test_what_a_stranger_has_named_is_no_markup(styled: str) -> None:
     assert heading.count("*") == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_is_deleted_is_said_in_the_page(tmp_path: Path) -> None:
     place = tmp_path / "best.ckpt"
     place.write_text("")
@@ -481,6 +482,7 @@ def test_a_full_queue_is_said_to_be_busy(monkeypatch: pytest.MonkeyPatch, tmp_pa
             free.set()
 
 
+@pytest.mark.slow
 def test_many_visitors_at_once_get_what_one_gets(styled: str) -> None:
     visitors = [Visitor(styled, number) for number in range(8)]
     (grid,) = visitors[0].events("grid")

@@ -148,6 +148,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 # Files that others run ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_latents_of_any_number(written: Any) -> None:
     model, path, report = written("drawing")
     assert report.difference < 1e-6
@@ -156,6 +157,7 @@ def test_latents_of_any_number(written: Any) -> None:
         close(by_onnxruntime(path, latents=z), model.sample(n))
 
 
+@pytest.mark.slow
 def test_classes_and_truncation_are_inputs(written: Any) -> None:
     model, path, _ = written("classes")
     z, labels = model.latent_of(range(5)), torch.tensor([2, 0, 1, 1, 0])
@@ -192,6 +194,7 @@ def test_images_of_any_size(written: Any, size: tuple[int, int, int]) -> None:
         close(by_onnxruntime(path, images=images), to_unit(model.upscale(images * 2 - 1)))
 
 
+@pytest.mark.slow
 def test_a_uniform_image_stays_one(written: Any) -> None:
     """Instance normalisation divides rounding errors by nothing but its epsilon, layer after layer."""
     model, path, _ = written("translation")
@@ -200,6 +203,7 @@ def test_a_uniform_image_stays_one(written: Any) -> None:
         close(by_onnxruntime(path, images=images), to_unit(model.translate(images * 2 - 1)))
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(written: Any) -> None:
     for name, inputs, output in (
         ("drawing", {"latents": ["batch", 100]}, ("images", ["batch", 4, 8, 6])),
@@ -376,6 +380,7 @@ def test_a_file_translates_and_enlarges_files(written: Any, tmp_path: Path) -> N
         translator(exported.load(written("translation")[1]), "Y->X")
 
 
+@pytest.mark.slow
 def test_parts_of_a_folded_image_begin_where_blocks_do(written: Any, tmp_path: Path) -> None:
     """A file enlarges in tiles of any size what it enlarges as a whole, as the model does."""
     model, path, report = written("folding")

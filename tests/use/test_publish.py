@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from common import MODELS, untrained
+from common import EVERY, untrained
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 import zoo
@@ -38,7 +38,7 @@ def outputs(model: Any) -> list[torch.Tensor]:
     return made
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_weights_folder_is_the_model(name: str, tmp_path: Path) -> None:
     model = untrained(name, "model.ema_half_life=100")
     expected = outputs(model)

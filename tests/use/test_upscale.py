@@ -304,6 +304,7 @@ def zoo(*arguments: Any) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_a_file(checkpoint: Path, tmp_path: Path) -> None:
     Image.fromarray(noise(20, 30, 3)).save(tmp_path / "a.jpg")
     result = zoo("upscale", checkpoint, tmp_path / "a.jpg", "-o", tmp_path / "new" / "big.png", "--tile=16")
@@ -396,6 +397,7 @@ def test_the_table_of_a_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert "border               3" in result.output
 
 
+@pytest.mark.slow
 def test_a_table_goes_on_without_what_can_not_be_measured(checkpoint: Path, tmp_path: Path) -> None:
     """The other rows and the means are those of a folder without it; all that is missing is named."""
     Image.fromarray(noise(24, 33, 3)).save(tmp_path / "one.png")

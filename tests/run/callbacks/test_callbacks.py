@@ -289,6 +289,7 @@ def test_a_patience_that_could_not_act_is_refused(evaluation: Any, patience: int
         Evaluate(evaluation=evaluation, every=1, patience=patience, max_images=1, folder=".")
 
 
+@pytest.mark.slow
 def test_a_run_that_patience_ends_is_a_finished_run(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing betters: the end has its checkpoint, grids and report, which says why; resumed, it ends there."""
     monkeypatch.setattr(Evaluator, "evaluate", lambda *args, **kwargs: Result({"fid_mnist": 5.0}, {"num_fake": 10}))
@@ -304,6 +305,7 @@ def test_a_run_that_patience_ends_is_a_finished_run(small: Small, monkeypatch: p
     assert "The run ended before its budget: fid_mnist has not bettered" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_every_so_many_th_checkpoint_stays(small: Small) -> None:
     """Beside the last, which is what is gone on from and, without metrics, what a run's folder means."""
     run(small("vanilla", "callbacks.checkpoints.keep_every=40", "callbacks.checkpoints.every=16"))
@@ -437,6 +439,7 @@ def evaluated(small: Small) -> tuple[DictConfig, Any]:
     return cfg, run(cfg)
 
 
+@pytest.mark.slow
 def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
     cfg, trainer = evaluated
     folder = Path(cfg.run_dir)
@@ -466,6 +469,7 @@ def test_metrics_in_the_loop(evaluated: tuple[DictConfig, Any]) -> None:
     assert not np.array_equal(picture, np.asarray(Image.open(folder / "samples" / "000000000.png")))
 
 
+@pytest.mark.slow
 def test_intervals_reach_everything_that_shows_values(evaluated: tuple[DictConfig, Any]) -> None:
     """The table and the curves of the headline; result.json of every value that has one; the best checkpoint."""
     cfg, trainer = evaluated

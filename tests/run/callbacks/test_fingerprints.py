@@ -70,6 +70,7 @@ def add_files(tmp_path: Path) -> str:
     return "a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "overrides", "said"),
     [
@@ -104,6 +105,7 @@ def test_the_best_begins_anew_on_other_data_or_metrics(
     assert "Other data or metrics from image 64 on: values from before are not compared." in report
 
 
+@pytest.mark.slow
 def test_before_the_next_evaluation_nothing_takes_the_generator_of_other_images(
     first: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def killed(*args: Any) -> None:
     raise InterruptedError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["nothing", "moved"])
 def test_the_best_stays_that_of_the_same_images(
     change: str, first: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -144,6 +147,7 @@ def test_the_best_stays_that_of_the_same_images(
     assert "other training images" not in output
 
 
+@pytest.mark.slow
 def test_without_metrics_the_best_of_the_same_images_stays_and_that_of_others_does_not(
     first: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -165,6 +169,7 @@ def test_without_metrics_the_best_of_the_same_images_stays_and_that_of_others_do
     assert best_of(tmp_path)[0] == 192
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_measured_on_other_images_without_training(first: Callable[..., Any], tmp_path: Path) -> None:
     evaluate = Evaluate.of(first("b", images=64))
     assert evaluate
@@ -172,6 +177,7 @@ def test_a_finished_run_is_measured_on_other_images_without_training(first: Call
     assert best_of(tmp_path) == (64, evaluate.rows[0][evaluate.metric or ""])
 
 
+@pytest.mark.slow
 def test_other_training_images_begin_with_their_first_epoch(
     first: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +203,7 @@ def test_the_best_of_a_phase_lies_aside_too(tmp_path: Path) -> None:
     assert callback._put_aside(data, 64) == []
 
 
+@pytest.mark.slow
 def test_a_best_that_is_ahead_of_where_a_run_goes_on_lies_aside(
     first: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +266,7 @@ def test_a_value_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
     assert callback.best["images"] == 2
 
 
+@pytest.mark.slow
 def test_progress_shows_no_value_of_other_images(first: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     first("b", "callbacks.evaluate.every=1_000", images=160)
@@ -267,6 +275,7 @@ def test_progress_shows_no_value_of_other_images(first: Callable[..., Any], caps
     assert not [line for line in lines if "fid_mnist" in line]
 
 
+@pytest.mark.slow
 def test_files_that_are_touched_in_memory_are_the_same_images(first: Callable[..., Any], tmp_path: Path) -> None:
     for path in (tmp_path / "a").iterdir():
         os.utime(path, (1, 1))

@@ -142,6 +142,7 @@ def failing(small: Small, folder: Path, *overrides: str) -> tuple[Health, list[s
     return health, alerts, (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_frozen_generator(small: Small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     health, alerts, report = failing(small, tmp_path / "run", "model.lr.G=0")
     assert "discriminator won" in alerts
@@ -151,6 +152,7 @@ def test_a_frozen_generator(small: Small, tmp_path: Path, capsys: pytest.Capture
     assert [row["health/movement"] for row in health.history[1:]] == pytest.approx([0] * 3, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_discriminator_a_hundred_times_faster(small: Small, tmp_path: Path) -> None:
     """A hundred turns for each of G's."""
     _, alerts, _ = failing(small, tmp_path / "run", "model.n_critic=100")
@@ -167,6 +169,7 @@ def test_a_collapsed_generator(small: Small, tmp_path: Path, monkeypatch: pytest
     assert health.history[-1]["health/diversity"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_oscillating_generator(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose latents trade their images between two looks: all of them are as good as before, none is the same."""
     from zoo.model.dcgan import DCGAN
@@ -181,6 +184,7 @@ def test_an_oscillating_generator(small: Small, tmp_path: Path, monkeypatch: pyt
     assert all(0.8 < row["health/movement"] < 1.2 for row in health.history[1:])
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing(small: Small, tmp_path: Path) -> None:
     """Weights, buffers and every random state are those of a run without the callback."""
     ends = []
@@ -196,6 +200,7 @@ def test_looking_changes_nothing(small: Small, tmp_path: Path) -> None:
     assert same(*ends)
 
 
+@pytest.mark.slow
 def test_images_that_are_all_alike_are_no_measure(small: Small, tmp_path: Path) -> None:
     for number in range(32):
         Image.new("L", (16, 16), 200).save(tmp_path / f"{number}.png")
@@ -223,6 +228,7 @@ def test_without_held_out_images_there_is_no_gap(small: Small, tmp_path: Path) -
     assert not [name for name in health.history[-1] if name.startswith("health/")]
 
 
+@pytest.mark.slow
 def test_a_generator_that_replays_its_training_images(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

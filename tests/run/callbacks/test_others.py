@@ -111,6 +111,7 @@ def test_early_stopping_is_refused_at_the_start(
     assert not list(tmp_path.glob("checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_lightning_s_own_rows_are_on_the_axis_of_images(small: Small) -> None:
     needs("psutil")
     cfg = small("vanilla", "max_images=64")
