@@ -16,13 +16,15 @@ right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At 
               the same. Restarted like this, what is compared is arithmetic: rounding grows from step to step until no
               two games are alike. Adam begins it, whose steps are as large for small gradients as for large ones; what
               it makes of the later norms is said. Accuracies are counts, in which an image more or less may be right.
+rounding/MODEL  the same on the CPU alone, which, when it goes on, moves all that its layers make to the next number of
+              float32, up or down: so much of the above may be rounding.
 modes/MODEL   the first 3 steps compiled, with mode reduce-overhead too, held to those above likewise (1e-3), and in
               bf16-mixed (0.1); then 200 steps in bf16-mixed and compiled: every value is finite.
 graph/MODEL   8 steps with cuda_graph=true, of which 3 warm up and 5 are replayed, against 8 without, for those that may
               be captured, with deterministic algorithms: all that their rows say agrees likewise (1e-3).
 resume/MODEL  24 steps with deterministic algorithms, against 12 and 12 more from the checkpoint: equal bit for bit, in
               weights, averages, optimizers and every row of the log. Operations without a deterministic kernel are
-              named.
+              named: those that torch says, and those that, done twice, give two results.
 waits/MODEL   20 steps, the bringing of their batches included, in which torch warns wherever Python waits for the GPU:
               at most once a step.
 two/MODEL     two processes, on one GPU if that is all, by gloo: after 30 steps their networks are equal bit for bit.
@@ -50,7 +52,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,8 @@ FAST: dict[str, tuple[list[str], int]] = {
     "srresnet-96": (["model=srgan", "data.patch_size=96", "scale=paper"], 16),
     "stylegan_lite-64": (["model=stylegan_lite", "data.image_size=64", "data.channels=3", "scale=medium"], 32),
     "stylegan_lite-128": (["model=stylegan_lite", "data.image_size=128", "data.channels=3", "scale=medium"], 32),
+    "r3gan-32": (["model=r3gan", "data.image_size=32", "data.channels=3", "scale=medium"], 64),
+    "fastgan-256": (["model=fastgan", "data.image_size=256", "data.channels=3", "scale=medium"], 8),
 }
 MODES = {  # precision, and what is done to go faster
     "float32": ("32-true", ""),
@@ -95,7 +99,7 @@ GRAPH: dict[str, list[str]] = {
 GRAPH_STEPS = 8
 CAPTURED = ("dcgan-64", "pix2pix-256")  # of FAST
 GOOD = ("dcgan_cifar10", "stylegan_lite_cifar10")
-PARTS = ("right", "modes", "graph", "resume", "waits", "two", "fast", "good")
+PARTS = ("right", "rounding", "modes", "graph", "resume", "waits", "two", "fast", "good")
 ALONE = ("fast", "good")  # what nothing may run beside
 
 Row = dict[str, float]
@@ -167,7 +171,9 @@ def exact_float32() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def right(
+    model: str, folder: Path, options: argparse.Namespace, second: Callable[..., Any] = nullcontext
+) -> dict[str, Any]:
     exact_float32()
     keep = BETWEEN * BATCH
     with numbers_of_the_cpu():
@@ -184,7 +190,9 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
                 shutil.copyfile(folder / f"device/checkpoints/{images:09}.ckpt", last)
             goes_on = ["resume=here"] if images else []
             settings = [*goes_on, "trainer=cpu", f"callbacks.budget.max_images={budget}"]
-            on_cpu = [row for row in trained(configured(model, there, options, *settings)) if row["images"] > images]
+            with second():
+                rows_of_cpu = trained(configured(model, there, options, *settings))
+            on_cpu = [row for row in rows_of_cpu if row["images"] > images]
             for k, row in enumerate(on_cpu):  # without the checkpoint's own
                 of_device = rows[round(row["images"])]
                 found = (
@@ -196,6 +204,33 @@ def right(model: str, folder: Path, options: argparse.Namespace) -> dict[str, An
     steps = len(rows)
     result = {"steps": steps, "compared": len(starts) * COMPARED, "difference": worst[0], "of": worst[1]}
     return {**result, "at_step": worst[2], "later_norms": norm, "ok": worst[0] <= TOLERANCE["float32"]}
+
+
+def rounding(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The CPU against itself: a difference that is not much larger between two devices says nothing of either."""
+    on_cpu = argparse.Namespace(**{**vars(options), "device": "cpu"})
+    return {**right(model, folder, on_cpu, moved_by_rounding), "ok": True}
+
+
+@contextmanager
+def moved_by_rounding() -> Iterator[None]:
+    """Let each number that a layer makes be the next one of its precision, upwards or downwards at random."""
+    import torch
+
+    numbers, draw = torch.Generator().manual_seed(1), torch.rand
+
+    def moved(layer: Any, inputs: Any, made: Any) -> Any:
+        if any(True for _ in layer.children()) or not isinstance(made, torch.Tensor) or not made.is_floating_point():
+            return made
+        up = draw(made.shape, generator=numbers) < 0.5
+        value = made.detach()
+        return made + (value.nextafter(torch.where(up, math.inf, -math.inf).to(value.dtype)) - value)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(moved)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -252,7 +287,42 @@ def resume(model: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     differ += ["the log"] if rows != again else []
     if differ and trained(configured(model, folder / "once_more", options, *settings)) != rows:
         differ += ["two straight runs"]  # so it is not the resumption
+        said |= unrepeatable(configured(model, folder / "watched", options, *settings[1:], half))
     return {"steps": steps, "differ": differ, "without_deterministic_kernel": sorted(said), "ok": not differ}
+
+
+def unrepeatable(cfg: Any) -> set[str]:
+    """The operations of a run that, done twice with the same arguments, give two results."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    from zoo.game.gan import GAN
+
+    found, make_step = set(), GAN._make_step
+
+    class Twice(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            result = function(*args, **kwargs)
+            drawn = torch.Tag.nondeterministic_seeded in function.tags
+            if not (function._schema.is_mutable or drawn or "empty" in str(function)):
+                for one, two in zip(tree_leaves(result), tree_leaves(function(*args, **kwargs)), strict=True):
+                    if isinstance(one, torch.Tensor) and not torch.equal(one.nan_to_num(), two.nan_to_num()):
+                        shapes = [list(a.shape) for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+                        found.add(f"{function} of {shapes}")
+            return result
+
+    def watched(self: Any, *args: Any) -> None:
+        with Twice():
+            make_step(self, *args)
+
+    GAN._make_step = watched  # type: ignore[method-assign]
+    try:
+        trained(cfg)
+    finally:
+        GAN._make_step = make_step  # type: ignore[method-assign]
+    return found
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -408,6 +478,7 @@ def noise(cfg: Any, n: int, device: Any) -> Any:
 
 WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
     "right": right,
+    "rounding": rounding,
     "modes": modes,
     "graph": graph,
     "resume": resume,
@@ -421,7 +492,14 @@ WORK: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
 def pieces() -> list[str]:
     """Every piece, in order of value."""
     models = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
-    parts = {"right": models, "modes": models, "graph": list(GRAPH), "resume": models, "waits": models}
+    parts = {
+        "right": models,
+        "rounding": models,
+        "modes": models,
+        "graph": list(GRAPH),
+        "resume": models,
+        "waits": models,
+    }
     of_models = [f"{part}/{model}" for part, those in parts.items() for model in those]
     speeds = [f"fast/{row}/{mode}" for mode in MODES for row in FAST if "graph" not in mode or row in CAPTURED]
     return [*of_models, "two/dcgan", "two/cyclegan", *speeds, *(f"good/{recipe}" for recipe in GOOD)]

@@ -56,6 +56,32 @@ def test_other_arithmetic_is_found(
     assert found["at_step"] > 20
 
 
+@pytest.mark.slow
+def test_what_rounding_alone_makes_is_small_and_not_nothing(options: argparse.Namespace, tmp_path: Path) -> None:
+    found = gpu.rounding("vanilla", tmp_path, options)
+    assert found["compared"] == 6
+    assert 1e-8 < found["difference"] < 1e-3
+    assert not torch.nn.modules.module._global_forward_hooks
+
+
+@torch.library.custom_op("zoo_tests::unsteady", mutates_args=())
+def unsteady(x: torch.Tensor) -> torch.Tensor:
+    """Another result each time, as a kernel whose threads add in any order."""
+    unsteady.calls = getattr(unsteady, "calls", 0) + 1  # type: ignore[attr-defined]
+    return x + 1e-7 * unsteady.calls  # type: ignore[attr-defined]
+
+
+def test_what_does_not_repeat_is_named(
+    options: argparse.Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = "callbacks.budget.max_images=16"
+    assert gpu.unrepeatable(gpu.configured("vanilla", tmp_path / "steady", options, few)) == set()
+    monkeypatch.setattr(torch.nn.Tanh, "forward", lambda self, x: x.tanh() + unsteady(x.detach()))
+    found = gpu.unrepeatable(gpu.configured("vanilla", tmp_path / "unsteady", options, few))
+    assert len(found) == 1
+    assert "unsteady" in found.pop()
+
+
 def test_what_is_drawn_for_another_device_is_the_cpus() -> None:
     stream, same = (torch.Generator().manual_seed(3) for _ in range(2))
     with gpu.numbers_of_the_cpu():
