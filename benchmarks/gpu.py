@@ -16,15 +16,15 @@ right/MODEL   200 steps of a small setting in float32, TF32 off, on the GPU. At 
               the same. Restarted like this, what is compared is arithmetic: rounding grows from step to step until no
               two games are alike. Adam begins it, whose steps are as large for small gradients as for large ones; what
               it makes of the later norms is said. Accuracies are counts, in which an image more or less may be right.
-rounding/MODEL  the same on the CPU alone, which, when it goes on, moves all that its layers make to the next number of
-              float32, up or down: so much of the above may be rounding.
+rounding/MODEL  the same on the CPU alone, which, when it goes on, moves all that its layers make, forward, to the next
+              number of float32, up or down: so much of the above, at least, may be rounding.
 modes/MODEL   the first 3 steps compiled, with mode reduce-overhead too, held to those above likewise (1e-3), and in
               bf16-mixed (0.1); then 200 steps in bf16-mixed and compiled: every value is finite.
 graph/MODEL   8 steps with cuda_graph=true, of which 3 warm up and 5 are replayed, against 8 without, for those that may
               be captured, with deterministic algorithms: all that their rows say agrees likewise (1e-3).
 resume/MODEL  24 steps with deterministic algorithms, against 12 and 12 more from the checkpoint: equal bit for bit, in
               weights, averages, optimizers and every row of the log. Operations without a deterministic kernel are
-              named: those that torch says, and those that, done twice, give two results.
+              named: those that torch says, and those, in-place ones aside, that give two results done twice.
 waits/MODEL   20 steps, the bringing of their batches included, in which torch warns wherever Python waits for the GPU:
               at most once a step.
 two/MODEL     two processes, on one GPU if that is all, by gloo: after 30 steps their networks are equal bit for bit.
@@ -214,23 +214,33 @@ def rounding(model: str, folder: Path, options: argparse.Namespace) -> dict[str,
 
 @contextmanager
 def moved_by_rounding() -> Iterator[None]:
-    """Let each number that a layer makes be the next one of its precision, upwards or downwards at random."""
+    """In steps, let each number that a layer makes be the next one of its precision, upwards or downwards at random."""
     import torch
 
-    numbers, draw = torch.Generator().manual_seed(1), torch.rand
+    from zoo.game.gan import GAN
+
+    make_step, numbers, draw = GAN._make_step, torch.Generator().manual_seed(1), torch.rand
 
     def moved(layer: Any, inputs: Any, made: Any) -> Any:
-        if any(True for _ in layer.children()) or not isinstance(made, torch.Tensor) or not made.is_floating_point():
+        made_of_layers = [name for name, _ in layer.named_children() if name != "parametrizations"]
+        if made_of_layers or not isinstance(made, torch.Tensor) or not made.is_floating_point():
             return made
         up = draw(made.shape, generator=numbers) < 0.5
         value = made.detach()
         return made + (value.nextafter(torch.where(up, math.inf, -math.inf).to(value.dtype)) - value)
 
-    hook = torch.nn.modules.module.register_module_forward_hook(moved)
+    def with_moved(self: Any, *args: Any) -> None:
+        hook = torch.nn.modules.module.register_module_forward_hook(moved)
+        try:
+            make_step(self, *args)
+        finally:
+            hook.remove()
+
+    GAN._make_step = with_moved  # type: ignore[method-assign]
     try:
         yield
     finally:
-        hook.remove()
+        GAN._make_step = make_step  # type: ignore[method-assign]
 
 
 def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:

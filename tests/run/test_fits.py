@@ -49,7 +49,6 @@ def test_what_a_set_declares_is_what_it_gives():
         assert made.aligned == (data in FIT["pix2pix"])
 
 
-@pytest.mark.slow
 def test_building_says_it_too_and_not_what_hydra_says_of_interpolations():
     for model, data in (("srgan", "mnist5k"), ("dcgan", "masked_digits"), ("pix2pix", "colour_digits")):
         with pytest.raises(ValueError, match="is trained on"):
@@ -70,7 +69,6 @@ def pictures(tmp_path):
     return [f"data.root={root}", "data=labelled_folder", "data.channels=1"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", [["cgan"], ["stylegan_lite", "model.conditional=true"]])
 def test_one_class_alone_is_refused_where_the_model_is_told_the_class(pictures, model):
     with pytest.raises(ValueError, match=r"one class only, 00000: .*dataset\.json.*data\.labels=FILE"):
@@ -87,7 +85,6 @@ def test_one_class_is_nothing_to_a_model_without_classes(pictures):
         make(*model, *pictures)
 
 
-@pytest.mark.slow
 def test_attributes_become_the_condition_from_the_command_to_the_sample(pictures, small):
     config = small("cgan", *pictures, "data.labels=attributes.csv", "max_images=32", "callbacks.samples.count=4")
     run(config)
@@ -103,7 +100,6 @@ def test_attributes_become_the_condition_from_the_command_to_the_sample(pictures
     assert "3 attributes: odd, even, level" in Path(config.run_dir, "report.md").read_text()
 
 
-@pytest.mark.slow
 def test_other_attributes_than_the_data_have_are_refused(pictures):
     make("cgan", *pictures, "data.labels=attributes.csv", "model.attributes=[odd,even,level]")
     with pytest.raises(ValueError, match=r"model\.attributes=odd, big are not those of the data, odd, even, level"):

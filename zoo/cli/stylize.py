@@ -67,7 +67,7 @@ def stylize(
         raise ValueError(f"--style-scale={style_scale} must be from 0.05 to 20")
     shares = share or [1.0] * len(style)
     if len(shares) != len(style):
-        raise ValueError(f"{len(shares)} shares for {len(style)} styles: give --share for each, in their order")
+        raise ValueError(f"{len(style)} styles and --share {len(shares)} times: give it once for each, in their order")
     if bad := [number for number in shares if not 0 < number < math.inf]:
         raise ValueError(f"--share={bad[0]} must be positive: leave out a style that has none")
     check_device(device)

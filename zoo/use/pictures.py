@@ -14,7 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from zoo.atomic import replacing
 from zoo.batch import check_numbers, from_bytes, to_bytes
-from zoo.data.deep import ValueRange
+from zoo.data.deep import Refused, ValueRange
 from zoo.data.files import find_images
 from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
 
@@ -126,7 +126,7 @@ def read(
             scale = size / min(image.size)
             if image.width * image.height * scale**2 > MAX_PIXELS:
                 most = int((MAX_PIXELS * min(image.size) / max(image.size)) ** 0.5)
-                raise ValueError(f"{path} at --size={size} has more than {MAX_PIXELS:,} pixels: give {most} or less")
+                raise Refused(f"at --size={size} it has more than {MAX_PIXELS:,} pixels: give {most} or less")
             image = fit(image, (round(image.height * scale), round(image.width * scale)), "stretch", background)
         return from_bytes(pil_to_tensor(image)[None])
 

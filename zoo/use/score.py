@@ -106,7 +106,10 @@ def threshold(scores: Sequence[float] | Tensor, rate: float) -> Threshold:
 def check_rate(rate: float) -> None:
     """Refuse what is no share."""
     if not 0 < rate < 1:
-        raise ValueError(f"--rate={rate} must lie between 0 and 1: the share of normal images called abnormal")
+        raise ValueError(
+            f"--rate={rate} must lie between 0 and 1, neither of them included: the share of normal images that are "
+            "called abnormal"
+        )
 
 
 def scores_of(model: Any, images: Tensor) -> Tensor:

@@ -262,9 +262,9 @@ def sizes_of_scales(height: int, width: int, scales: int | None, least: int) -> 
     else:
         halvings = scales - 1
         if min(height, width) / 2**halvings < least:
+            first = f"{max(height >> halvings, 1)}x{max(width >> halvings, 1)}"
             raise ValueError(
-                f"--scales={scales} begins with {height >> halvings}x{width >> halvings} pixels, and the features see "
-                f"{least} at once: give fewer"
+                f"--scales={scales} begins with {first} pixels, and the features see {least} at once: give fewer"
             )
     return [(round(height / 2**k), round(width / 2**k)) for k in range(halvings, -1, -1)]
 
