@@ -61,7 +61,7 @@ def some_slow(models: list[str], *quick: str) -> list[Any]:
 
 
 # For what each model is held to: one of each kind at once, all of them with `-m slow`.
-EVERY = some_slow(MODELS, "cgan", "dcgan", "f_anogan", "pix2pix", "r3gan", "srgan", "style_transfer", "stylegan_lite")
+EVERY = some_slow(MODELS, "cgan", "dcgan", "f_anogan", "pix2pix", "srgan")
 
 # A model that is not named here is trained on `digits` as configured: name it when that is too slow.
 SMALL: dict[str, list[str]] = {

@@ -83,6 +83,7 @@ def test_two_folders_and_what_is_said_of_them(sides: tuple[Path, Path]) -> None:
     assert there["generated"] == {"path": str(a), "images": 60, "sizes": "28x28 grey 60"}
 
 
+@pytest.mark.slow
 def test_a_folder_against_itself_is_at_no_distance(sides: tuple[Path, Path]) -> None:
     found = report(sides[0], sides[0])
     itself, (low, high) = found["values"], found["intervals"]["fid_mnist"]
@@ -225,6 +226,7 @@ def test_the_images_of_a_run_are_made(sides: tuple[Path, Path]) -> None:
     assert report(sides[0], "vanilla-mnist5k", "metrics.measures=[fid]")["real"]["images"] == 60  # as many as A's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metrics", ["cifar10", "colour_digits"])
 def test_any_extractor(sides: tuple[Path, Path], metrics: str) -> None:
     values = report(*sides, "metrics.measures=[precision_recall]", "metrics.neighbours=4", metrics=metrics)["values"]

@@ -85,6 +85,7 @@ def test_what_is_wrong_is_a_sentence_of_its_own(
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_logger_that_is_not_installed_names_its_extra(
     typed: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

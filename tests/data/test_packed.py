@@ -54,6 +54,7 @@ def test_the_digits_are_those_of_their_sources() -> None:
     assert sum(len(arrays.images) for arrays in mnist5k().values()) == 5000
 
 
+@pytest.mark.slow
 def test_the_photographs_are_those_of_their_sources() -> None:
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in PHOTOGRAPHS.iterdir()} == FILES
     assert [path.name for path in photographs().values()] == sorted(FILES)

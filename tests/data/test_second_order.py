@@ -125,6 +125,7 @@ def test_it_is_a_function_of_the_generator_alone() -> None:
     assert SecondOrder(8)(IMAGE[:, :8, :8], seeded(1)).shape == (3, 1, 1)
 
 
+@pytest.mark.slow
 def test_nothing_moves_and_no_colour_drifts() -> None:
     """On average over many draws a slope stays where it is, to a level; the order of D1 and D2 loses no brightness."""
     slope = (smooth(3, 64, 64) * 255).round().to(torch.uint8)
@@ -156,6 +157,7 @@ def photos(**change: Any) -> Photos:
     return Photos(**{**settings, **change})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_patches_are_drawn_by_seed_epoch_and_row() -> None:
     data = photos(degradation="second_order")
     assert "degraded" in data.description

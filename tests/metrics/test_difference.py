@@ -19,6 +19,7 @@ def distance(real: Tensor, fake: Tensor) -> Estimate:
     return estimate(moments(real), moments(fake), real, fake)
 
 
+@pytest.mark.slow
 def test_models_that_are_alike_seldom_look_different_and_different_ones_do() -> None:
     """200 pairs of Gaussian generators on the same reals: about 1 in 20 false alarms."""
     alarms, found = [], []

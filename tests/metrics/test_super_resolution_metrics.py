@@ -131,6 +131,7 @@ def evaluate_on(rank: int, world_size: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_several_processes_equal_one(tmp_path: Path) -> None:
     """More processes than images, too; and an image that one rank can't measure ends all, with its name."""
     multiprocessing.set_forkserver_preload([evaluate_on.__module__])

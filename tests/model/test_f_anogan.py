@@ -138,6 +138,7 @@ def test_a_weights_folder_scores_alike(tmp_path: Path) -> None:
     assert again.phase == "encoder"
 
 
+@pytest.mark.slow
 def test_it_sees_normal_images_alone_and_the_best_detector_is_kept(small: Small, tmp_path: Path) -> None:
     settings = ["data=digits", "data.normal=[1,4]", "metrics=anomaly", "logger=none", "callbacks.evaluate.every=64"]
     seen: set[int] = set()

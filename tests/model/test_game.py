@@ -116,6 +116,7 @@ def test_averages_follow(model: str, small: Small) -> None:
     assert same(plain.G.state_dict(), gan.G.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TWO)
 @pytest.mark.parametrize("loss", ["hinge", "relativistic_pairing"])
 def test_objectives_of_both_kinds(model: str, loss: str, small: Small) -> None:
@@ -163,6 +164,7 @@ def test_where_penalties_are_taken(model: str, small: Small) -> None:
         assert all(torch.equal(a, b) for a, b in pairs) is alike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", OPEN)
 def test_d_sees_augmented_images_only_in_both_turns(model: str, small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real and fake ones; ADA's strength moves with them."""

@@ -54,6 +54,7 @@ def test_the_u_net_is_contiguous_on_a_cpu_and_its_average_too() -> None:
         assert value.is_contiguous(memory_format=laid_out[name.partition(".")[0]]), name
 
 
+@pytest.mark.slow
 def test_dropout_is_noise_in_training_only() -> None:
     model, x = gan("data.image_size=32"), pairs(size=(32, 32)).x
     assert any(isinstance(m, nn.Dropout) for m in model.G.modules())

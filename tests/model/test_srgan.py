@@ -169,6 +169,7 @@ def evaluated_by_weights(self: SuperResolution, preview: Any, data: Any, **kwarg
     return Result({"psnr_y": fake.mean().item()}, {"split": "test"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pixel_images", "players"), [(0, {"D", "G"}), (64, {"G"})])
 def test_each_phase_alone(pixel_images: int, players: set[str], small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
@@ -260,6 +261,7 @@ def test_vgg_is_torchvisions_up_to_its_layer(weights: Path) -> None:
     torch.testing.assert_close(network(grey), network(grey.expand(-1, 3, -1, -1)))
 
 
+@pytest.mark.slow
 def test_content_of_vgg(weights: Path) -> None:
     model = prepared("model.content=vgg", f"model.vgg_weights={weights}", "model.weights.content=1.0").eval()
     model.on_fit_start()

@@ -88,6 +88,7 @@ def test_what_has_a_meaning_keeps_it(argument: str, expected: str) -> None:
     assert quoted(argument) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [*([f"model={model}"] for model in MODELS), ["data=folder", "trainer=ddp"]])
 def test_every_default_can_be_typed(line: list[str]) -> None:
     for key, default in flatten(plain(compose(*line, "run_dir=x", "logger=none"))).items():

@@ -94,6 +94,7 @@ def test_a_mistake_is_a_value_error(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_hydras_own_compose_works_on_this_conf(tmp_path: Path) -> None:
     """As in a notebook: without Hydra's job, nothing is left to resolve."""
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -94,6 +94,7 @@ def test_a_gpu_brings_wider_networks_along_and_the_command_line_wins() -> None:
         assert composed(*given)["scale"] == "paper"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", sorted(table("experiment")))
 def test_a_recipe_trains_the_same_networks_everywhere(recipe: str) -> None:
     here, there = (composed(f"experiment={recipe}", f"trainer={trainer}") for trainer in ("cpu", "ddp"))

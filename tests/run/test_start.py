@@ -147,6 +147,7 @@ def test_attributes_are_carried_over_by_name(saved: Callable[..., str]) -> None:
     assert torch.equal(new.bias, old.bias)
 
 
+@pytest.mark.slow
 def test_a_styled_class_is_the_class_that_it_was(saved: Callable[..., str]) -> None:
     """Though an equalised layer scales its weights by the number of classes."""
     source = made("stylegan_lite", "model.conditional=true")

@@ -66,6 +66,7 @@ def test_a_full_disk_ends_nothing(
     assert not [path for path in folder.rglob("*") if ".part" in path.name]  # nor a half-written one
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_before_the_start(
     tmp_path: Path, disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -461,6 +461,7 @@ def test_two_search_at_once_and_draws_do_not_wait_for_them(
         assert [sentence(one.result()) for one in long] == ["found nothing"] * 3
 
 
+@pytest.mark.slow
 def test_a_full_queue_is_said_to_be_busy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from zoo.use.demo import page as room
 

@@ -168,6 +168,7 @@ def test_classes_and_truncation_are_inputs(written: Any) -> None:
     assert (file(0.7) - file(1)).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_attributes_are_inputs(written: Any) -> None:
     model, path, _ = written("attributes")
     vectors = [[0.5, 1], [0, 0], [-1, 2]]
@@ -357,6 +358,7 @@ def test_a_file_samples_as_the_model_does(written: Any) -> None:
         again.sample(1, labels=[3])
 
 
+@pytest.mark.slow
 def test_a_file_translates_and_enlarges_files(written: Any, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (21, 34, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "in.png")

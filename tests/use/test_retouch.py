@@ -166,6 +166,7 @@ def trained() -> Encoder:
     return encoder.train(LinearStyles(), steps=250, width=8)
 
 
+@pytest.mark.slow
 def test_an_encoder_finds_styles_and_a_search_goes_on_from_there(trained: Encoder) -> None:
     model = LinearStyles()
     explained, psnr = encoder.quality(model, trained)
@@ -186,6 +187,7 @@ def test_an_encoder_finds_styles_and_a_search_goes_on_from_there(trained: Encode
     assert not torch.equal(plus.ws[:, 0], plus.ws[:, 1])
 
 
+@pytest.mark.slow
 def test_an_encoder_is_the_same_for_a_seed_and_learns_from_real_images(trained: Encoder) -> None:
     model = LinearStyles()
     one, same, other = (encoder.train(model, steps=3, width=8, seed=seed) for seed in (0, 0, 1))

@@ -60,6 +60,7 @@ def test_in_tiles_the_gradient_is_that_of_the_whole(kind: str, size: tuple[int, 
     assert max(seen) >= 6
 
 
+@pytest.mark.slow
 def test_styles_are_looked_at_in_tiles_too(features: Perceptual, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are resized to the pixels of the content: memory follows the tile, not the picture."""
     styles = [noise(101, 67, seed=1), noise(40, 90, seed=2)]

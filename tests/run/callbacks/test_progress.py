@@ -108,6 +108,7 @@ def test_times_in_words() -> None:
     assert in_time(60, 1) == "1.0 min left and 1 evaluation"
 
 
+@pytest.mark.slow
 def test_a_run_says_how_long_it_still_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = ["metrics=mnist", "metrics.num_fake=20", "metrics.num_real=30", "callbacks.evaluate.every=64"]
     run(small("dcgan", tmp_path, "max_images=160", "logger=none", *metrics))
