@@ -142,7 +142,8 @@ def numbers_of_the_cpu() -> Iterator[None]:
 
     def on_the_cpu(draw: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(*args: Any, device: Any = None, **kwargs: Any) -> Any:
-            return draw(*args, **kwargs).to(device or "cpu")
+            numbers = draw(*args, **kwargs)
+            return numbers if device is None else numbers.to(device)
 
         return drawn
 

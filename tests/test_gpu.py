@@ -56,14 +56,14 @@ def test_other_arithmetic_is_found(
     assert found["at_step"] > 20
 
 
-@pytest.mark.parametrize("model", ["vanilla", pytest.param("fastgan", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("model", "most"), [("vanilla", 1e-3), pytest.param("fastgan", 0.1, marks=pytest.mark.slow)])
 def test_what_rounding_alone_makes_is_small_and_not_nothing(
-    model: str, options: argparse.Namespace, tmp_path: Path
+    model: str, most: float, options: argparse.Namespace, tmp_path: Path
 ) -> None:
     options.steps = 4
     found = gpu.rounding(model, tmp_path, options)
     assert found["compared"] == 3
-    assert 1e-8 < found["difference"] < 1e-2
+    assert 1e-8 < found["difference"] < most
     assert not torch.nn.modules.module._global_forward_hooks
 
 
