@@ -52,9 +52,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -218,9 +219,7 @@ def moved_by_rounding() -> Iterator[None]:
     """In steps, let each number that a layer makes be the next one of its precision, upwards or downwards at random."""
     import torch
 
-    from zoo.game.gan import GAN
-
-    make_step, numbers, draw = GAN._make_step, torch.Generator().manual_seed(1), torch.rand
+    numbers, draw = torch.Generator().manual_seed(1), torch.rand
 
     def moved(layer: Any, inputs: Any, made: Any) -> Any:
         made_of_layers = [name for name, _ in layer.named_children() if name != "parametrizations"]
@@ -230,18 +229,23 @@ def moved_by_rounding() -> Iterator[None]:
         value = made.detach()
         return made + (value.nextafter(torch.where(up, math.inf, -math.inf).to(value.dtype)) - value)
 
-    def with_moved(self: Any, *args: Any) -> None:
-        hook = torch.nn.modules.module.register_module_forward_hook(moved)
-        try:
-            make_step(self, *args)
-        finally:
-            hook.remove()
-
-    GAN._make_step = with_moved  # type: ignore[method-assign]
-    try:
+    with steps_within(lambda: torch.nn.modules.module.register_module_forward_hook(moved)):
         yield
-    finally:
-        GAN._make_step = make_step  # type: ignore[method-assign]
+
+
+@contextmanager
+def steps_within(context: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """Let every step be made within a context of its own."""
+    from zoo.game.gan import GAN
+
+    make_step = GAN._make_step
+
+    def within(self: Any, *args: Any) -> None:
+        with context():
+            make_step(self, *args)
+
+    with patch.object(GAN, "_make_step", within):
+        yield
 
 
 def modes(model: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -308,9 +312,7 @@ def unrepeatable(cfg: Any) -> set[str]:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    from zoo.game.gan import GAN
-
-    found, make_step = set(), GAN._make_step
+    found = set()
 
     class Twice(TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -324,15 +326,8 @@ def unrepeatable(cfg: Any) -> set[str]:
                         found.add(f"{function} of {shapes}")
             return result
 
-    def watched(self: Any, *args: Any) -> None:
-        with Twice():
-            make_step(self, *args)
-
-    GAN._make_step = watched  # type: ignore[method-assign]
-    try:
+    with steps_within(Twice):
         trained(cfg)
-    finally:
-        GAN._make_step = make_step  # type: ignore[method-assign]
     return found
 
 

@@ -54,7 +54,7 @@ def score(
     model = loaded(run, device, Scores, "zoo score")
     read = use.reader(model, fit)
     make_folder(output)
-    new = maps is not None and not maps.exists()
+    new = None if maps is None or maps.exists() else maps
     if maps is not None:
         make_folder(maps / "map.png", "--maps")
     limit = None if no_threshold else use.Threshold(threshold, float("nan"), 0) if threshold is not None else None
@@ -72,9 +72,9 @@ def score(
     draw = (lambda image, path: use.write_map(model.residual(image), targets[path])) if maps is not None else None
     scores, failures = _scored(model, read, in_folder(folder, names), draw)
     if not scores:
-        if new and maps is not None:
+        if new is not None:
             with suppress(OSError):  # unless there is something in it
-                maps.rmdir()
+                new.rmdir()
         raise ValueError(failures[0])
     use.write_table({str(path.relative_to(folder)): value for path, value in scores.items()}, output, limit)
     typer.echo(f"{len(scores)} of {len(names)} images scored: {output}{f', maps in {maps}' if maps else ''}")
