@@ -160,6 +160,19 @@ def test_what_can_t_be_scored_is_a_sentence_and_writes_nothing(
     assert sorted(path.name for path in images.parent.iterdir()) == ["images"]
 
 
+@pytest.mark.parametrize(("more", "there"), [(["--no-threshold"], False), (["--rate", "0.001"], False), ([], True)])
+def test_what_is_refused_leaves_no_folder_of_maps(trained: Path, tmp_path: Path, more: list[str], there: bool) -> None:
+    """But one that was there before stays."""
+    broken, maps = tmp_path / "broken", tmp_path / "maps"
+    broken.mkdir()
+    (broken / "a.png").write_text("no image")
+    if there:
+        maps.mkdir()
+    result = invoke("score", trained, broken, "-o", tmp_path / "s.csv", "--maps", maps, *more)
+    assert isinstance(result.exception, ValueError)
+    assert maps.exists() == there
+
+
 def test_names_that_are_no_text_are_in_the_table(trained: Path, images: Path) -> None:
     """Of files from other systems, whose bytes are no UTF-8: each has its row, and maps lie under the same name."""
     name = os.fsdecode(b"caf\xe9.png")

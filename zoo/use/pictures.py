@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,20 @@ def make_folder(path: Path, option: str = "-o") -> None:
     """The folder of a file that is to be written, before the work is done; refuses where there can't be one."""
     with _refused(path, option):
         path.parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path, option: str) -> Iterator[None]:
+    """A folder for what is written inside; one that was made for it and is still empty at an error goes again."""
+    new = not folder.exists()
+    make_folder(folder / "a file", option)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # unless there is something in it
+                folder.rmdir()
+        raise
 
 
 @contextmanager
