@@ -88,7 +88,7 @@ def train_gan(folder: Path, images: Tensor, labels: Tensor, args: argparse.Names
         size = "[" + ",".join(map(str, images.shape[2:])) + "]"
         command = [
             *("experiment=cgan_few", f"data.root={folder / 'few.npz'}", f"data.channels={images.shape[1]}"),
-            *(f"data.image_size={size}", f"data.batch_size={min(32, len(images))}", f"max_images={args.images}"),
+            *(f"data.image_size={size}", f"data.batch_size={min(8, len(images))}", f"max_images={args.images}"),
             *(f"seed={seed}", f"run_dir={run}", "logger=none", "~callbacks.report", *args.train),
         ]
     with (folder / "train.log").open("a") as log:

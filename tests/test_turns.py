@@ -132,8 +132,9 @@ def test_the_share_of_convolution() -> None:
         loop(1)
         shares = turns.shares(loop, steps=2)
         assert loop.steps == 3
-    assert max(shares, key=lambda name: shares[name]) == "convolution"
-    assert shares["convolution"] > 0.5
+    assert shares.keys() == turns.shares(turns.stepping(convolves), steps=2).keys()
+    operators = {name: share for name, share in shares.items() if name != "Python"}  # whose part a busy machine changes
+    assert max(operators, key=lambda name: operators[name]) == "convolution"
     assert sum(shares.values()) == pytest.approx(1, abs=0.05)
     multiplies = turns.stepping(Trained(nn.Linear(256, 256), (512, 256)))
     assert turns.parts(multiplies, steps=2).startswith("convolution 0% of a step; of the rest ")
