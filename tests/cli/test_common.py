@@ -17,6 +17,7 @@ import zoo.cli
 import zoo.loading
 from zoo.cli.common import NOUNS, counted, meter, progress, quietable, require, variants_with, watched
 from zoo.game.abilities import ABILITIES, Styles, Translates, Upscales
+from zoo.use.pictures import check_place
 
 
 def test_the_variants_with_an_ability_are_those_that_declare_it() -> None:
@@ -113,3 +114,43 @@ def test_quiet_shows_none(terminal: io.StringIO) -> None:
     assert CliRunner().invoke(app, []).output == "number 3\n"
     assert "3 of 3" in plainly(terminal), "and it is of that one call"
     assert "--quiet" in CliRunner().invoke(app, ["--help"]).output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sample NONE -o FOLDER/x.png",
+        "mix NONE -o FOLDER/x.png",
+        "interpolate NONE -o FOLDER/x.gif",
+        "directions NONE -o FOLDER/x.safetensors",
+        "encoder NONE -o FOLDER/x.safetensors",
+        "project NONE NONE -o FOLDER/x.png",
+        "edit NONE NONE --direction 0 --paste edited -o FOLDER/x.png",
+        "score NONE NONE -o FOLDER/x.csv --maps FOLDER/maps",
+        "stylize NONE NONE -o FOLDER/x.png",
+        "translate NONE NONE -o FOLDER/x",
+        "upscale NONE NONE -o FOLDER/x",
+        "export NONE -o FOLDER/x.onnx",
+        "compare NONE NONE --json FOLDER/x.json",
+        "report NONE -o FOLDER/x.html",
+    ],
+)
+def test_what_is_refused_leaves_no_folder(words: str, tmp_path: Path) -> None:
+    """Nor does a look whether there can be one."""
+    (tmp_path / "none").touch()
+    words = words.replace("NONE", str(tmp_path / "none")).replace("FOLDER", str(tmp_path / "new" / "folder"))
+    result = CliRunner().invoke(zoo.cli.app, words.split())
+    assert isinstance(result.exception, ValueError), result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["none"]
+
+
+def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    check_place(there / "new" / "x.png")
+    assert list(tmp_path.rglob("*")) == [there]
+    (there / "file").touch()
+    with pytest.raises(
+        ValueError, match=r"file/new/x\.png can't be written \(Not a directory\): give another place, -o"
+    ):
+        check_place(there / "file" / "new" / "x.png")

@@ -166,7 +166,7 @@ def _test_images(model: Any, place: Path, into: Path) -> list[Path]:
     from zoo.cli.measure import of_run
     from zoo.data.super_resolution import Photographs
     from zoo.game.abilities import Translates
-    from zoo.use.pictures import make_folder, write
+    from zoo.use.pictures import write
 
     data, _ = of_run(model, place, [])
     if isinstance(data, Photographs):
@@ -187,6 +187,5 @@ def _test_images(model: Any, place: Path, into: Path) -> list[Path]:
         images += [image for pair in zip_longest(*of_kinds) for image in pair if image is not None]
     paths = [into / f"example-{number}.png" for number in range(1, len(images[:EXAMPLES]) + 1)]
     for path, image in zip(paths, images, strict=False):
-        make_folder(path)
         write(image, path)
     return paths

@@ -43,10 +43,10 @@ def export(
     from zoo.game.abilities import Scores
     from zoo.use.export import FORMATS, check_target, speed
     from zoo.use.export import export as write
-    from zoo.use.pictures import make_folder
+    from zoo.use.pictures import check_place
 
     check_target(output)
-    make_folder(output)
+    check_place(output)
     model = loaded(run, "cpu", object, "zoo export")
     report = write(model, output, direction=direction)
     sides = lambda values: ", ".join(

@@ -69,7 +69,7 @@ def sample(
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")
-    pictures.make_folder(output)
+    pictures.check_place(output)
     if truncation is not None:
         require(model, Truncates, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)

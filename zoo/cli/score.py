@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ def score(
     """
     from zoo.game.abilities import Scores
     from zoo.use import score as use
-    from zoo.use.pictures import images_of, make_folder, new_folder, results
+    from zoo.use.pictures import check_place, images_of, results
     from zoo.weights.names import find
 
     if output.suffix.lower() != ".csv":
@@ -53,24 +52,25 @@ def score(
     targets = results(source, maps, "--maps") if maps is not None else {}
     model = loaded(run, device, Scores, "zoo score")
     read = use.reader(model, fit)
-    make_folder(output)
-    with nullcontext() if maps is None else new_folder(maps, "--maps"):
-        limit = None if no_threshold else use.Threshold(threshold, float("nan"), 0) if threshold is not None else None
-        by = ""
-        if limit is None and not no_threshold:
-            if normal is not None:
-                scores, failures = _scored(model, read, in_folder(*images_of(normal)))
-                if failures:
-                    raise ValueError(f"--normal {normal}: {failures[0]}")
-                known, by = list(scores.values()), str(normal)
-            else:
-                known, by = scores_of_run(model, find(run), device)
-            limit = use.threshold(known, 0.05 if rate is None else rate)
+    check_place(output)
+    if maps is not None:
+        check_place(maps / "a map", "--maps")
+    limit = None if no_threshold else use.Threshold(threshold, float("nan"), 0) if threshold is not None else None
+    by = ""
+    if limit is None and not no_threshold:
+        if normal is not None:
+            scores, failures = _scored(model, read, in_folder(*images_of(normal)))
+            if failures:
+                raise ValueError(f"--normal {normal}: {failures[0]}")
+            known, by = list(scores.values()), str(normal)
+        else:
+            known, by = scores_of_run(model, find(run), device)
+        limit = use.threshold(known, 0.05 if rate is None else rate)
 
-        draw = (lambda image, path: use.write_map(model.residual(image), targets[path])) if maps is not None else None
-        scores, failures = _scored(model, read, in_folder(folder, names), draw)
-        if not scores:
-            raise ValueError(failures[0])
+    draw = (lambda image, path: use.write_map(model.residual(image), targets[path])) if maps is not None else None
+    scores, failures = _scored(model, read, in_folder(folder, names), draw)
+    if not scores:
+        raise ValueError(failures[0])
     use.write_table({str(path.relative_to(folder)): value for path, value in scores.items()}, output, limit)
     typer.echo(f"{len(scores)} of {len(names)} images scored: {output}{f', maps in {maps}' if maps else ''}")
     if limit:

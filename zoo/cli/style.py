@@ -146,7 +146,7 @@ def directions(
 
     if output.suffix != ".safetensors":
         raise ValueError(f"-o {output} must end in .safetensors; the picture gets the same name with .png")
-    pictures.make_folder(output)
+    pictures.check_place(output)
     if labels and classifier:
         raise ValueError("--labels are yours, and --classifier makes its own: leave one out")
     if groups and (attribute or classifier or labels):
@@ -215,7 +215,7 @@ def encoder(
         raise ValueError(f"-o {output} must end in .safetensors")
     if width % 8:
         raise ValueError(f"--width={width} must be a multiple of 8, such as {max(8, width // 8 * 8)}")
-    pictures.make_folder(output)
+    pictures.check_place(output)
     model, of_class = _styled(run, device, "zoo encoder", label)
     inverter = _Inverter(model, features, of_class, None, None, False)
     real = None
@@ -314,7 +314,7 @@ def edit(
             if asked:
                 photograph = _Photograph(model, image, of_class, box, eyes, face, mask)
             picture = photograph.part if photograph else _read(model, image, of_class)
-            pictures.make_folder(output if is_picture else output / "0.png")  # before minutes of search
+            pictures.check_place(output if is_picture else output / "0.png")  # before minutes of search
             nearest = _Inverter(model, features, of_class, encoder, steps, space == "w+").project(picture, str(image))
             ws, before, above = nearest.ws, [picture], ["image", "projection"]
         if ws.shape[1:] != like.shape[1:]:
@@ -326,7 +326,6 @@ def edit(
         end = image.suffix if image.suffix.lower() in pictures.FORMATS else ".png"
         for text, edited in zip(signed, edits, strict=True):
             target = output if is_picture else output / f"{image.stem}{text}{end}"
-            pictures.make_folder(target)
             pictures.write(photograph.with_edit(check_numbers(edited), found, paste, feather), target)
     elif is_picture:
         rows = list(zip(*before, styles.render(model, ws.to(like)), *edits, strict=True))

@@ -36,24 +36,16 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
 
 
-def make_folder(path: Path, option: str = "-o") -> None:
-    """The folder of a file that is to be written, before the work is done; refuses where there can't be one."""
+def check_place(path: Path, option: str = "-o") -> None:
+    """Refuse a file whose folder can't be made, before the work is done; what is tried leaves nothing behind."""
+    missing = [folder for folder in path.parents if not os.path.lexists(folder)]
     with _refused(path, option):
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def new_folder(folder: Path, option: str) -> Iterator[None]:
-    """A folder for what is written inside; one that was made for it and is still empty at an error goes again."""
-    new = not folder.exists()
-    make_folder(folder / "a file", option)
-    try:
-        yield
-    except BaseException:
-        if new:
-            with suppress(OSError):  # unless there is something in it
-                folder.rmdir()
-        raise
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        finally:
+            for folder in missing:  # the inner ones first
+                with suppress(OSError):  # it was not made, or another process has written into it
+                    folder.rmdir()
 
 
 @contextmanager
@@ -70,14 +62,14 @@ def check_picture(path: Path) -> None:
     """Refuse a path that no picture can be written to."""
     if path.suffix.lower() not in FORMATS:
         raise ValueError(f"{path} must be a picture, such as {path.stem}.png")
-    make_folder(path)
+    check_place(path)
 
 
 def check_film(path: Path) -> None:
     """Refuse a path that no film can be written to."""
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise ValueError(f"-o {path} must end in .gif or .mp4")
-    make_folder(path)
+    check_place(path)
     if path.suffix.lower() == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401
