@@ -46,6 +46,17 @@ def test_a_picture_of_the_contents_size_that_names_its_features(pictures: dict[s
         assert "cifar10_classifier" in image.getexif()[DESCRIPTION]
 
 
+def test_photographs_of_the_package_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo("stylize", "chelsea", "ihc", "-o", "out.png", "--size", "20", "--steps", "1", *QUICK[2:])
+    with Image.open("out.png") as image:
+        assert image.size == (30, 20)
+    Image.new("RGB", (20, 24), (200, 30, 90)).save("chelsea", format="PNG")  # one's own comes first
+    zoo("stylize", "chelsea", "ihc", "-o", "out.png", "--steps", "1", *QUICK[2:])
+    with Image.open("out.png") as image:
+        assert image.size == (20, 24)
+
+
 def test_pictures_on_the_way(pictures: dict[str, Path], tmp_path: Path) -> None:
     zoo("stylize", pictures["photo"], pictures["style"], "-o", tmp_path / "o" / "out.png", *QUICK, "--every", "2")
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["out-000002.png", "out.png"]

@@ -36,6 +36,14 @@ def test_a_file_enters_as_its_domain_did(tmp_path: Path) -> None:
     assert read_centre(tmp_path / "a.png", 1, (1, 3), (0, 1000))[0].max() == 1
 
 
+def test_a_photograph_of_the_package_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(results(Path("chelsea"), Path("out")).values()) == [Path("out/chelsea.png")]
+    Path("chelsea").mkdir()
+    with pytest.raises(ValueError, match="chelsea has no images"):  # one's own comes first
+        results(Path("chelsea"), Path("out"))
+
+
 def test_what_is_no_file_is_named_and_the_rest_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

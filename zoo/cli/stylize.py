@@ -50,8 +50,11 @@ def stylize(
     else by those of the classifier of CIFAR-10 that this package ships, whose textures are plainer; which it was
     is said, and written into the picture. Large pictures are made from coarse to fine, in tiles.
 
+    Without pictures of your own: zoo stylize chelsea ihc -o out.png, two photographs that come with this package.
+
     model=style_transfer trains a network that does it at once, for one style.
     """
+    from zoo.data.reading import picture_named
     from zoo.machine import check_device
     from zoo.use import pictures
     from zoo.use.stylize import Recipe, check, network_of, plan, stylized
@@ -71,6 +74,7 @@ def stylize(
     if bad := [number for number in shares if not 0 < number < math.inf]:
         raise ValueError(f"--share={bad[0]} must be positive: leave out a style that has none")
     check_device(device)
+    content, style = picture_named(content), [picture_named(path) for path in style]
     for path in (content, *style):
         if not path.exists():
             raise ValueError(f"{path} does not exist: give a picture")

@@ -347,6 +347,12 @@ def check_channels(channels: int, name: str = "channels") -> int:
     return channels
 
 
+def picture_named(name: str | Path) -> Path:
+    """The file of a picture: itself, or where there is no such file, the photograph of zoo/data/pixels of that name."""
+    path = Path(name).expanduser()
+    return path if os.path.lexists(path) else photographs().get(str(name), path)
+
+
 def read_picture(name: str, channels: int) -> np.ndarray:
     """A file's image, or a photograph of zoo/data/pixels by its name, as uint8 [channels, H, W], of its own size.
 
@@ -354,12 +360,11 @@ def read_picture(name: str, channels: int) -> np.ndarray:
         ValueError: if there is neither.
         UnreadableImage: if there is no image in the file.
     """
-    path, packed = Path(name).expanduser(), photographs()
-    if not path.exists():
-        path = packed.get(name, path)
+    path = picture_named(name)
     if not path.is_file():
         raise ValueError(
-            f"{name} is no file, and no photograph that comes with the package ({', '.join(packed)}): give a picture"
+            f"{name} is no file, and no photograph that comes with the package ({', '.join(photographs())}): give a "
+            "picture"
         )
     with opened(path, max_pixels=MAX_PIXELS) as image:
         pixels = np.array(with_channels(image, channels, (255, 255, 255)))

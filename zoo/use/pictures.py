@@ -16,7 +16,7 @@ from zoo.atomic import replacing
 from zoo.batch import check_numbers, from_bytes, to_bytes
 from zoo.data.deep import Refused, ValueRange
 from zoo.data.files import find_images
-from zoo.data.reading import MAX_PIXELS, fit, opened, with_channels
+from zoo.data.reading import MAX_PIXELS, fit, opened, picture_named, with_channels
 
 FORMATS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")  # that are written
 DESCRIPTION = 0x010E  # Exif's ImageDescription
@@ -79,11 +79,13 @@ def check_film(path: Path) -> None:
 
 
 def images_of(source: Path) -> tuple[Path, list[str]]:
-    """An image, or those of a folder: the folder that they lie in, and their names within it.
+    """An image, those of a folder, or a photograph that comes with the package by its name: the folder that they lie in,
+    and their names within it.
 
     Raises:
         ValueError: if there is none.
     """
+    source = picture_named(source)
     if not os.path.lexists(source):
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
