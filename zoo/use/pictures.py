@@ -79,8 +79,8 @@ def check_film(path: Path) -> None:
 
 
 def images_of(source: Path) -> tuple[Path, list[str]]:
-    """An image, those of a folder, or a photograph that comes with the package by its name: the folder that they lie in,
-    and their names within it.
+    """An image, those of a folder, or a photograph of the package by its name: the folder that they lie in, and their
+    names within it.
 
     Raises:
         ValueError: if there is none.
