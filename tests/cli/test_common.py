@@ -149,6 +149,8 @@ def test_a_folder_that_was_there_stays(tmp_path: Path) -> None:
     there.mkdir()
     check_place(there / "new" / "x.png")
     assert list(tmp_path.rglob("*")) == [there]
+    with pytest.raises(ValueError, match=r"there can't be written \(Is a directory\): give another place, -o"):
+        check_place(there)
     (there / "file").touch()
     with pytest.raises(
         ValueError, match=r"file/new/x\.png can't be written \(Not a directory\): give another place, -o"

@@ -134,6 +134,23 @@ def test_folders_that_lack_what_is_called_normal(tmp_path: Path, of_folder: Any,
         make(str(root), of_folder).setup("fit")
 
 
+@pytest.mark.parametrize(
+    ("normal", "sentence"),
+    [
+        ("empty", r"tests/empty holds no image: add some"),
+        ("god", r"god is no class of data=folder \(.*tests\), which has broken, good: did you mean good\?"),
+    ],
+)
+def test_the_folder_whose_subfolders_are_the_classes_is_named(
+    tmp_path: Path, of_folder: Any, normal: str, sentence: str
+) -> None:
+    """That of the test images, where the training images have no classes."""
+    root, tests = fill(tmp_path / "train", good=3), fill(tmp_path / "tests", good=2, broken=2, empty=0)
+    data = ImageFolder(root=str(root / "good"), **{**of_folder, "test_root": str(tests)}, normal=[normal])
+    with pytest.raises(MissingData, match=sentence):
+        data.setup("fit")
+
+
 def test_attributes_are_no_classes(tmp_path: Path, of_folder: Any) -> None:
     root = fill(tmp_path / "a", x=2)
     (root / "labels.csv").write_text("file,smiling,age\nx/0.png,1,0.5\nx/1.png,0,0.2\n")

@@ -67,6 +67,23 @@ def test_phases_share_the_budget(small: Small) -> None:
     assert [gan.phase_at(images) for images in (16, 64, 65, 128)] == ["gan", "gan", "encoder", "encoder"]
 
 
+def test_the_log_says_of_the_encoder_while_it_learns_alone(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = small("f_anogan", "model.gan_share=0.25", "max_images=128", "log_every=32", "logger=none")
+    latest = train.run(cfg).lightning_module.run_log.latest  # type: ignore[union-attr]
+    assert {"E/residual", "E/features"} <= latest.keys()
+    assert not {"D/adversarial", "G/adversarial"} & latest.keys()
+    lines = [line for line in capsys.readouterr().out.splitlines() if " of 128 images" in line]
+    assert "E/residual" in lines[-1]
+    assert "E/lr" not in lines[-1]
+
+
+def test_a_resumed_run_that_is_in_another_phase_says_so(small: Small, capsys: pytest.CaptureFixture[str]) -> None:
+    train.run(small("f_anogan", "model.gan_share=0.5", "max_images=64", "logger=none"))
+    capsys.readouterr()
+    train.run(small("f_anogan", "model.gan_share=0.9", "max_images=128", "logger=none", "resume=here"))
+    assert "phase at image 64: gan, by these settings; it was encoder" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("average", ["null", "5_000"])
 def test_the_score_of_the_held_g_has_a_gradient_by_z(average: str) -> None:
     gan = make("f_anogan", *TINY, "data=digits", f"model.ema_half_life={average}")
@@ -122,6 +139,11 @@ def test_what_it_can_t_score_is_a_sentence() -> None:
             ValueError, match="its encoder, which has not begun to learn at image 64: go on with its run"
         ):
             method(batch().image)
+    gan.gan_share = 1.0
+    with pytest.raises(
+        ValueError, match=r"nor will by model\.gan_share=1: give it a share, resume=RUN .*gan_share=0\.5"
+    ):
+        gan.score(batch().image)
     with pytest.raises(ValueError, match=r"model\.gan_share=0\.5 is a share of the budget: give model\.decay_end="):
         make("f_anogan", *TINY, "model.decay_end=null")
     with pytest.raises(ValueError, match=r"model\.latent_dim=1 is too few"):

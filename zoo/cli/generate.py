@@ -69,7 +69,8 @@ def sample(
         typer.echo(f"{per_class} images of each of {len(labels)} classes, and manifest.csv: {output}")
         return
     output = output or Path("samples.png")
-    pictures.check_place(output)
+    is_picture = output.suffix.lower() in pictures.FORMATS
+    pictures.check_place(output if is_picture else output / "0.png")
     if truncation is not None:
         require(model, Truncates, "--truncation", "leave it out")
     number = number or (8 if len(labels) > 1 else 64)
@@ -78,7 +79,7 @@ def sample(
     with counted("images", total) as seen:
         rows = [draw(model, wanted, of_class, truncation, seen) for of_class in labels or (vector,)]
     names = [classes[label] for label in labels]
-    if output.suffix.lower() in pictures.FORMATS:
+    if is_picture:
         save_grid(rows, output)
     else:
         with counted("files", total) as seen:

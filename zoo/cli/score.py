@@ -42,7 +42,9 @@ def score(
     if output.suffix.lower() != ".csv":
         raise ValueError(f"-o {output} must be a table, such as {output.stem or 'scores'}.csv")
     if sum([rate is not None or normal is not None, threshold is not None, no_threshold]) > 1:
-        raise ValueError("--rate and --normal, --threshold and --no-threshold exclude each other: give one")
+        raise ValueError(
+            "--threshold, --no-threshold, and --rate or --normal exclude each other: give one of the three"
+        )
     if threshold is not None and not math.isfinite(threshold):
         raise ValueError(f"--threshold={threshold} is no score: give a number")
     if rate is not None:

@@ -120,6 +120,10 @@ class Folder(Source):
         return [*(self.labels.remarks if self.labels else []), *of_tests]
 
     @property
+    def labelled_root(self) -> Path | None:  # type: ignore[override]
+        return self.test_root if self.all_normal else self.root
+
+    @property
     def all_normal(self) -> bool:  # type: ignore[override]
         return self.labels is None and self.test_labels is not None
 

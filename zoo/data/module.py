@@ -210,7 +210,7 @@ class DataModule(LightningDataModule):
         self.source = source(settings, self.name)
         self.root = self.source.root
         if normal is not None:
-            self.source = OneClass(self.source, normal, self.names, self.where())
+            self.source = OneClass(self.source, normal, self.names, self.name)
             if self.names:  # before anything is downloaded
                 normal_labels(self.names, normal, self.where())
         self._sets: dict[Split, Any] = {}

@@ -71,11 +71,11 @@ class OneClass(Source):
         source: whose images have classes.
         normal: names or numbers of the normal classes.
         classes: of the set, where they are known without its source.
-        where: the set as a message names it.
+        name: of the set.
     """
 
-    def __init__(self, source: Source, normal: Sequence[str | int], classes: Sequence[str], where: str) -> None:
-        self.source, self.normal, self.known, self.where = source, normal, classes, where
+    def __init__(self, source: Source, normal: Sequence[str | int], classes: Sequence[str], name: str) -> None:
+        self.source, self.normal, self.known, self.name = source, normal, classes, name
         self.reading, self.no_test_remedy = source.reading, source.no_test_remedy
 
     def prepare(self) -> None:
@@ -111,7 +111,13 @@ class OneClass(Source):
     @property
     def labels(self) -> list[int]:
         """Those of the normal classes."""
-        return normal_labels(self.classes, self.normal, self.where, self.root)
+        return normal_labels(self.classes, self.normal, self.where, self.source.labelled_root)
+
+    @property
+    def where(self) -> str:
+        """The set as a message about its classes names it."""
+        root = self.source.labelled_root
+        return f"data={self.name} ({root})" if root else f"data={self.name}"
 
     @property
     def root(self) -> Path | None:  # type: ignore[override]

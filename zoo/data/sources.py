@@ -455,6 +455,7 @@ class Source:
     """Base of the sources, which give `splits` and replace whatever else does not hold for them."""
 
     root: Path | None = None  # where the user said that the images lie
+    labelled_root: Path | None = None  # where its classes are told
     reading: FileReading | None = None  # of the files, where there are any
     classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
     attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are

@@ -106,6 +106,7 @@ class GAN(L.LightningModule):
         self._graph: StepGraph | None = None
         self._resumed: dict[str, Any] | None = None  # what this rank goes on with, until training starts
         self._rates_before: dict[str, float] = {}  # of the run that is resumed, for its next step
+        self._phase_before = ""  # of the run that is resumed
         self._rng: torch.Generator | None = None
         self._host_rng: torch.Generator | None = None
 
@@ -687,6 +688,8 @@ class GAN(L.LightningModule):
     def _publish_row(self) -> None:
         self._finite.hear(self.world_size)
         if row := self.run_log.row(self.over_ranks):
+            if self.phase:  # in which somebody may rest, of whom nothing is new
+                self.run_log.forget(name for name in self._players if f"{name}/grad_norm" not in row)
             rates = {f"{name}/lr": float(player.param_groups[0]["lr"]) for name, player in self._players.items()}
             self.publish(row | rates)
 
@@ -751,6 +754,7 @@ class GAN(L.LightningModule):
             "variant": f"{type(self).__module__}.{type(self).__qualname__}",
             "images": self.images,
             "turns": self.turns,
+            "phase": self.phase,
             "latest": self.run_log.latest,
             "lr_factor": self.lr_factor,
             "rates": self._rates(),
@@ -791,6 +795,7 @@ class GAN(L.LightningModule):
         self.run_log.latest |= state["latest"]
         self.lr_factor = min(self.lr_factor, state["lr_factor"])
         self._rates_before = state["rates"]
+        self._phase_before = state.get("phase", self.phase)  # checkpoints of 0.1 have none
         self._resumed = of_this_rank(state["ranks"], self.trainer.global_rank, self.world_size)
 
     def on_train_start(self) -> None:
@@ -813,6 +818,11 @@ class GAN(L.LightningModule):
             print(f"learning rates at image {self.images:,}: {', '.join(changed)}", flush=True)
         if self._resumed is None:
             return
+        if self._phase_before != self.phase and self.trainer.is_global_zero:
+            print(
+                f"phase at image {self.images:,}: {self.phase}, by these settings; it was {self._phase_before}",
+                flush=True,
+            )
         state, self._resumed = self._resumed, None
         restore_random_states(state, self.rng, self.host_rng)
         self.load_rank_state(state["own"])

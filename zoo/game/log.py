@@ -1,6 +1,6 @@
 """The run's log by images: the means of what is observed, a row every so many images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,11 @@ class Log:
         """Note scalars of this step as `name/key`."""
         for key, value in values.items():
             self._window.setdefault(f"{name}/{key}", []).append(value.detach())
+
+    def forget(self, names: Iterable[str]) -> None:
+        """What was published of these is not the newest any more."""
+        of_these = tuple(f"{name}/" for name in names)
+        self.latest = {key: value for key, value in self.latest.items() if not key.startswith(of_these)}
 
     def row(self, mean_over_ranks: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """The means of the window, over all ranks, {} of an empty one; a new window begins."""

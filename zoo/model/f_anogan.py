@@ -245,9 +245,14 @@ class FAnoGAN(GAN, FromLatents, Scores):
         """Raise a ValueError for images of another shape than those that it was trained on, or while E is as new."""
         super().check_scored(images)
         if self.images and self.phase == "gan":
+            remedy = (
+                "give it a share, resume=RUN max_images= model.gan_share=0.5"
+                if self.gan_share == 1
+                else ("go on with its run, resume=RUN, or take a later checkpoint")
+            )
             raise ValueError(
-                f"{type(self).__name__} scores by its encoder, which has not begun to learn at image {self.images:,}: "
-                "go on with its run, resume=RUN, or take a later checkpoint"
+                f"{type(self).__name__} scores by its encoder, which has not begun to learn at image {self.images:,}"
+                f"{', nor will by model.gan_share=1' * (self.gan_share == 1)}: {remedy}"
             )
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Files of pictures: which go where, how they are read, sheets of images, films. Every file is written whole."""
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,9 +38,12 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def check_place(path: Path, option: str = "-o") -> None:
-    """Refuse a file whose folder can't be made, before the work is done; what is tried leaves nothing behind."""
+    """Refuse a file that is a folder, or whose folder can't be made, before the work is done; what is tried leaves
+    nothing behind."""
     missing = [folder for folder in path.parents if not os.path.lexists(folder)]
     with _refused(path, option):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         finally:
@@ -90,7 +94,7 @@ def images_of(source: Path) -> tuple[Path, list[str]]:
         raise ValueError(f"{source} does not exist: give an image, or a folder of images")
     folder, names = (source, find_images(source)) if source.is_dir() else (source.parent, [source.name])
     if not names:
-        raise ValueError(f"{source} has no images")
+        raise ValueError(f"{source} has no images: give another folder, or an image")
     return folder, names
 
 
@@ -106,9 +110,10 @@ def results(source: Path, output: Path, option: str = "-o") -> dict[Path, Path]:
     targets = {name: output / (name if name.lower().endswith(FORMATS) else f"{name}.png") for name in names}
     # Not Path.resolve, for which a link in a circle is an error.
     images = {os.path.realpath(folder / name) for name in names}
-    within = source.is_dir() and Path(os.path.realpath(output)).is_relative_to(source.resolve())
-    if within or any(os.path.realpath(target) in images for target in targets.values()):
+    if source.is_dir() and Path(os.path.realpath(output)).is_relative_to(source.resolve()):
         raise ValueError(f"{option} {output} lies within {source}, whose images stay as they are: give another folder")
+    if any(os.path.realpath(target) in images for target in targets.values()):
+        raise ValueError(f"{option} {output} has the images of {source}, which stay as they are: give another folder")
     if output.is_file():
         raise ValueError(f"{option} {output} is a file: give a folder, the results keep the names of the images")
     written = Counter(targets.values())

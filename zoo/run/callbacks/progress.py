@@ -123,13 +123,21 @@ def in_time(seconds: float, evaluations: int = 0) -> str:
 
 
 def in_words(latest: dict[str, float], evaluate: Evaluate | None) -> str:
-    """The players' adversarial terms and what sums up the metrics, as far as they are known: `D 1.21  G 0.93  fid 8.1`.
+    """The players' adversarial terms and what sums up the metrics, as far as they are known: `D 1.21  G 0.93  fid 8.1`;
+    all terms where none is adversarial, as where one player learns alone: `E/residual 0.03  E/features 0.01`.
 
     Args:
         latest: the newest values by name.
         evaluate: which of them are metrics that sum up others; None: none.
     """
     terms = {name.removesuffix("/adversarial"): v for name, v in latest.items() if name.endswith("/adversarial")}
+    if not terms:
+        moved = [name.removesuffix("grad_norm") for name in latest if name.endswith("/grad_norm")]
+        terms = {
+            name: value
+            for name, value in latest.items()
+            if name.startswith(tuple(moved)) and not name.endswith(("/grad_norm", "/lr"))
+        }
     if evaluate and evaluate.evaluation:
         terms |= {name: latest[name] for name in evaluate.evaluation.headlines(latest)}
     return "  ".join(f"{name} {value:.2f}" for name, value in terms.items())
