@@ -69,7 +69,10 @@ def few(labels: Tensor, size: int, classes: int, seed: int) -> Tensor:
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     rows = [order[labels[order] == label][:each] for label in range(classes)]
     if short := [label for label, of_class in enumerate(rows) if len(of_class) < each]:
-        raise ValueError(f"--sizes {size} needs {each} of each class, and class {short[0]} has {len(rows[short[0]])}")
+        least = min(int((labels == label).sum()) for label in range(classes))
+        remedy = f"give --sizes {least * classes} or less" if least else "add images of it"
+        few = f"--sizes {size} needs {each} of each class, and class {short[0]} has {len(rows[short[0]])}"
+        raise ValueError(f"{few}: {remedy}")
     return torch.cat(rows)
 
 

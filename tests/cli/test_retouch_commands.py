@@ -189,6 +189,10 @@ class Red:
         return torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, *image.shape[2:])
 
 
+class OnGrey(Red):
+    config = {"data": {"background": "#808080"}}  # noqa: RUF012  # lies under what is transparent
+
+
 class Grey(Red):
     def translate(self, image: torch.Tensor, direction: str, tile: int | None) -> torch.Tensor:
         return torch.zeros(1, 1, *image.shape[2:])
@@ -208,10 +212,13 @@ def test_keep_opaque_pixels_or_the_lightness(tmp_path: Path) -> None:
 
     Image.fromarray(np.full((4, 4), 70, np.uint8)).save(tmp_path / "c.png")
     translator(Red(), keep="lightness")(tmp_path / "c.png", tmp_path / "d.png")
-    light = 0.299 * 255
-    assert (
-        abs(pixels(tmp_path / "d.png")[0, 0] - np.clip([255 - light + 70, 70 - light, 70 - light], 0, 255)).max() <= 1
-    )
+    red, green, blue = pixels(tmp_path / "d.png")[0, 0]  # of the full red's 0.701 above its light, as much as fits
+    assert green == blue == 0
+    assert red == pytest.approx(70 / 0.299, abs=1)
+    assert abs(pixels_of_grey(pixels(tmp_path / "d.png")) - 70).max() <= 1
+    translator(OnGrey(), keep="lightness")(tmp_path / "a.png", tmp_path / "h.png")
+    assert abs(pixels_of_grey(pixels(tmp_path / "h.png"))[own[..., 3] == 0] - 128).max() <= 1
+    assert abs(pixels_of_grey(pixels(tmp_path / "h.png")) - pixels_of_grey(own))[own[..., 3] > 0].max() <= 1
     with pytest.raises(ValueError, match=r"c\.png has no transparent pixels, which --keep opaque leaves"):
         translator(Red(), keep="opaque")(tmp_path / "c.png", tmp_path / "e.png")
     with pytest.raises(ValueError, match="--keep=lightness leaves the colours to the translation, which is grey"):

@@ -250,3 +250,19 @@ def test_two_groups_give_the_direction_between_them() -> None:
     assert one.accuracy > 0.95
     with pytest.raises(ValueError, match="8 images in the two groups are too few to learn a direction"):
         styles.between(model, [w[:4], w[4:8]], ["a", "b"])
+    with pytest.raises(
+        ValueError, match=r"1 and 12 images in the two groups, without and with .*: give 5 or more of each"
+    ):
+        styles.between(model, [w[:1], w[1:13]], ["a", "b"])
+
+
+def test_a_fifth_of_each_class_is_held_out() -> None:
+    """So that no direction is learnt, nor judged, of one class alone."""
+    w = torch.randn(55, 8, generator=torch.Generator().manual_seed(0))
+    w[:5, 3] += 9
+    for seed in range(20):
+        one = styles.learn(w, (torch.arange(55) < 5).float(), seed=seed)
+        assert one.vector.norm() == pytest.approx(1)
+        assert one.chance == pytest.approx(10 / 11)
+        assert one.accuracy is not None
+        assert one.accuracy > 0.9

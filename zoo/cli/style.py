@@ -229,6 +229,7 @@ def encoder(
     typer.echo(
         f"on images of seeds that it did not see it explains {explained:.0%} of the styles' variance, "
         f"reconstructions have {psnr:.1f} dB: {output}"
+        + ("; the mean style would be nearer, so give it more --steps" if explained < 0 else "")
     )
 
 

@@ -34,7 +34,10 @@ class FolderSettings(ClassedSettings, Reading):
     test_root: NotRequired[str | None]  # a folder or an archive of test images of their own; None: that share
 
 
-NO_TEST = "set data.test_fraction=0.1, or measure against the training images instead (split=train)"
+NO_TEST = (
+    "set data.test_fraction=0.1, or a larger share where images are few, or measure against the training images "
+    "instead (metrics.split=train)"
+)
 
 
 class Folder(Source):

@@ -461,7 +461,7 @@ class Source:
     attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are
     remarks: list[str] = []  # noqa: RUF012  # sentences to say of the images, once they are found
     all_normal = False  # whether its training images have no classes, and are all taken for normal
-    no_test_remedy: str = "measure against the training images instead (split=train)"
+    no_test_remedy: str = "measure against the training images instead (metrics.split=train)"
 
     def prepare(self) -> None:
         """What one process of a machine does before the others look for the images: fetch them, fill a cache."""

@@ -290,7 +290,7 @@ class FastGAN(GAN, FromLatents):
     """A light generator with skip-layer excitation against a discriminator that learns to draw what it sees.
 
     Args:
-        image_size: its shorter side a power of two from 64 to 512, its longer one a multiple of an eighth of that.
+        image_size: its shorter side a power of two from 64 to 512, its longer one a multiple of a quarter of that.
         channels: of the images; any; 1 or 3 with reconstruction=vgg.
         latent_dim: the dimension of z.
         width: G's channels at 128 pixels, see `Generator`.

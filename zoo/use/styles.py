@@ -360,6 +360,9 @@ def principal(a: Tensor, n: int) -> Tensor:
     return (vectors * largest.sign()).float()
 
 
+FEWEST = 5  # examples of each class, so that one can be held out
+
+
 class Learned(NamedTuple):
     """A direction learned from examples, and how well it tells examples that it did not see."""
 
@@ -373,14 +376,27 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds
     """Which way in W the values grow: linear regression on four fifths of w [N, w_dim] and values [N].
 
     Ridge regression, its penalty chosen by generalised cross-validation (Golub, Heath & Wahba 1979). Of two classes, as
-    values 0 and 1, it is Fisher's linear discriminant. A ValueError for fewer than 10 examples, or values all the same.
+    values 0 and 1, it is Fisher's linear discriminant, and a fifth of each class is held out.
+
+    Raises:
+        ValueError: fewer than 10 examples, or than 5 of one of two classes, or values all the same.
     """
     if len(values) < 10:
         raise ValueError(f"{len(values)} {of} are too few to learn a direction: give 10 or more, better 100")
     if values.min() == values.max():
         raise ValueError("every seed has the same label: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
-    held, seen = order.tensor_split([len(order) // 5])
+    sides = [order[values[order] == value] for value in values.unique()]
+    if len(sides) > 2:
+        sides = [order]
+    elif min(map(len, sides)) < FEWEST:
+        raise ValueError(
+            f"{len(sides[0])} and {len(sides[1])} {of}, without and with what is to change, are too few to learn a "
+            f"direction: give {FEWEST} or more of each, better 50"
+        )
+    held, seen = (
+        torch.cat(parts) for parts in zip(*(side.tensor_split([len(side) // 5]) for side in sides), strict=True)
+    )
     x, y = w.detach().double(), values.double()
     vector, offset = ridge(x[seen], y[seen])
     predicted = x[held] @ vector + offset

@@ -42,7 +42,7 @@ def translator(
         if keep == "opaque":
             result = with_opaque(result, source, size, value_range)
         elif keep == "lightness":
-            result = with_lightness(result, source, size, value_range)
+            result = with_lightness(result, source, background, size, value_range)
         pictures.write(result, target)
 
     return convert
@@ -66,8 +66,11 @@ def with_opaque(result: Tensor, source: Path, size: int | None, value_range: Val
     return torch.cat([torch.lerp(own, result[:, :colours], share), result[:, colours:]], dim=1)
 
 
-def with_lightness(result: Tensor, source: Path, size: int | None, value_range: ValueRange) -> Tensor:
-    """A translation [1, C, H, W] in [-1, 1], each pixel as light as in a file: its colours' differences from grey stay.
+def with_lightness(
+    result: Tensor, source: Path, background: tuple[int, int, int], size: int | None, value_range: ValueRange
+) -> Tensor:
+    """A translation [1, C, H, W] in [-1, 1], each pixel as light as in a file, over that background: its colours'
+    differences from grey stay, but where such a light has no colour so strong.
 
     Raises:
         ValueError: the translation has no colours.
@@ -75,8 +78,11 @@ def with_lightness(result: Tensor, source: Path, size: int | None, value_range: 
     if result.shape[1] < 3:
         raise ValueError("--keep=lightness leaves the colours to the translation, which is grey here: leave it out")
     colours = result[:, :3]
-    light = pictures.read(source, 1, (255, 255, 255), size, value_range).to(result)
-    return torch.cat([(colours - luma(colours) + light).clamp(-1, 1), result[:, 3:]], dim=1)
+    light = pictures.read(source, 1, background, size, value_range).to(result)
+    difference = colours - luma(colours)
+    room = torch.where(difference > 0, 1 - light, 1 + light) / difference.abs().clamp(min=1e-6)  # in units of it
+    kept = light + difference * room.amin(1, keepdim=True).clamp(0, 1)
+    return torch.cat([kept.clamp(-1, 1), result[:, 3:]], dim=1)
 
 
 def luma(colours: Tensor) -> Tensor:
