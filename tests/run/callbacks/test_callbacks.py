@@ -176,12 +176,16 @@ def test_what_to_try_next_follows_the_model_s_abilities(model: str, aligned: boo
     lines = list(Report(folder="run", overrides=[], seed=1)._directions(trainer, trained, None, []))
     assert f"  python train.py model={model} {settings} data.root=~/pictures     your own images" in lines
     assert next(line.split()[:2] for line in lines if line.startswith("  zoo")) == command.split()
+    trainer.datamodule.root = Path("pictures")
+    lines = list(Report(folder="run", overrides=[], seed=1)._directions(trainer, trained, None, []))
+    assert not any("your own images" in line for line in lines), "these are the user's own"
 
 
 def test_what_to_try_next_can_be_typed_where_a_folder_has_a_space(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     trained = common.make("vanilla", *common.SMALL["vanilla"])
-    lines = list(Report(folder="my run", overrides=[], seed=1)._directions(SimpleNamespace(), trained, None, []))
+    trainer = SimpleNamespace(datamodule=SimpleNamespace())
+    lines = list(Report(folder="my run", overrides=[], seed=1)._directions(trainer, trained, None, []))
     (sample,) = (line for line in lines if "zoo sample" in line)
     assert shlex.split(sample)[:5] == ["zoo", "sample", "my run", "-n", "64"]
     assert "run          my run" in lines  # which is no command

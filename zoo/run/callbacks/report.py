@@ -184,8 +184,9 @@ class Report(L.Callback):
             yield f"  zoo sample {run} -n 64{of_what} -o grid.png     more images from this generator"
         if evaluate and evaluate.rows:
             yield f"  zoo evaluate {run}                     its metrics once more, with their protocol"
-        variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
-        yield f"  {trains()} model={variant} {images} data.root=~/pictures     your own images"
+        if getattr(trainer.datamodule, "root", None) is None:  # these are not the user's own
+            variant = type(model).__module__.rsplit(".", 1)[-1]  # named like its configuration
+            yield f"  {trains()} model={variant} {images} data.root=~/pictures     your own images"
         yield "  zoo list                                  every variant, data set and recipe"
 
 
