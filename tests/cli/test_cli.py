@@ -479,10 +479,10 @@ def test_what_translate_refuses(translator: Path, trained: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="CycleGAN has no latents, which zoo sample needs: train model=cgan or model="):
         zoo("sample", translator)
     for arguments, message in (
-        ([translator, source, "-o", source], "stay as they are"),
-        ([translator, source, "-o", source / "new"], "stay as they are"),
-        ([translator, source / "sub" / "a.png", "-o", source / "sub"], "stay as they are"),
-        ([translator, source, "-o", source / "sub" / "a.png"], "stay as they are"),
+        ([translator, source, "-o", source], "lies within"),
+        ([translator, source, "-o", source / "new"], "lies within"),
+        ([translator, source / "sub" / "a.png", "-o", source / "sub"], "which stay as they are"),
+        ([translator, source, "-o", source / "sub" / "a.png"], "whose images stay as they are"),
         ([translator, tmp_path / "nowhere", *out], "does not exist"),
         ([translator, tmp_path / "empty", *out], "has no images"),
         ([translator, source, *out, "--direction", "x2y"], "--direction=x2y must be X->Y or Y->X"),

@@ -141,7 +141,7 @@ def test_what_it_can_t_score_is_a_sentence() -> None:
             method(batch().image)
     gan.gan_share = 1.0
     with pytest.raises(
-        ValueError, match=r"nor will by model\.gan_share=1: give it a share, resume=RUN .*gan_share=0\.5"
+        ValueError, match=r"gan_share=1 leaves it no image, so resume=RUN model\.gan_share=0\.5 max_images=128"
     ):
         gan.score(batch().image)
     with pytest.raises(ValueError, match=r"model\.gan_share=0\.5 is a share of the budget: give model\.decay_end="):

@@ -123,7 +123,7 @@ class Folder(Source):
         return [*(self.labels.remarks if self.labels else []), *of_tests]
 
     @property
-    def labelled_root(self) -> Path | None:  # type: ignore[override]
+    def labelled_root(self) -> Path | None:
         return self.test_root if self.all_normal else self.root
 
     @property

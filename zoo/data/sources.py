@@ -455,13 +455,17 @@ class Source:
     """Base of the sources, which give `splits` and replace whatever else does not hold for them."""
 
     root: Path | None = None  # where the user said that the images lie
-    labelled_root: Path | None = None  # where its classes are told
     reading: FileReading | None = None  # of the files, where there are any
     classes: list[str] = []  # noqa: RUF012  # names by label; empty where there are none
     attributes: list[str] = []  # noqa: RUF012  # names of what labels are vectors of, where they are
     remarks: list[str] = []  # noqa: RUF012  # sentences to say of the images, once they are found
     all_normal = False  # whether its training images have no classes, and are all taken for normal
     no_test_remedy: str = "measure against the training images instead (metrics.split=train)"
+
+    @property
+    def labelled_root(self) -> Path | None:
+        """Where its classes are told."""
+        return self.root
 
     def prepare(self) -> None:
         """What one process of a machine does before the others look for the images: fetch them, fill a cache."""

@@ -245,14 +245,13 @@ class FAnoGAN(GAN, FromLatents, Scores):
         """Raise a ValueError for images of another shape than those that it was trained on, or while E is as new."""
         super().check_scored(images)
         if self.images and self.phase == "gan":
-            remedy = (
-                "give it a share, resume=RUN max_images= model.gan_share=0.5"
-                if self.gan_share == 1
-                else ("go on with its run, resume=RUN, or take a later checkpoint")
-            )
+            remedy = "go on with its run, resume=RUN, or take a later checkpoint"
+            if self.gan_share == 1:
+                share = f"resume=RUN model.gan_share=0.5 max_images={2 * self.images}"
+                remedy = f"model.gan_share=1 leaves it no image, so {share}"
             raise ValueError(
-                f"{type(self).__name__} scores by its encoder, which has not begun to learn at image {self.images:,}"
-                f"{', nor will by model.gan_share=1' * (self.gan_share == 1)}: {remedy}"
+                f"{type(self).__name__} scores by its encoder, which has not begun to learn at image {self.images:,}: "
+                f"{remedy}"
             )
 
     def critique(self, batch: LabelledImages) -> dict[str, Tensor]:

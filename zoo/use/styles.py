@@ -386,10 +386,9 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds
     if values.min() == values.max():
         raise ValueError("every seed has the same label: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
-    sides = [order[values[order] == value] for value in values.unique()]
-    if len(sides) > 2:
-        sides = [order]
-    elif min(map(len, sides)) < FEWEST:
+    classes = values.unique() if len(values.unique()) == 2 else None
+    sides = [order] if classes is None else [order[values[order] == value] for value in classes]
+    if classes is not None and min(map(len, sides)) < FEWEST:
         raise ValueError(
             f"{len(sides[0])} and {len(sides[1])} {of}, without and with what is to change, are too few to learn a "
             f"direction: give {FEWEST} or more of each, better 50"
@@ -403,7 +402,7 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds
     pairs = torch.stack([predicted, y[held]])
     correlation = float(torch.corrcoef(pairs)[0, 1]) if min(pairs.std(1)) > 0 else 0.0
     accuracy = chance = None
-    if len(y.unique()) == 2:
+    if classes is not None:
         fitted, high = x[seen] @ vector + offset, y == y.max()
         middle = (fitted[high[seen]].mean() + fitted[~high[seen]].mean()) / 2
         accuracy = float(((predicted > middle) == high[held]).double().mean())
