@@ -127,3 +127,36 @@ def test_stacked_digits_are_read_and_their_modes_counted(tmp_path: Path, capsys:
     assert not (tmp_path / "other.npz").exists()
     with pytest.raises(SystemExit, match="makes images of 1 channels: train it on what `make` wrote"):
         module.main(["count", "dcgan-mnist5k", "--samples", "2"])
+
+
+class Blue:
+    """Translates each image into a blue one."""
+
+    directions = {"X->Y": 3}  # noqa: RUF012
+    config = {"data": {}}  # noqa: RUF012
+
+    def translate(self, image: torch.Tensor, direction: str, tile: int | None) -> torch.Tensor:
+        return torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, *image.shape[2:])
+
+
+def test_what_runs_restore_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The light of the photograph under the colours of one run; the other's image in the hole, and nowhere else."""
+    module = program("scripts/restored.py")
+    monkeypatch.setattr(module.zoo, "load", lambda run: {"a": Blue(), "b": Blue()}[run])
+    picture = tmp_path / "restored.png"
+    module.main(["--colourise", "a", "--inpaint", "b", "--photographs", "chelsea", "--hole", "0.5", "-o", str(picture)])
+    paper = np.array(Image.open(picture)).astype(float)
+    photograph, grey, coloured, erased, filled = (
+        paper[24 : 24 + 128 : 2, 4 + i * 132 : 4 + i * 132 + 128 : 2] for i in range(5)
+    )
+    luma = np.array([0.299, 0.587, 0.114])
+    assert photograph.std((0, 1)).min() > 20
+    assert abs(grey - (photograph @ luma)[..., None]).max() <= 1
+    assert abs(coloured @ luma - grey[..., 0]).max() <= 1
+    assert (coloured[..., 2] > coloured[..., 0]).all()
+    hole = np.zeros((64, 64), bool)
+    hole[16:48, 16:48] = True
+    assert (erased[hole] == 255).all()
+    assert (filled[hole] == [0, 0, 255]).all()
+    assert (filled[~hole] == photograph[~hole]).all()
+    assert (erased[~hole] == photograph[~hole]).all()

@@ -139,6 +139,14 @@ def test_labels_without_reason_are_not_predicted() -> None:
             styles.learn(w[: len(values)], values)
 
 
+def test_which_of_several_labels_is_too_few_is_said() -> None:
+    few = (torch.arange(20) < 3).float()
+    with pytest.raises(ValueError, match="3 seeds with a value of glasses, without"):
+        styles.learn_all(LinearStyles(), range(20), {"size": torch.arange(20.0), "glasses": few})
+    with pytest.raises(ValueError, match="all 20 seeds with a value of hat have the same one"):
+        styles.learn_all(LinearStyles(), range(20), {"size": torch.arange(20.0), "hat": torch.ones(20)})
+
+
 def test_fewer_labels_than_dimensions() -> None:
     w = torch.randn(40, 200, generator=torch.Generator().manual_seed(4))
     learned = styles.learn(w, w[:, 0])

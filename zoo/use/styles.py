@@ -372,7 +372,7 @@ class Learned(NamedTuple):
     chance: float | None  # what always naming the more frequent class would reach
 
 
-def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds") -> Learned:
+def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "seeds with a value") -> Learned:
     """Which way in W the values grow: linear regression on four fifths of w [N, w_dim] and values [N].
 
     Ridge regression, its penalty chosen by generalised cross-validation (Golub, Heath & Wahba 1979). Of two classes, as
@@ -384,7 +384,7 @@ def learn(w: Tensor, values: Tensor, *, seed: int = 0, of: str = "labelled seeds
     if len(values) < 10:
         raise ValueError(f"{len(values)} {of} are too few to learn a direction: give 10 or more, better 100")
     if values.min() == values.max():
-        raise ValueError("every seed has the same label: a direction needs examples of both sides")
+        raise ValueError(f"all {len(values)} {of} have the same one: a direction needs examples of both sides")
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
     classes = values.unique() if len(values.unique()) == 2 else None
     sides = [order] if classes is None else [order[values[order] == value] for value in classes]
@@ -435,7 +435,7 @@ def learn_all(
 ) -> tuple[Directions, dict[str, Learned]]:
     """A direction for each name: which way its values [N], one for each seed, grow; see `learn`."""
     w = of_seeds(model, seeds, label)[:, 0].cpu()
-    learned = {name: learn(w, of_seed) for name, of_seed in values.items()}
+    learned = {name: learn(w, of_seed, of=f"seeds with a value of {name}") for name, of_seed in values.items()}
     vectors = torch.stack([one.vector for one in learned.values()])
     return Directions.of(list(learned), vectors, spread(model, label=label), method="ridge"), learned
 
