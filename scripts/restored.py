@@ -20,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image, ImageOps  # noqa: E402
 
 import zoo  # noqa: E402
-from zoo.data.reading import picture_named  # noqa: E402
+from zoo.data.reading import read_picture  # noqa: E402
+from zoo.game.abilities import Translates  # noqa: E402
 from zoo.use import pictures  # noqa: E402
 from zoo.use.translate import translator  # noqa: E402
 
@@ -37,17 +38,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--hole", type=float, default=0.35, help="side of what is erased, as a share of the image's")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "restored.png")
     options = parser.parse_args(arguments)
-    colourise = translator(zoo.load(options.colourise), keep="lightness")
-    inpaint = translator(zoo.load(options.inpaint), keep="opaque")
     side, hole = options.size, round(options.hole * options.size)
     begin = (side - hole) // 2
+    if not 0 < hole < side:
+        parser.error(f"--hole={options.hole} of {side} pixels must erase some and leave some: give 0.35")
+    try:
+        pictures.check_place(options.output)
+        photographs = [Image.fromarray(read_picture(name, 3).transpose(1, 2, 0)) for name in options.photographs]
+        models = [zoo.load(run) for run in (options.colourise, options.inpaint)]
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    if not all(isinstance(model, Translates) for model in models):
+        parser.error("a run that translates no images: give one of experiment=colourise, and one of experiment=inpaint")
+    colourise, inpaint = translator(models[0], keep="lightness"), translator(models[1], keep="opaque")
+
     rows = []
     with TemporaryDirectory() as folder:
         file = lambda name: Path(folder, f"{name}.png")
-        for name in options.photographs:
-            photograph = ImageOps.fit(
-                Image.open(picture_named(name)).convert("RGB"), (side, side), Image.Resampling.BOX
-            )
+        for whole in photographs:
+            photograph = ImageOps.fit(whole, (side, side), Image.Resampling.BOX)
             erased = photograph.convert("RGBA")
             erased.paste((0, 0, 0, 0), (begin, begin, begin + hole, begin + hole))
             photograph.save(file("photograph"))

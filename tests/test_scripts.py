@@ -8,10 +8,11 @@ import pytest
 import torch
 from common import compose, program
 from hydra.utils import instantiate
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from zoo.data.reading import picture_named
 from zoo.metrics.extractors import DigitClassifier, DigitNetwork
 
 
@@ -129,34 +130,60 @@ def test_stacked_digits_are_read_and_their_modes_counted(tmp_path: Path, capsys:
         module.main(["count", "dcgan-mnist5k", "--samples", "2"])
 
 
-class Blue:
-    """Translates each image into a blue one."""
+class OneColour:
+    """Translates each image into a uniform one, and keeps what it was given."""
 
     directions = {"X->Y": 3}  # noqa: RUF012
-    config = {"data": {}}  # noqa: RUF012
+    config = {"data": {"background": "#808080"}}  # noqa: RUF012
+    reach = None
 
-    def translate(self, image: torch.Tensor, direction: str, tile: int | None) -> torch.Tensor:
-        return torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, *image.shape[2:])
+    def __init__(self, *colour: float) -> None:
+        self.colour, self.given = torch.tensor(colour).view(1, 3, 1, 1), list[np.ndarray]()
+
+    def translate(self, images: torch.Tensor, direction: str = "X->Y", tile: int | None = None) -> torch.Tensor:
+        self.given.append((images[0] * 127.5 + 127.5).permute(1, 2, 0).numpy())
+        return self.colour.expand_as(images)
 
 
 def test_what_runs_restore_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The light of the photograph under the colours of one run; the other's image in the hole, and nowhere else."""
+    """The light of each photograph under the colours of one run, which saw it grey; the other's image in the hole, and
+    nowhere else, which saw the colour of holes there."""
     module = program("scripts/restored.py")
-    monkeypatch.setattr(module.zoo, "load", lambda run: {"a": Blue(), "b": Blue()}[run])
-    picture = tmp_path / "restored.png"
-    module.main(["--colourise", "a", "--inpaint", "b", "--photographs", "chelsea", "--hole", "0.5", "-o", str(picture)])
-    paper = np.array(Image.open(picture)).astype(float)
-    photograph, grey, coloured, erased, filled = (
-        paper[24 : 24 + 128 : 2, 4 + i * 132 : 4 + i * 132 + 128 : 2] for i in range(5)
-    )
-    luma = np.array([0.299, 0.587, 0.114])
-    assert photograph.std((0, 1)).min() > 20
-    assert abs(grey - (photograph @ luma)[..., None]).max() <= 1
-    assert abs(coloured @ luma - grey[..., 0]).max() <= 1
-    assert (coloured[..., 2] > coloured[..., 0]).all()
-    hole = np.zeros((64, 64), bool)
-    hole[16:48, 16:48] = True
-    assert (erased[hole] == 255).all()
-    assert (filled[hole] == [0, 0, 255]).all()
-    assert (filled[~hole] == photograph[~hole]).all()
-    assert (erased[~hole] == photograph[~hole]).all()
+    green, blue, picture = OneColour(-1.0, 1.0, -1.0), OneColour(-1.0, -1.0, 1.0), tmp_path / "restored.png"
+    monkeypatch.setattr(module.zoo, "load", {"a": green, "b": blue}.get)
+    arguments = ["--colourise", "a", "--inpaint", "b", "--photographs", "chelsea", "coffee", "--size", "48"]
+    module.main([*arguments, "--hole", "0.5", "-o", str(picture)])
+    paper, luma = np.array(Image.open(picture)).astype(float), np.array([0.299, 0.587, 0.114])
+    hole = np.zeros((48, 48), bool)
+    hole[12:36, 12:36] = True
+    for row, name in enumerate(("chelsea", "coffee")):
+        top = 24 + 100 * row  # images of 96 pixels, 4 apart
+        photograph, grey, coloured, erased, filled = (
+            paper[top : top + 96 : 2, 4 + 100 * i : 4 + 100 * i + 96 : 2] for i in range(5)
+        )
+        whole = Image.open(picture_named(name)).convert("RGB")
+        assert (photograph == np.array(ImageOps.fit(whole, (48, 48), Image.Resampling.BOX))).all()
+        assert abs(grey - (photograph @ luma)[..., None]).max() <= 1
+        assert abs(green.given[row] - grey).max() <= 1
+        assert abs(coloured @ luma - grey[..., 0]).max() <= 1
+        assert (coloured[..., 1] > coloured[..., 2]).all()
+        assert abs(blue.given[row][hole] - 128).max() <= 1
+        assert abs(blue.given[row] - photograph)[~hole].max() <= 1
+        assert (erased[hole] == 255).all()
+        assert (filled[hole] == [0, 0, 255]).all()
+        assert (filled[~hole] == photograph[~hole]).all()
+        assert (erased[~hole] == photograph[~hole]).all()
+
+
+def test_what_restoring_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, runs = program("scripts/restored.py"), ["--colourise", "dcgan-mnist5k", "--inpaint", "dcgan-mnist5k"]
+    for arguments, message in (
+        (["--photographs", "nope"], "nope is no file, and no photograph that comes with the package"),
+        (["--hole", "0"], "--hole=0.0 of 64 pixels must erase some and leave some"),
+        (["-o", str(tmp_path)], f"{tmp_path} can't be written"),
+        ([], "a run that translates no images: give one of experiment=colourise"),
+    ):
+        with pytest.raises(SystemExit):
+            module.main([*runs, "-o", str(tmp_path / "a.png"), *arguments])
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

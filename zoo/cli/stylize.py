@@ -54,7 +54,7 @@ def stylize(
 
     model=style_transfer trains a network that does it at once, for one style.
     """
-    from zoo.data.reading import picture_named
+    from zoo.data.reading import photographs, picture_named
     from zoo.machine import check_device
     from zoo.use import pictures
     from zoo.use.stylize import Recipe, check, network_of, plan, stylized
@@ -77,7 +77,8 @@ def stylize(
     content, style = picture_named(content), [picture_named(path) for path in style]
     for path in (content, *style):
         if not path.exists():
-            raise ValueError(f"{path} does not exist: give a picture")
+            known = ", ".join(photographs())
+            raise ValueError(f"{path} does not exist: give a picture, or a photograph that comes along ({known})")
         if path.resolve() == output.resolve():
             raise ValueError(f"-o {output} would replace {path}: give another name")
     white = (255, 255, 255)

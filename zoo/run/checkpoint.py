@@ -312,7 +312,8 @@ def check_resumable(
     checkpoint = read_whole(path)
     if misfit := _misfit(checkpoint["state_dict"], model.state_dict()):
         raise ValueError(
-            f"{path} is of another model than these settings make, {misfit} (resume=RUN alone keeps the settings)"
+            f"{path} is of another model than these settings make, {misfit} (resume=RUN alone keeps those it named; "
+            "CHANGELOG.md says which defaults have changed)"
         )
     with _of(path, _alternative(Path(path))):
         state = checkpoint["zoo"]
