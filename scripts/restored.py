@@ -1,4 +1,4 @@
-"""Photographs that lost their colours, or a part, and what runs give back: docs/restored.png.
+"""Photographs that lost their colours, or a part, and what runs give back, in one picture.
 
     python train.py experiment=colourise data.root=BSDS200_train data.test_root=BSD100_test
     python train.py experiment=inpaint data.root=BSDS200_train data.test_root=BSD100_test
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photographs", nargs="+", default=["astronaut", "chelsea", "coffee", "rocket"])
     parser.add_argument("--size", type=int, default=64, help="pixels a side")
     parser.add_argument("--hole", type=float, default=0.35, help="side of what is erased, as a share of the image's")
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "restored.png")
+    parser.add_argument("-o", "--output", type=Path, default=Path("restored.png"))
     options = parser.parse_args(arguments)
     side, hole = options.size, round(options.hole * options.size)
     begin = (side - hole) // 2

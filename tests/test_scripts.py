@@ -187,3 +187,43 @@ def test_what_restoring_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
             module.main([*runs, "-o", str(tmp_path / "a.png"), *arguments])
         assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_anomalies_are_drawn_with_their_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a model to which everything comes back black: the digit itself is the difference, and bold ones score high."""
+    module, picture = program("scripts/anomalies.py"), tmp_path / "anomalies.png"
+
+    class Black:
+        image_shape, device = (1, 16, 16), "cpu"
+
+        def reconstructed(self, x: torch.Tensor) -> torch.Tensor:
+            return -torch.ones_like(x)
+
+        def score(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1).mean((1, 2, 3))
+
+        def residual(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.zoo, "load", lambda run: Black())
+        normal, abnormal = module.main(["RUN", "--normal", "1", "7", "--abnormal", "0", "-o", str(picture)])
+    assert abnormal > 1.2 * normal  # a 0 has more ink than most
+    data = instantiate(compose("data=mnist5k", "data.image_size=16").data, _convert_="all")
+    images, labels, _ = data.split("test")[range(1_000)]
+    first, second = images[labels == 7][0, 0].numpy(), images[labels == 0][1, 0].numpy()
+    paper = np.array(Image.open(picture))
+    columns = [paper[24:, paper.shape[1] - 100 * k : paper.shape[1] - 100 * k + 96 : 6] for k in (3, 1)]
+    for column, digit in zip(columns, (first, second), strict=True):
+        shown, again, difference = (column[100 * row : 100 * row + 96 : 6] for row in range(3))
+        assert (shown == digit).all()
+        assert (again == 0).all()
+        assert (difference == digit).all()
+    for arguments, message in (
+        (["RUN", "--abnormal", "1"], "--abnormal=1 is among the normal ones"),
+        (["dcgan-mnist5k", "-o", str(tmp_path / "b.png")], "dcgan-mnist5k draws no image again"),
+        (["dcgan-mnist5k", "-o", str(tmp_path)], f"{tmp_path} can't be written"),
+    ):
+        with pytest.raises(SystemExit):
+            module.main(arguments)
+        assert message in capsys.readouterr().err

@@ -54,7 +54,8 @@ def stylize(
 
     model=style_transfer trains a network that does it at once, for one style.
     """
-    from zoo.data.reading import photographs, picture_named
+    from zoo.data.pixels import photographs
+    from zoo.data.reading import picture_named
     from zoo.machine import check_device
     from zoo.use import pictures
     from zoo.use.stylize import Recipe, check, network_of, plan, stylized
