@@ -56,7 +56,8 @@ def test_other_arithmetic_is_found(
     assert found["at_step"] > 20
 
 
-@pytest.mark.parametrize(("model", "most"), [("vanilla", 1e-3), pytest.param("fastgan", 0.1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "most"), [("vanilla", 1e-3), ("fastgan", 0.1)])
 def test_what_rounding_alone_makes_is_small_and_not_nothing(
     model: str, most: float, options: argparse.Namespace, tmp_path: Path
 ) -> None:

@@ -288,6 +288,7 @@ def test_a_check_of_the_same_seed_holds(tiny: Path, capsys: pytest.CaptureFixtur
     assert re.search(r"^real .*yes$", printed, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_check_fails_where_a_value_has_drifted(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +306,7 @@ def test_a_check_fails_where_a_value_has_drifted(
     assert re.search(r"^real .*yes$", printed, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_collected(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By its command and seed; what is measured after the training is measured."""
     folder = copied(tiny, tmp_path)
@@ -327,6 +329,7 @@ def test_a_finished_run_is_collected(tiny: Path, tmp_path: Path, capsys: pytest.
     assert resumed == after | {"minutes": None}, "it is the straight one, and only its last part was timed"
 
 
+@pytest.mark.slow
 def test_runs_of_other_commands_are_refused(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = copied(tiny, tmp_path)
     run, kept = folder / "runs" / "tiny-3-1", (folder / "results.json").read_bytes()
@@ -354,6 +357,7 @@ def test_runs_of_other_commands_are_refused(tiny: Path, tmp_path: Path, capsys: 
     assert (folder / "results.json").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_pages_are_written_from_what_is_kept(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = copied(tiny, tmp_path)
     assert command(folder, "--write") == 0
@@ -370,6 +374,7 @@ def test_pages_are_written_from_what_is_kept(tiny: Path, tmp_path: Path, capsys:
     assert re.search(r"^tiny .* min  seeds 3 .*python train.py data=digits", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -402,6 +407,7 @@ def test_what_goes_wrong_is_a_sentence(
     assert (tmp_path / "results.json").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_is_not_written_over(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(tiny, "--check", "tiny", "--folder", str(tiny / "runs")) == 1
     assert "is there: remove it, or give another --folder" in capsys.readouterr().err

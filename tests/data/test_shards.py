@@ -676,6 +676,7 @@ def test_check_data(three: Path) -> None:
 # Through a run.
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_straight_one(
     tmp_path: Path, small: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

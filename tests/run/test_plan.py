@@ -221,6 +221,7 @@ def test_the_line_that_trains_plans() -> None:
         plan.composed(["resume=RUN"])
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_batch() -> None:
     model = ["model=vanilla", *SMALL["vanilla"]]
     of_four = said(*model, "data.batch_size=32", "trainer=ddp_cpu", "trainer.devices=4")

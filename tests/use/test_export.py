@@ -402,7 +402,7 @@ def test_parts_of_a_folded_image_begin_where_blocks_do(written: Any, tmp_path: P
     [
         ("drawing", ["export", "-o", "b.onnx"]),
         ("drawing", ["export", "-o", "b.pt"]),
-        ("folding", ["export", "-o", "b.pth"]),
+        pytest.param("folding", ["export", "-o", "b.pth"], marks=pytest.mark.slow),
         ("drawing", ["evaluate"]),
         ("folding", ["evaluate", "--data", "."]),
         ("drawing", ["publish", "-o", "b"]),
