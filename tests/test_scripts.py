@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from zoo.data.reading import picture_named
 from zoo.metrics.extractors import DigitClassifier, DigitNetwork
+from zoo.use.pictures import sheet
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +193,7 @@ def test_what_restoring_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_anomalies_are_drawn_with_their_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By a model to which everything comes back black: the digit itself is the difference, and bold ones score high."""
     module, picture = program("scripts/anomalies.py"), tmp_path / "anomalies.png"
+    above_each: list[str] = []
 
     class Black:
         image_shape, device = (1, 16, 16), "cpu"
@@ -207,11 +209,13 @@ def test_anomalies_are_drawn_with_their_scores(tmp_path: Path, capsys: pytest.Ca
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module.zoo, "load", lambda run: Black())
+        patch.setattr(module, "sheet", lambda rows, left, above: above_each.extend(above) or sheet(rows, left, above))
         normal, abnormal = module.main(["RUN", "--normal", "1", "7", "--abnormal", "0", "-o", str(picture)])
     assert abnormal > 1.2 * normal  # a 0 has more ink than most
     data = instantiate(compose("data=mnist5k", "data.image_size=16").data, _convert_="all")
     images, labels, _ = data.split("test")[range(1_000)]
     first, second = images[labels == 7][0, 0].numpy(), images[labels == 0][1, 0].numpy()
+    assert [above_each[k] for k in (1, 3)] == [f"{digit.mean() / 127.5:.3f}" for digit in (first, second)]
     paper = np.array(Image.open(picture))
     columns = [paper[24:, paper.shape[1] - 100 * k : paper.shape[1] - 100 * k + 96 : 6] for k in (3, 1)]
     for column, digit in zip(columns, (first, second), strict=True):
