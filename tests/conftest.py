@@ -7,11 +7,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import common
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 
@@ -20,6 +21,13 @@ def quiet_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """Statistics of real images go into a folder of this test session, W&B never asks for an account."""
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.fixture(autouse=True)
+def no_job() -> Iterator[None]:
+    """What Hydra knows of the job of one test says nothing to the next, whatever their order."""
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

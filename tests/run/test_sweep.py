@@ -1,7 +1,7 @@
 """What a sweeper gets of a run."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ SMALL = ["data=digits", "data.image_size=16", "data.batch_size=16", "model.width
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Any]:
+def job(tmp_path: Path) -> Callable[..., DictConfig]:
     """A job of a sweep: its configuration, under a sweeper with these settings."""
-    before = HydraConfig.instance().cfg
 
     def composed(*overrides: str, **sweeper: Any) -> DictConfig:
         config.register_tables()
@@ -32,8 +31,7 @@ def job(tmp_path: Path) -> Iterator[Any]:
         HydraConfig.instance().set_config(cfg)
         return cfg
 
-    yield composed
-    HydraConfig.instance().cfg = before
+    return composed
 
 
 def ends(folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None, **result: Any) -> None:
