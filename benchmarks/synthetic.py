@@ -130,6 +130,11 @@ def verdict(low: float, high: float) -> str:
     return "helps" if low > 0 else "harms" if high < 0 else "nothing shown"
 
 
+def written(mean: float, low: float, high: float, sign: str = "") -> str:
+    """A mean and its interval, which a single value has none of."""
+    return f"{mean:{sign}.2f}" + ("" if math.isnan(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]")
+
+
 def table(results: list[dict[str, Any]]) -> list[str]:
     """Lines of a Markdown table, a row for each size."""
     head = "| real images | seeds | real | both | synthetic | both - real | |"
@@ -144,11 +149,10 @@ def table(results: list[dict[str, Any]]) -> list[str]:
             continue
         cells = []
         for arm in ARMS:
-            mean, low, high = interval([of_arm[arm][seed] for seed in seeds])
-            cells.append(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
+            cells.append(written(*interval([of_arm[arm][seed] for seed in seeds])))
         mean, low, high = interval([of_arm["both"][seed] - of_arm["real"][seed] for seed in seeds])
-        difference = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-        lines.append(f"| {size:,} | {len(seeds)} | {' | '.join(cells)} | {difference} | {verdict(low, high)} |")
+        cells += [written(mean, low, high, "+"), verdict(low, high)]
+        lines.append(f"| {size:,} | {len(seeds)} | {' | '.join(cells)} |")
     return lines
 
 
