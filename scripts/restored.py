@@ -1,7 +1,7 @@
 """Photographs that lost their colours, or a part, and what runs give back, in one picture.
 
-    python train.py experiment=colourise data.root=BSDS200_train data.test_root=BSD100_test
-    python train.py experiment=inpaint data.root=BSDS200_train data.test_root=BSD100_test
+    python train.py experiment=colourise data.root=BSDS200_train data.test_root=BSD100
+    python train.py experiment=inpaint data.root=BSDS200_train data.test_root=BSD100 max_images=16_000
     python scripts/restored.py --colourise RUN --inpaint RUN
 
 The photographs are those of the package, which no run has seen: a square of each, reduced to the size that the runs
